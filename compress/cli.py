@@ -1,0 +1,259 @@
+"""The commands of `compress`: each parses, calls a function of the same sense, and prints.
+
+Whatever a command needs is imported inside it: `compress --help` and `compress check` start in a moment and never see torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from compress.errors import BUDGET_MISSED, CompressError, RecipeError
+
+
+class Commands(TyperGroup):
+    """Where every command's errors end: one line each on stderr, and the exit code of the error's type."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RecipeError as error:
+            _end(error.problems, error.exit_code)
+        except CompressError as error:
+            _end([str(error)], error.exit_code)
+        except KeyboardInterrupt:
+            print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+# Plain help: rich would add 60 ms to every start. Completion scripts write to the user's shell files, which nobody asked for.
+_PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False, "no_args_is_help": True}
+app = typer.Typer(cls=Commands, help="Turn a big multimodal teacher into a small student that ships to devices.", **_PLAIN)
+store_app = typer.Typer(help="Look into the store of artifacts, and clear it.", **_PLAIN)
+app.add_typer(store_app, name="store")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/mobile_vqa.yaml.")]
+Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="PLACE=VALUE", help="Set one value of the recipe.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders and of the store.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training; default: all cores.")]
+Folder = Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A run's name or folder, or a bundle's folder.")]
+RUNS = Path("runs")
+
+
+@app.command()
+def check(recipe: RecipePath, override: Overrides = None) -> None:
+    """Check a recipe, and list all of its errors at once."""
+    from compress.grammar import load_recipe
+
+    loaded = load_recipe(recipe, override or [])
+    print(
+        f"{recipe}: no errors; run it with `compress run {recipe}`"
+        if not override
+        else f"{recipe}: no errors with {', '.join(loaded.overrides)}"
+    )
+
+
+@app.command()
+def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None, runs: Runs = RUNS) -> None:
+    """Say for each stage whether it would be reused or run, and why."""
+    from compress.grammar import load_recipe
+
+    loaded = load_recipe(recipe, override or [])
+    from compress.pipeline import plan as plan_stages
+
+    for stage in plan_stages(loaded, runs=runs, threads=threads):
+        print(f"{stage.index}-{stage.name:<10} {stage.action:<6} {stage.reason}")
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    override: Overrides = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and the later ones again.")] = None,
+    last: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    threads: Threads = None,
+    runs: Runs = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
+) -> None:
+    """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
+    import json
+
+    from compress.grammar import load_recipe
+
+    _check_stages({"--from": first, "--until": last})
+    loaded = load_recipe(recipe, override or [])
+    from compress.pipeline import run as run_stages
+
+    result = run_stages(loaded, runs=runs, threads=threads, first=first, last=last, say=_say_stderr if as_json else print)
+    for miss in result.budget_misses:
+        _say_stderr(f"budget missed: {miss}")
+    if as_json:
+        print(json.dumps(result.summary))
+    if result.budget_misses:
+        raise typer.Exit(BUDGET_MISSED)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="losses, datasets, encoders, models, quantizers, runtimes, stages or recipes")],
+) -> None:
+    """List what a recipe may name, with its options."""
+    from compress.listing import lines_of
+
+    for line in lines_of(what):
+        print(line)
+
+
+@app.command()
+def show(run: Annotated[str, typer.Argument(help="A run's name or folder.")], runs: Runs = RUNS) -> None:
+    """Print the summary of a run as a table."""
+    from compress.listing import find_run, summary_lines
+
+    for line in summary_lines(find_run(run, runs=runs)):
+        print(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    import json
+
+    from compress.grammar import json_schema
+
+    print(json.dumps(json_schema(), indent=1))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write the recipe.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented recipe for your own data."""
+    from compress.starter import write_starter
+
+    write_starter(file, force=force)
+    print(f"{file} written; put in the paths of your files, then run `compress check {file}`")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and what each missing part costs."""
+    from compress.doctor import examine, render
+
+    findings = examine()
+    for line in render(findings):
+        print(line)
+    if any(finding.state != "ok" and finding.required for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    target: Folder,
+    image: Annotated[Path | None, typer.Option("--image", help="An image file.")] = None,
+    question: Annotated[str | None, typer.Option("--question", help="The text.")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Answer a question about an image with a bundle, by its own runner."""
+    from compress.listing import find_bundle
+
+    given = {"--image": image, "--question": question}
+    arguments = [str(part) for option, value in given.items() if value is not None for part in (option, value)]
+    raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["predict", *arguments]))
+
+
+@app.command()
+def verify(
+    target: Folder,
+    key: Annotated[Path | None, typer.Option("--key", help="Public key (PEM, Ed25519) that must have signed the bundle.")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Check every file of a bundle against its manifest, then its golden answers."""
+    from compress.device.errors import DeviceError
+    from compress.device.manifest import verify_folder
+    from compress.device.signature import verify_signature
+    from compress.errors import BundleError
+    from compress.listing import find_bundle
+
+    bundle = find_bundle(target, runs=runs)
+    try:  # by our own code and before the bundle's runner is started: a changed bundle could hold a changed runner
+        if key is not None:
+            verify_signature(bundle, _read_key(key))
+        verify_folder(bundle)
+    except DeviceError as error:
+        raise BundleError(str(error)) from error
+    raise typer.Exit(_call_runner(bundle, ["verify"]))
+
+
+@store_app.command("ls")
+def store_ls(runs: Runs = RUNS) -> None:
+    """List what is in the store, with size, age and the runs that use it."""
+    for entry in _store(runs).ls():
+        print(_entry_line(entry))
+
+
+@store_app.command("gc")
+def store_gc(
+    runs: Runs = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what no run uses."""
+    removed = _store(runs).gc(dry_run=dry_run)
+    for entry in removed:
+        print(_entry_line(entry))
+    size_mb = sum(entry.size_bytes for entry in removed) / 1e6
+    print(f"{'would remove' if dry_run else 'removed'} {len(removed)} entries, {size_mb:.1f} MB")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _end(messages: list[str], code: int) -> NoReturn:
+    for message in messages:
+        print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(code) from None
+
+
+def _say_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _check_stages(options: dict[str, str | None]) -> None:
+    from compress.tables import STAGES
+
+    unknown = [(option, name) for option, name in options.items() if name is not None and name not in STAGES]
+    if unknown:
+        from compress.messages import did_you_mean
+
+        raise RecipeError([f"{o} {n}: unknown stage{did_you_mean(n, STAGES)}; there are {', '.join(STAGES)}" for o, n in unknown])
+
+
+def _call_runner(bundle: Path, arguments: list[str]) -> int:
+    """Exit code of the bundle's own runner, in a process of its own: it is what runs on a device."""
+    import subprocess
+
+    return subprocess.run([sys.executable, str(bundle / "run.py"), *arguments], check=False).returncode
+
+
+def _read_key(key: Path) -> bytes:
+    try:
+        return key.read_bytes()
+    except OSError as error:
+        raise CompressError(f"--key {key}: cannot be read: {error.strerror}") from error
+
+
+def _store(runs: Path) -> Any:
+    from compress.store import Store
+
+    return Store(runs / "store")
+
+
+def _entry_line(entry: Any) -> str:
+    users = ", ".join(entry.used_by) or "no run"
+    return f"{entry.state:<10} {entry.stage:<10} {entry.fingerprint[:12]} {entry.size_bytes / 1e6:>9.2f} MB  {entry.created}  {users}"

@@ -1,0 +1,177 @@
+"""Rows as numbers: each row points to its distinct inputs, its label and its kind; and the account of the rows that are unusable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from compress.errors import DataError
+from compress.recipe import Data
+
+EXAMPLES = 5  # rows that an error or a report shows for each reason
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The N distinct inputs of one modality in one split: `keys` (N,) are the texts or paths themselves, or digests of file contents."""
+
+    keys: pa.Array
+    content: pa.ChunkedArray | None = None  # where keys are digests: the source's column of file contents
+    first: np.ndarray | None = None  # (N,) int64 row of that column that holds each
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def value(self, index: int) -> str | bytes:
+        """One text, path or file content."""
+        if self.content is None or self.first is None:
+            return self.keys[index].as_py()
+        return self.content[int(self.first[index])].as_py()
+
+    def take(self, chosen: np.ndarray) -> Distinct:
+        """The inputs of those indices, in that order."""
+        return Distinct(self.keys.take(pa.array(chosen)), self.content, None if self.first is None else self.first[chosen])
+
+    def shown(self, index: int) -> str:
+        """The input as a message shows it."""
+        value = self.value(index)
+        return f"<{len(value):,} bytes>" if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True)
+class Rows:
+    """R rows of one split. All arrays are (R,); rows of a cut or limited split keep their place in the source in `number`."""
+
+    split: str  # the source's split, for messages
+    number: np.ndarray  # int64, 1 is the source's first row
+    codes: dict[str, np.ndarray]  # modality: int32 index in `inputs`, -1 where the cell is blank
+    inputs: dict[str, Distinct]
+    labels: np.ndarray  # int32, -1 is unlabelled
+    kinds: np.ndarray  # int16, -1 is none
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def keep(self, mask: np.ndarray) -> Rows:
+        """The rows where `mask` (R,) is true, with only the inputs that they use, in the order of first use in the source."""
+        codes, inputs = {}, {}
+        for modality, code in self.codes.items():
+            used, dense = np.unique(code[mask], return_inverse=True)
+            codes[modality], inputs[modality] = dense.astype(np.int32), self.inputs[modality].take(used)
+        return replace(self, number=self.number[mask], codes=codes, inputs=inputs, labels=self.labels[mask], kinds=self.kinds[mask])
+
+
+@dataclass
+class BadRows:
+    """Every unusable row, by reason."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[dict]] = field(default_factory=dict)
+    rows: set[tuple[str, int]] = field(default_factory=set)
+
+    def add(self, reason: str, rows: Rows, mask: np.ndarray, shown: Callable[[int], str] = lambda _: "blank cell") -> None:
+        """Counts the rows where `mask` (R,) is true; `shown(i)` is what a message says about row i."""
+        bad = np.flatnonzero(mask)
+        if not len(bad):
+            return
+        self.counts[reason] = self.counts.get(reason, 0) + len(bad)
+        self.rows.update((rows.split, int(number)) for number in rows.number[bad])
+        examples = self.examples.setdefault(reason, [])
+        for index in bad[: EXAMPLES - len(examples)]:
+            examples.append({"split": rows.split, "row": int(rows.number[index]), "value": shown(int(index))})
+
+    def refuse(self) -> None:
+        """Raises one DataError over all of them, if there are any."""
+        if not self.counts:
+            return
+        lines = [f"data: {len(self.rows):,} unusable rows (rows are counted from 1)"]
+        for reason, count in self.counts.items():
+            lines.append(f"  {reason}: {count:,} {'row' if count == 1 else 'rows'}")
+            lines += [f"    {row['split']} row {row['row']}: {row['value']}" for row in self.examples[reason]]
+        ways = ["Mend them, or set data.on_bad_row: skip to leave them out."]
+        if "no label" in self.counts:
+            ways.append("data.allow_unlabelled: true takes training rows without a label as unlabelled.")
+        raise DataError("\n".join([*lines, *ways]))
+
+    def to_json(self) -> dict:
+        """Counts and examples, as they stand in report.json."""
+        reasons = {reason: {"count": count, "examples": self.examples[reason]} for reason, count in self.counts.items()}
+        return {"rows": len(self.rows), "reasons": reasons}
+
+
+def encode(
+    split: str, table: pa.Table, config: Data, *, modalities: tuple[str, ...], labels: list[str], kinds: list[str], bad: BadRows
+) -> Rows:
+    """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No image is opened."""
+    encoded = {modality: _distinct(table.column(modality)) for modality in modalities}
+    names = table.column("label").cast(pa.string())
+    asked = table.column("kind") if "kind" in table.column_names else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    rows = Rows(
+        split=split,
+        number=np.arange(1, table.num_rows + 1),
+        codes={modality: codes for modality, (codes, _) in encoded.items()},
+        inputs={modality: inputs for modality, (_, inputs) in encoded.items()},
+        labels=_index(names, labels).astype(np.int32),
+        kinds=_index(asked, kinds).astype(np.int16),
+    )
+    unusable = np.zeros(len(rows), bool)
+    for modality, codes in rows.codes.items():
+        blank = codes < 0
+        bad.add("empty text" if modality == "text" else "no image", rows, blank)
+        unusable |= blank
+    unlabelled = _blank(names)
+    if not (config.allow_unlabelled and split == "train"):
+        bad.add("no label", rows, unlabelled)
+        unusable |= unlabelled
+    unknown = (rows.labels < 0) & ~unlabelled
+    bad.add("unknown answer", rows, unknown, lambda index: f"{names[index].as_py()!r} is no label of the training split")
+    return rows.keep(~(unusable | unknown))
+
+
+def label_names(column: pa.ChunkedArray) -> list[str]:
+    """The labels that the training split uses: in the column's own order if it is a dictionary, else by number or alphabet."""
+    used = set(column.cast(pa.string()).filter(pa.array(~_blank(column.cast(pa.string())))).unique().to_pylist())
+    if pa.types.is_dictionary(column.type):
+        own = column.unify_dictionaries().chunk(0).dictionary.to_pylist() if column.num_chunks else []
+        return [name for name in own if name in used]
+    numeric = all(name.isascii() and name.isdigit() for name in used)
+    return sorted(used, key=lambda name: (int(name), name)) if numeric else sorted(used)
+
+
+def kind_names(tables: dict[str, pa.Table]) -> list[str]:
+    """The kinds of all splits, sorted; none where the source has no such column."""
+    columns = [table.column("kind").cast(pa.string()) for table in tables.values() if "kind" in table.column_names]
+    return sorted({name for column in columns for name in column.unique().drop_null().to_pylist() if name.strip()})
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, Distinct]:
+    """Codes (R,) int32 into the distinct values, -1 where blank. File contents are told apart by a 128-bit digest."""
+    binary = not pa.types.is_string(column.type)
+    keys = _digests(column) if binary else pc.if_else(pa.chunked_array([pa.array(_blank(column))]), None, column)
+    coded = keys.dictionary_encode().unify_dictionaries().combine_chunks()
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+    if not binary:
+        return codes, Distinct(coded.dictionary)
+    used, first = np.unique(codes, return_index=True)
+    return codes, Distinct(coded.dictionary, column, first[used >= 0])
+
+
+def _digests(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    values = (value.as_py() for chunk in column.chunks for value in chunk)
+    digests = [hashlib.blake2b(value, digest_size=16).digest() if value else None for value in values]
+    return pa.chunked_array([pa.array(digests, pa.binary(16))])
+
+
+def _blank(column: pa.ChunkedArray) -> np.ndarray:
+    """(R,) bool: null, empty or white space alone."""
+    return pc.equal(pc.utf8_trim_whitespace(pc.fill_null(column, "")), "").to_numpy(zero_copy_only=False).astype(bool)
+
+
+def _index(column: pa.ChunkedArray, names: list[str]) -> np.ndarray:
+    """(R,) place of each value in `names`, -1 where it is not there."""
+    return pc.fill_null(pc.index_in(column.cast(pa.string()), pa.array(names, pa.string())), -1).to_numpy()

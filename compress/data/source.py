@@ -1,0 +1,25 @@
+"""`Source`: where rows come from, before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that is known but not yet read.
+
+    `identity` names the content for the fingerprint and is cheap: no image is opened for it.
+    `read()` gives a table for each of the splits "train", "test" and, where the source has one, "validation". Columns, where present:
+    `image` (string path, or binary file content), `text` (string), `label` (string, or a dictionary whose order is the order of the
+    classes; null or blank is unlabelled), `kind` (string: type of question).
+    """
+
+    identity: str
+    read: Callable[[], dict[str, pa.Table]]
+    licence: str

@@ -1,0 +1,90 @@
+"""Text to token ids, and a vocabulary trimmed to a task: both on a tokenizer.json, with the tokenizers library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from compress.errors import DataError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BLOCK = 4096  # texts tokenized at a time
+
+
+def open_tokenizer(path: Path, length: int) -> Tokenizer:
+    """The tokenizer, set to cut and pad to `length` tokens with its own padding id."""
+    tokenizer = Tokenizer.from_file(str(path))
+    padding = tokenizer.padding or {}
+    token = padding.get("pad_token") or "[PAD]"
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise DataError(f"{path}: the tokenizer has no padding token {token!r}")
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=number, pad_token=token)
+    return tokenizer
+
+
+def padding_id(path: Path) -> int:
+    """The id that fills short texts."""
+    return int(open_tokenizer(path, 8).padding["pad_id"])
+
+
+def tokenize(path: Path, texts: Sequence[str], length: int) -> np.ndarray:
+    """Token ids (M, length) int64 of M texts."""
+    tokenizer = open_tokenizer(path, length)
+    out = np.empty((len(texts), length), np.int64)
+    for start in range(0, len(texts), BLOCK):
+        block = [str(text) for text in texts[start : start + BLOCK]]
+        out[start : start + len(block)] = [encoding.ids for encoding in tokenizer.encode_batch(block)]
+    return out
+
+
+def unknown_rate(path: Path, texts: Iterable[str]) -> float:
+    """Share of the tokens that the vocabulary does not know, special tokens left out."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokens = [t for e in tokenizer.encode_batch([str(t) for t in texts], add_special_tokens=False) for t in e.tokens]
+    return sum(t == "[UNK]" for t in tokens) / max(1, len(tokens))
+
+
+def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
+    """Writes a tokenizer.json with only the tokens that a task needs; gives the old id of each new one.
+
+    Kept: the tokens of `texts`, the special tokens, all single characters and their `##` forms, so that any word of known
+    letters can still be spelled. Order is kept, so [PAD] stays 0. Only WordPiece can be trimmed so: its tokens do not
+    depend on merges.
+    """
+    described = json.loads(path.read_text())
+    model = described["model"]
+    if model.get("type") != "WordPiece":
+        raise DataError(f"{path}: student.text.vocab: task trims WordPiece vocabularies, this one is {model.get('type')}; set vocab: full")
+    tokenizer = Tokenizer.from_str(json.dumps(described))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    used = {t for e in tokenizer.encode_batch([str(t) for t in texts]) for t in e.tokens}
+    prefix = model.get("continuing_subword_prefix", "##")
+    special = {*SPECIAL, *(token["content"] for token in described.get("added_tokens", []))}
+    old = sorted(model["vocab"].items(), key=lambda item: item[1])
+    kept = [(t, n) for t, n in old if t in used or t in special or len(t) == 1 or (t.startswith(prefix) and len(t) == len(prefix) + 1)]
+    model["vocab"] = {token: new for new, (token, _) in enumerate(kept)}
+    renumber(described, model["vocab"])
+    out.write_text(json.dumps(described, ensure_ascii=False))
+    return [number for _, number in kept]
+
+
+def renumber(described: dict, vocabulary: dict[str, int]) -> None:
+    """Gives the special tokens their new ids wherever a tokenizer.json repeats them."""
+    for token in described.get("added_tokens", []):
+        token["id"] = vocabulary[token["content"]]
+    processor = described.get("post_processor") or {}
+    for special in (processor.get("special_tokens") or {}).values():
+        special["ids"] = [vocabulary[t] for t in special["tokens"]]
+    for place in ("sep", "cls"):
+        if isinstance(processor.get(place), list):
+            processor[place][1] = vocabulary[processor[place][0]]
+    described["padding"] = None
+    described["truncation"] = None

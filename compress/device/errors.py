@@ -1,0 +1,26 @@
+"""What the device runner raises on purpose; `main` prints the message as one line and ends with the exit code.
+
+DeviceError            1   a file, question, option or runtime that cannot be used here
++-- ManifestError      9   a bundle that does not verify: hashes, files, archive or signature
++-- GoldenError        7   a model that does not give the answers recorded in the bundle
+"""
+
+from __future__ import annotations
+
+
+class DeviceError(Exception):
+    """A file, question, option or runtime that cannot be used here."""
+
+    exit_code = 1
+
+
+class ManifestError(DeviceError):
+    """A bundle, its archive or its signature does not verify."""
+
+    exit_code = 9
+
+
+class GoldenError(DeviceError):
+    """A model does not give the answers recorded in the bundle."""
+
+    exit_code = 7

@@ -1,0 +1,86 @@
+"""Golden samples: real inputs with the answers that each model of a bundle gave where it was built (`golden.npz`).
+
+Arrays: one (N, ...) array for each input port, `logits` (N, K) float32 of the shipped model, `logits.<model>` of the others,
+`labels` (N,) int. N is at least 16. Plain arrays only: nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import GoldenError
+
+MIN_SAMPLES = 16
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: a real one would make every bundle different
+
+
+def write_golden(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the arrays as a compressed .npz whose bytes depend on nothing but them; raises GoldenError for too few or unusable samples."""
+    _check_arrays(arrays, place=str(path))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # Unix, also where it is written elsewhere
+            file.writestr(info, buffer.getvalue())
+
+
+def read_golden(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of golden.npz; raises GoldenError if it is absent, broken, holds objects or too few samples."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise GoldenError(f"{path}: no such file; copy the bundle again") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        # ValueError: pickled objects, which are refused; AttributeError: a single array instead of an archive
+        raise GoldenError(f"{path}: not a file of plain arrays ({error}); copy the bundle again") from error
+    _check_arrays(arrays, place=str(path))
+    return arrays
+
+
+def check_golden(session: Any, path: Path, *, tolerance: float, logits: str = "logits") -> dict[str, Any]:
+    """How close `session` comes to the recorded answers: {max_difference, agreement, samples}.
+
+    `max_difference` is the largest difference of a logit as a share of the largest recorded magnitude, `agreement` the share of samples
+    with the same arg-max. Raises GoldenError above `tolerance` or for a value that is not finite.
+    """
+    arrays = read_golden(path)
+    missing = [name for name in (*session.inputs, logits) if name not in arrays]
+    if missing:
+        raise GoldenError(f"{path}: holds no array {missing[0]!r}; it holds {', '.join(sorted(arrays))}")
+    expected = arrays[logits]  # (N, K)
+    actual = session.run({name: arrays[name] for name in session.inputs})["logits"]
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        raise GoldenError(
+            f"{path}: the model answers {actual.shape} with {np.sum(~np.isfinite(actual))} non-finite logits, not {expected.shape}"
+        )
+    difference = float(np.abs(actual - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    agreement = float((actual.argmax(-1) == expected.argmax(-1)).mean())
+    if difference > tolerance:
+        raise GoldenError(
+            f"{path}: logits differ by {difference:.2g} of their largest magnitude (at most {tolerance:.2g}) on {len(expected)} samples, "
+            f"{agreement:.1%} give the same label; this runtime does not compute the model as it was built"
+        )
+    return {"max_difference": difference, "agreement": agreement, "samples": len(expected)}
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], *, place: str) -> None:
+    for name in ("logits", "labels"):
+        if name not in arrays:
+            raise GoldenError(f"{place}: holds no array {name!r}; it holds {', '.join(sorted(arrays))}")
+    samples = len(arrays["logits"])
+    if samples < MIN_SAMPLES:
+        raise GoldenError(f"{place}: {samples} golden samples; at least {MIN_SAMPLES} are needed")
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) != samples:
+            raise GoldenError(f"{place}: {name!r} has shape {array.shape}, but there are {samples} samples")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise GoldenError(f"{place}: {name!r} holds values that are not finite")

@@ -1,0 +1,166 @@
+"""The commands of a bundle's `run.py`: predict, verify, bench, build-engine and info.
+
+Each command is one function that prints and returns nothing. An expected failure is one line on stderr and a non-zero exit code:
+1 unusable input or runtime, 2 wrong usage, 7 other answers than recorded, 8 TensorRT, 9 a bundle that does not verify.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .errors import DeviceError
+from .manifest import SIGNATURE, verify_folder
+
+RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt", "tensorrt_rtx")
+
+
+def main(argv: list[str], *, folder: Path) -> int:
+    """Runs one command on the bundle in `folder` and gives the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments, folder)
+    except DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def predict(arguments: argparse.Namespace, folder: Path) -> None:
+    """Prints the most probable label, then the three best with their probabilities."""
+    from . import bundle as bundles
+
+    bundle = bundles.read_bundle(folder)
+    model = bundles.find_model(bundle, arguments.model)
+    image = Path(arguments.image) if arguments.image is not None else None
+    options = {"runtime": arguments.runtime, "threads": arguments.threads}
+    answer = bundles.predict(bundle, model, image=image, question=arguments.question, **options)
+    lines = [f"{answer['label']}  {answer['probability']:.3f}"]
+    lines += [f"  {entry['probability']:.3f}  {entry['label']}" for entry in answer["top"]]
+    _show(answer, lines, as_json=arguments.json)
+
+
+def verify(arguments: argparse.Namespace, folder: Path) -> None:
+    """Checks signature (with --key), the hash of every file, then the golden answers of every model, or of --model."""
+    if arguments.key:
+        from .signature import verify_signature
+
+        verify_signature(folder, _read_key(Path(arguments.key)))
+    files = verify_folder(folder)["files"]  # before anything but the standard library is imported
+    from . import bundle as bundles
+
+    bundle = bundles.read_bundle(folder)
+    models = [bundles.find_model(bundle, arguments.model)] if arguments.model else bundle.models
+    options = {"runtime": arguments.runtime, "threads": arguments.threads, "tolerance": arguments.tolerance}
+    golden = {model.name: bundles.check_model(bundle, model, **options) for model in models}
+    signature = "verified" if arguments.key else "not checked: give --key" if (folder / SIGNATURE).exists() else "none"
+    lines = [f"{len(files)} files as listed; signature: {signature}"]
+    for name, result in golden.items():
+        share = f"{result['agreement']:.1%} of {result['samples']} golden answers"
+        lines.append(f"{name}: {share}, largest difference {result['max_difference']:.1e} ({arguments.runtime})")
+    _show({"files": len(files), "signature": signature, "runtime": arguments.runtime, "golden": golden}, lines, as_json=arguments.json)
+
+
+def bench(arguments: argparse.Namespace, folder: Path) -> None:
+    """Times every model, or --model, and writes measurements.json."""
+    from . import bundle as bundles
+    from .measure import MEASUREMENTS
+    from .measure import bench as measure
+
+    bundle = bundles.read_bundle(folder)
+    models = [bundles.find_model(bundle, arguments.model)] if arguments.model else list(bundle.models)
+    out = Path(arguments.out) if arguments.out else folder / MEASUREMENTS
+    options = {"rounds": arguments.rounds, "warmup": arguments.warmup, "threads": arguments.threads, "runtime": arguments.runtime}
+    result = measure(bundle, models, batches=arguments.batches, out=out, **options)
+    lines = [f"{result['device']['name']}, {result['runtime']['version']} ({arguments.runtime}), {arguments.threads} thread(s)"]
+    for line in result["measurements"]:
+        interval = f"median {line['median_ms']:.3f} ms [{line['low_ms']:.3f}, {line['high_ms']:.3f}], p95 {line['p95_ms']:.3f} ms"
+        lines.append(f"{line['model']:<16} batch {line['batch']:<3} {interval}, {line['rounds']} rounds")
+    _show(result, [*lines, f"written to {out}"], as_json=arguments.json)
+
+
+def build_engine(arguments: argparse.Namespace, folder: Path) -> None:
+    """Builds the TensorRT engine of one model for this device, or finds it in the cache."""
+    from . import bundle as bundles
+    from .engines import cached_engine
+
+    bundle = bundles.read_bundle(folder)
+    model = bundles.find_model(bundle, arguments.model)
+    engine, facts, built = cached_engine(bundle, model, flavour=arguments.flavour)
+    how = f"built in {facts['build_seconds']} s" if built else "up to date"
+    line = f"{engine}: {how}, {facts['engine_bytes']} bytes, {facts['flavour']} {facts['version']}"
+    _show({"engine": str(engine), "model": model.name, "built": built, "key": facts["key"]}, [line], as_json=arguments.json)
+
+
+def info(arguments: argparse.Namespace, folder: Path) -> None:
+    """Prints the bundle, this device, and which runtimes can run here."""
+    from . import bundle as bundles
+    from .info import describe_device
+    from .sessions import SESSIONS, refusal
+
+    bundle, device = bundles.read_bundle(folder), describe_device()
+    refused = {name: refusal(name) for name in SESSIONS}
+    ports = {name: [port["dtype"], *port["shape"]] for name, port in bundle.inputs.items()}
+    names = [model.name for model in bundle.models]
+    lines = [f"models: {', '.join(names)} (model.onnx is {bundle.chosen}); {len(bundle.labels)} labels; at most {bundle.max_batch} a batch"]
+    lines += [f"reads {name}: {' '.join(str(word) for word in port)}" for name, port in ports.items()]
+    lines += [
+        f"device: {device['name']}, {device['machine']}, {device['cores']} cores, {device['memory_mib']} MiB, Python {device['python']}"
+    ]
+    lines += [f"{name}: {reason or 'available'}" for name, reason in refused.items()]
+    data = {"identity": bundle.identity, "models": names, "chosen": bundle.chosen, "labels": list(bundle.labels), "inputs": ports}
+    _show({**data, "device": device, "runtimes": refused}, lines, as_json=arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description="Answers, verifies and measures on this device.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = _add(commands, "predict", predict, "answer one question")
+    command.add_argument("--image", help="image file, any size")
+    command.add_argument("--question", help="text")
+    command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
+    command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")
+    command.add_argument("--tolerance", type=float, help="largest difference of a logit, as a share of the largest (default: by precision)")
+    command = _add(commands, "bench", bench, "measure latency")
+    command.add_argument("--batches", type=_positive, nargs="+", default=[1, 8], help="batch sizes (default: 1 8)")
+    command.add_argument("--rounds", type=_positive, default=200, help="timed calls a model and batch (default: 200)")
+    command.add_argument("--warmup", type=_positive, default=20, help="calls before the clock starts (default: 20)")
+    command.add_argument("--out", help="where the measurements go (default: measurements.json in the bundle)")
+    command = _add(commands, "build-engine", build_engine, "build the TensorRT engine for this device")
+    command.add_argument("--flavour", choices=("tensorrt", "tensorrt_rtx"), default="tensorrt", help="default: tensorrt")
+    _add(commands, "info", info, "show bundle, device and runtimes")
+    return parser
+
+
+def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=function.__doc__, allow_abbrev=False)
+    command.set_defaults(command=function)
+    command.add_argument("--json", action="store_true", help="print one line of JSON")
+    if name != "info":
+        command.add_argument("--model", help="a name in models.json (default: the chosen one; verify and bench: all)")
+    if name in ("predict", "verify", "bench"):
+        command.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=f"default: {RUNTIMES[0]}")
+        command.add_argument("--threads", type=_positive, default=1, help="CPU threads (default: 1)")
+    return command
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DeviceError(f"{path}: cannot be read ({error.strerror}); check --key") from error
+
+
+def _show(data: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    print(json.dumps(data) if as_json else "\n".join(lines))

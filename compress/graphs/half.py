@@ -1,0 +1,102 @@
+"""A float16 variant of a float32 graph: float32 inputs and outputs, and float32 kept where float16 would overflow."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from compress.errors import CompressError
+from compress.graphs.clean import QDQ
+from compress.graphs.contract import node_label
+from compress.graphs.graph import Graph
+from compress.graphs.trace import Feeds, trace
+
+MAX_FLOAT16 = 65504.0
+
+
+def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float32: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """A float16 copy; ports keep their types, and Q/DQ nodes keep float32 scales.
+
+    With `feeds` (real samples), nodes whose inputs or outputs exceed half of float16's range there stay in float32.
+    `keep_float32` names further nodes. Constants below -65504 (attention masks) are cut to -65504, which masks as well.
+
+    Raises:
+        CompressError: the result does not load as typed ONNX, with the reason.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    graph = Graph.copy_of(model)
+    for index, node in enumerate(graph.proto.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    named = _without_types(graph.model)  # recorded types of inner tensors may be missing; inference below gives all of them
+    blocked = [*overflowing_nodes(named, feeds), *keep_float32] if feeds is not None else list(keep_float32)
+    unknown = set(keep_float32) - {node.name for node in named.graph.node}
+    if unknown:
+        raise CompressError(f"keep_float32: no node is called {', '.join(sorted(unknown))}.")
+    half = convert_float_to_float16(
+        onnx.shape_inference.infer_shapes(named),
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *QDQ],
+        node_block_list=blocked,
+    )
+    _sort(half)
+    try:
+        onnx.checker.check_model(onnx.shape_inference.infer_shapes(_without_types(half), strict_mode=True))
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CompressError(f"float16: the converted graph is not valid ONNX: {error}. Name the node in keep_float32.") from error
+    return half
+
+
+def overflowing_nodes(model: onnx.ModelProto, feeds: Feeds, *, limit: float = MAX_FLOAT16 / 2) -> list[str]:
+    """Labels of nodes that read or make a finite |value| above the limit on these feeds, in graph order.
+
+    Constants count too, but for very large negative ones (masks), which float16 may cut without harm.
+    """
+    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    names = list(dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name))
+    values = trace(model, feeds, tensors=names)
+    large = {name for name, value in values.items() if _exceeds(value, limit)}
+    return [node_label(node) for node in nodes if large.intersection((*node.input, *node.output))]
+
+
+def _exceeds(value: np.ndarray, limit: float) -> bool:
+    if value.dtype != np.float32:
+        return False
+    magnitude = np.abs(value[np.isfinite(value) & (value > -1e30)])
+    return bool(magnitude.size and magnitude.max() > limit)
+
+
+def _without_types(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = Graph.copy_of(model).model
+    del copy.graph.value_info[:]
+    return copy
+
+
+def _sort(model: onnx.ModelProto) -> None:
+    """Brings the nodes into topological order in place: the converter appends its casts at the end."""
+    ready = {t.name for t in model.graph.initializer} | {i.name for i in model.graph.input} | {""}
+    waiting, done = list(model.graph.node), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(name in ready for name in node.input):
+                done.append(node)
+                ready.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise CompressError(f"float16: {node_label(later[0])} reads a tensor that nothing makes.")
+        waiting = later
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in done]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def float16_share(model: onnx.ModelProto) -> float:
+    """Share of the floating-point weight bytes that is stored as float16."""
+    sizes = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in sizes:
+            sizes[tensor.data_type] += onnx.numpy_helper.to_array(tensor).nbytes
+    return sizes[TensorProto.FLOAT16] / max(1, sum(sizes.values()))

@@ -1,0 +1,82 @@
+"""What `compress list` and `compress show` print, and where a run or a bundle of a name lies; reads source and JSON, imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress.declarations import declaration, first_line, module_line
+from compress.errors import CompressError
+from compress.messages import did_you_mean
+from compress.options import option_parameters
+from compress.tables import INJECTED, STAGES, TABLES
+from compress.yaml_source import read_yaml
+
+RECIPES = Path("recipes")
+SUMMARY = "summary.json"
+_KINDS = {"runtimes": "SESSIONS"} | {table.lower(): table for table in TABLES if table != "SESSIONS"}
+
+
+def lines_of(what: str) -> Iterator[str]:
+    """The lines of `compress list <what>`. Raises CompressError for an unknown kind of thing."""
+    kinds = [*_KINDS, "stages", "recipes"]
+    if what not in kinds:
+        raise CompressError(f"list {what}: unknown{did_you_mean(what, kinds)}; there are {', '.join(kinds)}")
+    if what == "stages":
+        return (f"{name:<10} {module_line(f'compress.stages.{name}')}" for name in STAGES)
+    return _recipes() if what == "recipes" else _entries(TABLES[_KINDS[what]])
+
+
+def find_run(name: str, *, runs: Path) -> Path:
+    """The folder of a run, by its path or its name under `runs`. Raises CompressError when there is none."""
+    for folder in (runs / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    known = sorted(path.parent.name for path in runs.glob(f"*/{SUMMARY}"))
+    raise CompressError(f"{name}: no such run in {runs}{did_you_mean(name, known)}; there are: {', '.join(known) or 'none'}")
+
+
+def find_bundle(name: str, *, runs: Path) -> Path:
+    """The bundle at a path, or of a run. Raises CompressError when there is none."""
+    folder = find_run(name, runs=runs)
+    candidates = [folder, *sorted(folder.glob("*-bundle")), *sorted(folder.glob("*-bundle/bundle"))]
+    bundle = next((path for path in candidates if (path / "run.py").is_file()), None)
+    if bundle is None:
+        raise CompressError(f"{folder}: holds no bundle (a folder with run.py); `compress run` makes it as the last stage")
+    return bundle.resolve()
+
+
+def summary_lines(run: Path) -> list[str]:
+    """`key  value` for each entry of a run's summary. Raises CompressError when the run has none."""
+    try:
+        summary: dict[str, Any] = json.loads((run / SUMMARY).read_text())
+    except FileNotFoundError:
+        raise CompressError(f"{run / SUMMARY}: not there; the run has not come to its report yet, so run it again") from None
+    except ValueError as error:
+        raise CompressError(f"{run / SUMMARY}: not JSON ({error}); run the recipe again to write it anew") from error
+    width = max(map(len, summary), default=0)
+    return [f"{key:<{width}}  {_show(value)}" for key, value in summary.items()]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _entries(table: dict[str, str]) -> Iterator[str]:
+    for name, entry in table.items():
+        yield f"{name}  {first_line(entry)}"
+        for option, parameter in option_parameters(declaration(entry), injected=INJECTED).items():
+            needed = parameter.default is inspect.Parameter.empty
+            kind = inspect.formatannotation(parameter.annotation)
+            yield f"    {option}: {kind}" + (", required" if needed else f" = {parameter.default!r}")
+
+
+def _recipes() -> Iterator[str]:
+    for path in sorted(RECIPES.glob("*.yaml")):
+        data = read_yaml(path.read_text(encoding="utf-8")).data
+        yield f"{path}  {data.get('description', '') if isinstance(data, dict) else 'not a recipe: see `compress check`'}"

@@ -1,0 +1,70 @@
+"""`Classifier`: one encoder a modality, a head over all of them, and the call that every model of ours shares."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+Inputs = dict[str, Tensor]
+
+
+class Head(nn.Module):
+    """Features by modality -> logits (R, K): the product of projections (one modality: just its projection), then two layers.
+
+    The product lets the text choose among the image's channels. `normalise` adds GELU and LayerNorm after each projection,
+    which a head over frozen encoders needs; a student goes without, because both stay in float after quantization.
+    """
+
+    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0, normalise: bool = False) -> None:
+        super().__init__()
+        self.project = nn.ModuleDict({m: self._projection(width, hidden, normalise) for m, width in widths.items()})
+        self.mix = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.output = nn.Linear(hidden, classes)
+
+    @staticmethod
+    def _projection(width: int, hidden: int, normalise: bool) -> nn.Module:
+        linear = nn.Linear(width, hidden)
+        return nn.Sequential(linear, nn.GELU(), nn.LayerNorm(hidden)) if normalise else linear
+
+    def forward(self, features: Inputs) -> Tensor:
+        projected = [project(features[m]) for m, project in self.project.items()]  # each (R, hidden)
+        mixed = projected[0]
+        for other in projected[1:]:
+            mixed = mixed * other
+        return self.output(self.mix(mixed))
+
+
+class LinearHead(nn.Module):
+    """Features of one modality -> logits (R, K)."""
+
+    def __init__(self, modality: str, width: int, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.modality = modality
+        self.dropout, self.output = nn.Dropout(dropout), nn.Linear(width, classes)
+
+    def forward(self, features: Inputs) -> Tensor:
+        return self.output(self.dropout(features[self.modality]))
+
+
+class Classifier(nn.Module):
+    """Encodes each distinct input once, hands every row its features, and classifies the rows."""
+
+    def __init__(self, encoders: dict[str, nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.encoders, self.head = nn.ModuleDict(encoders), head
+
+    def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Tensor:
+        """Logits (R, K). inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one a row uses; None: row i uses input i."""
+        features = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        return self.head(features if rows is None else {m: x[rows[m]] for m, x in features.items()})
+
+
+class RowModel(nn.Module):
+    """A model that sees all modalities at once, such as ViLT, behind the same call: rows are laid out first."""
+
+    def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Tensor:
+        """Logits (R, K), as `Classifier.forward`."""
+        return self.classify(inputs if rows is None else {m: x[rows[m]] for m, x in inputs.items()})
+
+    def classify(self, inputs: Inputs) -> Tensor:
+        """Logits (R, K) of inputs that are laid out by row."""
+        raise NotImplementedError

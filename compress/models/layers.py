@@ -1,0 +1,42 @@
+"""The few layers that students are built from, each a place where a quantizer can put its step.
+
+A quantizer sees `ConvNorm` (fold the norm, quantize weight and output), `Sum` (quantize the output) and `nn.Linear`
+(quantize input and weight); everything else stays in float.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch normalisation and ReLU (or nothing): (B, C, H, W) -> (B, C', H/s, W/s)."""
+
+    def __init__(self, channels: int, out: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out)  # nn.Identity once folded; then conv has a bias
+        self.act: nn.Module = nn.ReLU() if relu else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+
+class Sum(nn.Module):
+    """a + b, as a module, so that a residual sum can be quantized."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+class Pixels(nn.Module):
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus the mean, over the deviation: pixel arithmetic stays in the graph."""
+
+    def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.register_buffer("scale", 1 / (255 * torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.permute(0, 3, 1, 2).float() * self.scale + self.shift

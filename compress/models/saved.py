@@ -1,0 +1,41 @@
+"""Models on disk: model.json (name in MODELS and its options, plain data) beside model.safetensors; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from compress.io_spec import IOSpec
+from compress.tables import MODELS, resolve
+
+
+def save_model(model: nn.Module, folder: Path, *, name: str, options: dict, io: IOSpec) -> None:
+    """Writes model.json, model.safetensors and io_spec.json into `folder`."""
+    described = {"model": name, "options": options, "parameters": count_parameters(model)}
+    (folder / "model.json").write_text(json.dumps(described, indent=2, sort_keys=True))
+    (folder / "io_spec.json").write_text(json.dumps(io.to_json(), indent=2))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The model of `save_model`, in eval mode."""
+    model = build_model(folder)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval()
+
+
+def build_model(folder: Path) -> nn.Module:
+    """The architecture alone, with fresh weights."""
+    described = json.loads((folder / "model.json").read_text())
+    options = described["options"]
+    if "config_folder" in options:  # a transformers model's own configuration lies beside the weights
+        options = {**options, "config_folder": str(folder / options["config_folder"])}
+    return resolve(MODELS[described["model"]])(IOSpec.load(folder / "io_spec.json"), **options)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that training sets, frozen ones included."""
+    return sum(p.numel() for p in model.parameters())

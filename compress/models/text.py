@@ -1,0 +1,68 @@
+"""DistilBERT-style text encoder: token ids (M, T) int64 -> features (M, D) float32; id 0 is padding.
+
+Layout and names of weights follow BERT (post-norm), so that layers can be taken over from a BERT-like teacher.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MASKED = -1e4  # finite, so that a quantizer that sees it does not lose the range of everything else
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, written out: exporters and quantizers see plain matrix products."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        tokens, width = x.shape[1:]
+
+        def split(y: Tensor) -> Tensor:
+            return y.view(-1, tokens, self.heads, self.head_width).transpose(1, 2)  # (M, h, T, D/h)
+
+        scores = split(self.query(x)) @ split(self.key(x)).transpose(2, 3) * self.head_width**-0.5 + bias  # (M, h, T, T)
+        mixed = scores.softmax(-1) @ split(self.value(x))
+        return self.output(mixed.transpose(1, 2).reshape(-1, tokens, width))
+
+
+class TransformerLayer(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised after."""
+
+    def __init__(self, width: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads)
+        self.attention_norm = nn.LayerNorm(width, eps=1e-12)
+        self.expand, self.project = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
+        self.output_norm = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        x = self.attention_norm(x + self.attention(x, bias))
+        return self.output_norm(x + self.project(nn.functional.gelu(self.expand(x))))
+
+
+class TextEncoder(nn.Module):
+    """Embeddings, transformer layers, mean over the tokens that are not padding."""
+
+    def __init__(self, *, vocabulary: int, length: int, width: int, layers: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width)
+        self.positions = nn.Parameter(torch.randn(length, width) * 0.02)
+        nn.init.normal_(self.words.weight, std=0.02)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, feedforward) for _ in range(layers))
+        self.width = width
+
+    def forward(self, text: Tensor) -> Tensor:
+        present = (text != 0).to(self.positions.dtype)  # (M, T)
+        bias = ((1 - present) * MASKED)[:, None, None, :]  # (M, 1, 1, T)
+        x = self.norm(self.words(text) + self.positions)
+        for layer in self.layers:
+            x = layer(x, bias)
+        weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (M, T)
+        return (x * weight[:, :, None]).sum(1)

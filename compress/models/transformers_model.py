@@ -1,0 +1,101 @@
+"""Teachers from transformers: a classifier saved by `save_pretrained`, or fetched by id and pinned revision, behind our call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import DataError, DependencyError
+from compress.io_spec import IOSpec
+from compress.models.classifier import Inputs, RowModel
+from compress.models.layers import Pixels
+
+AUTO_CLASSES = {  # which transformers class reads a model of these inputs
+    ("image", "text"): "AutoModelForVisualQuestionAnswering",
+    ("image",): "AutoModelForImageClassification",
+    ("text",): "AutoModelForSequenceClassification",
+}
+
+
+class TransformersTeacher(RowModel):
+    """Raw pixels and token ids -> the logits of the labels that the data has, in the data's order."""
+
+    def __init__(self, body: nn.Module, *, columns: list[int], padding: int, mean: list[float], deviation: list[float]) -> None:
+        super().__init__()
+        self.body, self.padding = body, padding
+        self.pixels = Pixels(tuple(mean), tuple(deviation))  # type: ignore[arg-type]
+        self.register_buffer("columns", torch.tensor(columns))
+
+    def classify(self, inputs: Inputs) -> Tensor:
+        given: dict[str, Tensor] = {}
+        if "text" in inputs:
+            given["input_ids"] = inputs["text"]
+            given["attention_mask"] = (inputs["text"] != self.padding).long()
+        if "image" in inputs:
+            given["pixel_values"] = self.pixels(inputs["image"])
+        return self.body(**given).logits[:, self.columns]
+
+
+def transformers_teacher(io: IOSpec, *, config_folder: str, columns: list[int], padding: int, mean: list[float], deviation: list[float]) -> nn.Module:
+    """The architecture from a folder's config.json, with fresh weights."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=False)
+    config._attn_implementation = "eager"
+    body = getattr(transformers, AUTO_CLASSES[io.modalities]).from_config(config)
+    make_exportable(body)
+    return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation)
+
+
+def open_pretrained(where: str, modalities: tuple[str, ...], *, revision: str | None = None, trust_remote_code: bool = False) -> nn.Module:
+    """The classifier in a local folder, or of a hub id at a pinned revision, in eval mode."""
+    import transformers
+
+    auto = getattr(transformers, AUTO_CLASSES[modalities])
+    try:
+        model = auto.from_pretrained(where, revision=revision, trust_remote_code=trust_remote_code, attn_implementation="eager", use_safetensors=True)
+    except OSError as error:
+        way_out = "save the model with save_pretrained and use source: folder" if revision else "a folder needs config.json and model.safetensors"
+        raise DependencyError(f"teacher: cannot load {where!r}: {str(error).splitlines()[0]}; {way_out}") from error
+    make_exportable(model)
+    return model.eval()
+
+
+def label_columns(model: nn.Module, labels: list[str], where: str) -> list[int]:
+    """Which logit stands for each of the data's labels; every label must be one of the model's."""
+    names = {str(name): int(column) for column, name in model.config.id2label.items()}
+    absent = [label for label in labels if label not in names]
+    if absent:
+        raise DataError(f"teacher {where}: {len(absent)} of the data's {len(labels)} labels are not the model's, such as {absent[:5]}; the model has {list(names)[:10]}")
+    return [names[label] for label in labels]
+
+
+def normalisation(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the pixels from preprocessor_config.json; 0.5 and 0.5, as ViLT has it, where the file says none."""
+    path = folder / "preprocessor_config.json"
+    given = json.loads(path.read_text()) if path.is_file() else {}
+    return given.get("image_mean", [0.5] * 3), given.get("image_std", [0.5] * 3)
+
+
+def make_exportable(model: nn.Module) -> None:
+    """ViLT picks patches at random places of padded images, which no ONNX graph can; ours are never padded, so all patches stay."""
+    for module in model.modules():
+        if type(module).__name__ == "ViltEmbeddings":
+            module.visual_embed = _embed_whole_images.__get__(module)
+
+
+def _embed_whole_images(self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, max_image_length: int = 200) -> tuple[Tensor, Tensor, None]:
+    """ViltEmbeddings.visual_embed for images without padding: (B, 3, H, W) -> (B, 1 + P, D), mask (B, 1 + P)."""
+    patches = self.patch_embeddings(pixel_values)  # (B, D, h, w)
+    height, width = patches.shape[2:]
+    side = self.patch_embeddings.image_size[0] // self.patch_embeddings.patch_size[0] if isinstance(self.patch_embeddings.image_size, (tuple, list)) else self.config.image_size // self.config.patch_size
+    grid = self.position_embeddings[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
+    if (height, width) != (side, side):
+        grid = nn.functional.interpolate(grid, size=(height, width), mode="bilinear", align_corners=True)
+    places = torch.cat([self.position_embeddings[:, :1], grid.flatten(2).transpose(1, 2)], 1)  # (1, 1 + P, D)
+    first = self.cls_token.expand(patches.shape[0], -1, -1)
+    x = self.dropout(torch.cat([first, patches.flatten(2).transpose(1, 2)], 1) + places)
+    return x, x.new_ones(x.shape[:2], dtype=torch.long), None

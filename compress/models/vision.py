@@ -1,0 +1,80 @@
+"""MobileNet-style image encoders: raw pixels (N, H, W, 3) uint8 -> features (N, D) float32.
+
+ReLU and no squeeze-excite, because that is what gains from int8; blocks are MobileNetV4's universal inverted bottleneck
+(arXiv 2404.10518, section 3).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from compress.models.layers import ConvNorm, Pixels, Sum
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+
+# (channels, expansion, stride, kernel of the depthwise convolution before the expansion or 0, kernel of the one inside or 0)
+STAGES = (
+    (48, 3, 2, 5, 5),  # extra depthwise
+    (48, 2, 1, 0, 3),  # inverted bottleneck
+    (48, 2, 1, 3, 0),  # ConvNext-like
+    (64, 4, 2, 0, 3),
+    (64, 2, 1, 0, 3),
+    (64, 2, 1, 0, 0),  # feed-forward
+)
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """`channels * width`, rounded to a multiple of 8, because that is what vector units and TensorRT's int8 tiles want."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+class UniversalBottleneck(nn.Module):
+    """Optional depthwise, expansion, optional depthwise, projection; the input is added where shapes agree."""
+
+    def __init__(self, channels: int, out: int, *, expansion: int, stride: int, before: int, inside: int) -> None:
+        super().__init__()
+        wide = channels * expansion
+        early = stride if not inside else 1  # the stride goes to the depthwise inside the expansion if there is one
+        body: list[nn.Module] = []
+        if before:
+            body.append(ConvNorm(channels, channels, kernel=before, stride=early, groups=channels, relu=False))
+        body.append(ConvNorm(channels, wide))
+        if inside:
+            body.append(ConvNorm(wide, wide, kernel=inside, stride=stride, groups=wide))
+        body.append(ConvNorm(wide, out, relu=False))
+        self.body = nn.Sequential(*body)
+        self.sum = Sum() if stride == 1 and channels == out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) if self.sum is None else self.sum(x, self.body(x))
+
+
+class MobileNetV4(nn.Module):
+    """Stem, one plain convolution, universal bottlenecks, 1x1 convolution, mean over the pixels."""
+
+    def __init__(self, *, width: float, depth: int, stem_stride: int, out: int) -> None:
+        super().__init__()
+        stem, early = scale_channels(16, width), scale_channels(24, width)
+        self.pixels = Pixels(MEAN, DEVIATION)
+        layers: list[nn.Module] = [ConvNorm(3, stem, kernel=3, stride=stem_stride), ConvNorm(stem, early, kernel=3, stride=2)]
+        channels = early
+        for base, expansion, stride, before, inside in STAGES:
+            for _ in range(1 if stride == 2 else depth):
+                wide = scale_channels(base, width)
+                layers.append(UniversalBottleneck(channels, wide, expansion=expansion, stride=stride, before=before, inside=inside))
+                channels = wide
+        layers.append(ConvNorm(channels, out))
+        self.body = nn.Sequential(*layers)
+        self.width = out
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.body(self.pixels(image))  # (N, D, H/8s, W/8s)
+        return x.mean((2, 3))
+
+
+def mobilenet_v4(*, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128) -> nn.Module:
+    """A small MobileNetV4-style encoder: `width` multiplies channels, `depth` repeats blocks, `out` is D.
+
+    Total stride is 8 * stem_stride: use stem_stride 1 for 32x32 images, 2 from 64x64 on. 100 k parameters at width 1.
+    """
+    return MobileNetV4(width=width, depth=depth, stem_stride=stem_stride, out=out)

@@ -1,0 +1,283 @@
+"""The run, top to bottom: `chain` is the whole of it, one call a stage; `run` makes what is missing, `plan` only says what it would do.
+
+A step is: fingerprint; in the store? take it; else call the stage in a partial folder, publish by rename, log one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from compress.artifacts import Artifact, DataArtifact, write_json_atomic
+from compress.context import Context
+from compress.errors import CompressError
+from compress.grammar import LoadedRecipe
+from compress.recipe import Recipe
+from compress.store import RunFolder, Store, explain, fingerprint, ingredients, storage_errors
+from compress.tables import DATASETS, load_plugins, resolve
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its function, what of the recipe it may read, and what else its result depends on."""
+
+    function: str  # "module:function", imported only when it must run
+    version: int  # raised when the same inputs give another result
+    reads: tuple[str, ...]  # dotted parts of the recipe; all that the function gets to see
+    libraries: tuple[str, ...]  # distributions that make the result
+    seeded: bool = False
+
+
+TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
+STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
+    "data": Stage("compress.stages.data:prepare_data", 1, ("data", "teacher.image_size"), ("numpy", "pillow", "pyarrow"), seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 1, ("data", "teacher"), TRAINING, seeded=True),
+    "targets": Stage("compress.stages.targets:store_targets", 1, ("distill.augment",), TRAINING, seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 1, ("data", "student", "distill"), TRAINING, seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 1, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "export": Stage("compress.stages.export:export", 1, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
+    "benchmark": Stage("compress.stages.benchmark:measure", 1, ("benchmark",), ("onnxruntime", "numpy")),
+    "report": Stage("compress.stages.report:report", 1, ("name", "description", "data", "quantize", "budget"), ("matplotlib", "jinja2")),
+    "bundle": Stage("compress.stages.bundle:bundle", 1, ("name", "engine"), ("numpy",)),
+}
+
+
+class Step(Protocol):
+    """What `chain` calls for each stage: the artifact of that stage made from these artifacts."""
+
+    def __call__(self, stage: str, *parents: Artifact | None) -> Artifact: ...
+
+
+def chain(step: Step, recipe: Recipe) -> None:
+    """The whole run."""
+    data = step("data")
+    teacher = step("teacher", data)
+    targets = step("targets", teacher, data)
+    student = step("distill", teacher, targets, data)
+    quantized = step("quantize", student, targets, data) if recipe.quantize else None
+    teacher_onnx = step("export_teacher", teacher, data)
+    onnx = step("export", student, quantized, data)
+    engine = step("engine", onnx) if recipe.engine else None
+    measurements = step("benchmark", teacher_onnx, onnx, teacher, student, data)
+    report = step("report", measurements, onnx, teacher_onnx, engine, teacher, targets, student, quantized, data)
+    step("bundle", report, onnx, engine, student, data)
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One line of `compress plan`."""
+
+    index: int
+    name: str
+    action: str  # "reuse" or "run"
+    reason: str
+    fingerprint: str
+
+
+@dataclass
+class RunResult:
+    """What a run leaves: summary.json's content, a line for each miss of the budget, and the run folder."""
+
+    summary: dict
+    budget_misses: list[str]
+    folder: Path
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+
+
+class _LastStage(Exception):  # noqa: N818 - no error: --until was reached
+    pass
+
+
+class _Chain:
+    """What planning and running share: the fingerprint of each stage and where its artifact would lie."""
+
+    def __init__(self, loaded: LoadedRecipe, runs: Path, threads: int | None, say: Callable[[str], None]) -> None:
+        load_plugins(loaded.plugins)
+        self.loaded, self.recipe, self.say = loaded, loaded.recipe, say
+        self.threads = threads or os.cpu_count() or 1
+        self.store = Store(runs / ".store", say=say, runs=runs)
+        self.folder = RunFolder(runs / loaded.recipe.name)
+
+    def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:
+        """Everything that the stage's result depends on."""
+        stage = STAGES[name]
+        part = only(self.recipe, stage.reads)
+        config = json.loads(json.dumps(part, default=_plain))
+        extras: dict[str, Any] = identity(name, self.loaded)
+        if stage.seeded:
+            extras["seed"] = self.recipe.seed
+        if name == "benchmark":
+            extras |= {"machine": machine(), "threads": self.threads}
+        given = {f"{p.kind}_{i}": p.fingerprint for i, p in enumerate(parents) if p is not None}
+        return ingredients(name, stage.version, config, given, extras, stage.libraries)
+
+
+def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> list[PlannedStage]:
+    """Each stage of the recipe: reuse or run, and why. Nothing is made."""
+    steps = _Chain(loaded, runs, threads, print)
+    planned: list[PlannedStage] = []
+
+    def step(name: str, *parents: Artifact | None) -> Artifact:
+        made_of = steps.made_of(name, parents)
+        key = fingerprint(made_of)
+        found = steps.store.look_up(name, key)
+        if found:
+            action, reason = "reuse", f"made {found.created} in {found.seconds:.1f} s"
+        else:
+            half = (steps.store.partial_folder(name, key) / "checkpoint").is_dir()
+            action, reason = "run", "goes on from its checkpoint" if half else explain(name, made_of, steps.store.previous(name, steps.folder.path))
+        planned.append(PlannedStage(number(name), name, action, reason, key))
+        return found or Artifact(fingerprint=key)
+
+    chain(step, loaded.recipe)
+    return planned
+
+
+def run(
+    loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, first: str | None = None, last: str | None = None, say: Callable[[str], None] = print
+) -> RunResult:
+    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one."""
+    steps = _Chain(loaded, runs, threads, say)
+    result = RunResult({}, [], steps.folder.path)
+    order, started = list(STAGES), time.monotonic()
+    anew = order[order.index(first) :] if first else []
+
+    def step(name: str, *parents: Artifact | None) -> Artifact:
+        made_of = steps.made_of(name, parents)
+        key = fingerprint(made_of)
+        artifact = None if name in anew else steps.store.look_up(name, key)
+        verb = "reused"
+        if artifact is None:
+            artifact, verb = make(steps, name, made_of, parents, result), "made"
+        steps.folder.link(number(name), name, artifact.path)
+        result.artifacts[name] = artifact
+        say(f"{number(name):>2}-{name:<14} {verb} {artifact.seconds:8.1f} s  {artifact.fingerprint[:12]}")
+        if name == last:
+            raise _LastStage
+        return artifact
+
+    with steps.folder.hold():
+        try:
+            chain(step, loaded.recipe)
+        except _LastStage:
+            return result
+        summary = json.loads(result.artifacts["report"].file("summary.json").read_text())
+        result.budget_misses = result.artifacts["report"].details["budget_misses"]
+        result.summary = summary
+        write_json_atomic(steps.folder.path / "summary.json", summary)
+    say(f"finished in {time.monotonic() - started:.1f} s: {steps.folder.path}/{number('report')}-report/report.html, {steps.folder.path}/{number('bundle')}-bundle")
+    return result
+
+
+def make(steps: _Chain, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
+    """Calls one stage in its partial folder and publishes what it leaves there."""
+    key = fingerprint(made_of)
+    with steps.store.partial(name, key) as folder, storage_errors(folder):
+        started = time.monotonic()
+        ctx = Context(folder, steps.recipe.seed, steps.threads, steps.say, steps.loaded.base)
+        set_threads(name, steps.threads)
+        artifact = resolve(STAGES[name].function)(only(steps.recipe, STAGES[name].reads), *map(opened, parents), ctx=ctx, **given(name, steps, result))
+        return steps.store.publish(folder, artifact, made_of=made_of, seconds=time.monotonic() - started)
+
+
+def given(name: str, steps: _Chain, result: RunResult) -> dict[str, Any]:
+    """What a stage gets besides its part of the recipe and its artifacts."""
+    if name == "data":
+        return {"source": source_of(steps.loaded), "modalities": steps.recipe.modalities}
+    if name == "report":
+        return {"stages": {n: a.seconds for n, a in result.artifacts.items()}, "threads": steps.threads}
+    if name == "bundle":
+        return {"resolved": steps.recipe.model_dump(mode="json"), "licence": source_of(steps.loaded).licence}
+    return {}
+
+
+def opened(artifact: Artifact | None) -> Any:
+    """Prepared data are handed on open, everything else as the artifact that it is."""
+    if isinstance(artifact, DataArtifact):
+        from compress.data.prepared import open_data
+
+        assert artifact.path
+        return open_data(artifact.path)
+    return artifact
+
+
+def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
+    """The recipe with nothing but these dotted places: what is no ingredient of the fingerprint cannot be read."""
+    part = SimpleNamespace(modalities=recipe.modalities)
+    for place in places:
+        source, target, *names = recipe, part, *place.split(".")
+        for name in names[:-1]:
+            source = getattr(source, name)
+            if not hasattr(target, name):
+                setattr(target, name, SimpleNamespace())
+            target = getattr(target, name)
+        setattr(target, names[-1], getattr(source, names[-1]))
+    return part
+
+
+def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
+    """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the GPU."""
+    plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in ("data", "teacher", "distill", "quantize") else {}
+    found: dict[str, Any] = {"plugins": plugins} if plugins else {}
+    recipe = loaded.recipe
+    if name == "data":
+        found["source"] = source_of(loaded).identity
+        if recipe.data.paraphrases:
+            found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
+    if name == "teacher" and recipe.teacher.source == "folder":
+        folder = loaded.base / str(recipe.teacher.path)
+        found["folder"] = {p.name: hash_file(p) for p in sorted(folder.glob("*")) if p.is_file()}
+    if name == "engine":
+        from compress.device.gpu import probe_gpu
+
+        gpu = probe_gpu()
+        found["gpu"] = [gpu.name, gpu.driver] if gpu.ok else None
+    return found
+
+
+def source_of(loaded: LoadedRecipe) -> Any:
+    """The recipe's data set, not yet read."""
+    data = loaded.recipe.data
+    return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file's content."""
+    if not path.is_file():
+        raise CompressError(f"{path} is missing")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def machine() -> str:
+    """The processor that timings belong to."""
+    from compress.device.info import cpu_name
+
+    return f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def set_threads(name: str, threads: int) -> None:
+    """torch's threads, for the stages that use torch."""
+    if "torch" in STAGES[name].libraries:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def number(name: str) -> int:
+    """The stage's place in the run, from 1."""
+    return list(STAGES).index(name) + 1
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)

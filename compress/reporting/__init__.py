@@ -1,0 +1,1 @@
+"""The report's page: plots and template."""

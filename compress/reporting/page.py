@@ -1,0 +1,132 @@
+"""report.html from JSON and a few images: `render_page` fills page.html.j2, which holds every word and all style.
+
+Everything is inside the one file (inline style, inline SVG, images as data URIs), so it opens from disk and travels by mail.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
+
+SHOWN_PIXELS = 128  # small images are enlarged by whole factors up to about this size
+MAX_BARS = 30
+
+
+def render_page(
+    *, summary: dict[str, Any], measurements: dict[str, Any], extras: dict[str, Any], samples: list[dict[str, Any]], misses: list[str]
+) -> str:
+    """The page as text. See `write_report` for the arguments; every value is escaped."""
+    environment = Environment(
+        loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "cell": _cell}
+    models = measurements["models"]
+    return environment.get_template("page.html.j2").render(
+        summary=summary,
+        measurements=measurements,
+        models=models,
+        batches=_batches(models),
+        extras=extras,
+        misses=misses,
+        tradeoff=_tradeoff(models, summary["shipped_model"]),
+        curves=_curves(extras.get("history") or {}),
+        sensitivity=_sensitivity(extras.get("sensitivity") or []),
+        tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
+        samples=[{**sample, "image": None if sample["image"] is None else _data_uri(sample["image"])} for sample in samples],
+    )
+
+
+def _tables(extras: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The tables that are shown as they come: a title, a note and rows, each a flat dict."""
+    coverage = extras.get("coverage") or {}
+    share = coverage.get("int8_share")
+    note = "" if share is None else f"{_percent(share)} % of the multiply-adds run in int8 after the runtime's optimisation."
+    named = [
+        {
+            "title": "Parity at every hop",
+            "note": "How far each form of the student is from the one before it, on real samples.",
+            "rows": extras.get("parity"),
+        },
+        {"title": "int8 coverage", "note": note, "rows": coverage.get("nodes")},
+        {"title": "What stays in float, and why", "note": "", "rows": coverage.get("float")},
+    ]
+    return [table for table in [*named, *(extras.get("tables") or [])] if table["rows"]]
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _batches(models: dict[str, Any]) -> list[str]:
+    return sorted({batch for model in models.values() for batch in model["latency"] or {}}, key=int)
+
+
+def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
+    points = [
+        {"name": name, "role": model["role"], "shipped": name == shipped, "latency_ms": model["latency"]["1"]["median_ms"]}
+        | {key: model["accuracy"][source] for key, source in (("accuracy", "value"), ("low", "low"), ("high", "high"))}
+        for name, model in models.items()
+        if (model["latency"] or {}).get("1")
+    ]
+    return Markup(plot_tradeoff(points)) if points else None  # noqa: S704 - the plot escapes its own text
+
+
+def _curves(history: dict[str, list[dict]]) -> Markup | None:
+    curves = {name: curve for name, curve in history.items() if curve}
+    return Markup(plot_curves(curves)) if curves else None  # noqa: S704
+
+
+def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:
+    worst = sorted(rows, key=lambda row: -row["drop_points"])[:MAX_BARS]
+    return (
+        Markup(plot_bars({row["layer"]: row["drop_points"] for row in worst}, label="points lost when this layer alone is int8"))
+        if worst
+        else None
+    )
+
+
+def _data_uri(image: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG data URI; small ones are enlarged by a whole factor, so that pixels stay sharp."""
+    from PIL import Image
+
+    factor = max(1, SHOWN_PIXELS // max(image.shape[:2]))
+    enlarged = np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(enlarged).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _percent(share: float | None, digits: int = 2) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _significant(value: float | None, digits: int = 3) -> str:
+    """`digits` significant digits without an exponent; a dash for what was not measured."""
+    if value is None:
+        return "–"
+    rounded = float(f"{value:.{digits}g}")
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(rounded))))) if rounded else 0
+    return f"{rounded:,.{decimals}f}"
+
+
+def _bytes(value: float | None) -> str:
+    if value is None:
+        return "–"
+    unit, factor = ("MB", 1e6) if value >= 1e6 else ("kB", 1e3)
+    return f"{_significant(value / factor)} {unit}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,75 @@
+"""benchmark: exported teacher and student files in, measurements.json and predictions.npz out.
+
+Every file runs in ONNX Runtime on this CPU with the same threads, in a process of its own (no torch loaded, no other threads):
+`python -m compress.stages.benchmark job.json measurements.json` repeats it. Each number travels with its unit and sample count.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import CompressError
+from compress.stages.benchmark.candidate import Candidate
+
+if TYPE_CHECKING:
+    from compress.context import Context
+    from compress.data.prepared import PreparedData
+    from compress.recipe import Benchmark
+
+__all__ = ["VERSION", "Candidate", "benchmark"]
+
+VERSION = 1
+
+
+def benchmark(config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context) -> dict[str, Any]:
+    """The measurements (see `measure`), also written to measurements.json in `ctx.out` beside predictions.npz.
+
+    Needs exactly one teacher in `models`. Raises CompressError when a file is missing, cannot be opened or answers in a wrong shape."""
+    if [model.role for model in models.values()].count("teacher") != 1:
+        raise CompressError(f"benchmark: needs exactly one teacher among {', '.join(models) or 'no models'}")
+    missing = [f"{name}: {model.path}: no such model file" for name, model in models.items() if not model.path.is_file()]
+    if missing:
+        raise CompressError("benchmark: " + "; ".join(missing) + "; run the export again")
+    job, result = ctx.out / "job.json", ctx.out / "measurements.json"
+    _write_job(job, config, models, data=data, seed=ctx.seed, score_threads=ctx.threads)
+    _run_process(["-m", "compress.stages.benchmark", str(job.resolve()), str(result.resolve())], say=ctx.say)
+    return json.loads(result.read_text())
+
+
+def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, seed: int, score_threads: int) -> None:
+    """job.json with absolute model and data paths, and the tokens beside it: models that share an array share its file."""
+    files: dict[int, str] = {}
+    entries = {}
+    for name, model in models.items():
+        if model.tokens is not None and id(model.tokens) not in files:
+            files[id(model.tokens)] = f"tokens_{len(files)}.npy"
+            np.save(job.parent / files[id(model.tokens)], model.tokens)
+        entries[name] = {
+            **{key: getattr(model, key) for key in ("role", "precision", "parameters", "image_key", "target")},
+            "path": str(Path(model.path).resolve()),
+            "tokens": None if model.tokens is None else files[id(model.tokens)],
+        }
+    settings = config.model_dump(include={"batches", "threads", "rounds", "warmup", "test_limit"})
+    settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
+    job.write_text(json.dumps(settings, indent=1))
+
+
+def _run_process(arguments: list[str], *, say: Callable[[str], None]) -> None:
+    """Runs this Python with `arguments`, passing its lines on; its last error line becomes the message of a CompressError."""
+    root = Path(__file__).parents[3]  # as working directory it makes a checkout importable that nobody installed
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen([sys.executable, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
+            for line in child.stdout or ():
+                say(f"benchmark: {line.rstrip()}")
+        if child.returncode:
+            errors.seek(0)
+            lines = errors.read().strip().splitlines() or [f"the process ended with {child.returncode}"]
+            raise CompressError(f"benchmark: {lines[-1]}\n  repeat it with: python {' '.join(arguments)}")

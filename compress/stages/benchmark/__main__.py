@@ -1,0 +1,95 @@
+"""The benchmark's own process: job.json in, measurements.json out, predictions.npz beside the job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.data.prepared import open_data
+from compress.device.errors import DeviceError
+from compress.device.info import describe_device
+from compress.device.sessions import runtime_version
+from compress.errors import CompressError
+from compress.metrics import agreement
+from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
+from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
+from compress.stages.benchmark.timing import peak_memory, time_models
+
+SCHEMA_VERSION = 1
+
+
+def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R,) int16 array of answers a model.
+
+    Gives {schema_version, device, threads, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
+    agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, ...}}, baselines}; shares are fractions, latencies ms."""
+    device = describe_device()
+    data = open_data(Path(job["data"]))
+    test = data.split("test")
+    rows = select_rows(np.asarray(test.labels), job["test_limit"])
+    models = {name: load_candidate(entry, folder) for name, entry in job["models"].items()}
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "command": "python -m compress.stages.benchmark job.json measurements.json",
+        "device": {**device, "vnni": any("vnni" in flag for flag in device["flags"]), "runtime": runtime_version("onnxruntime_cpu")},
+        "target": local_target(),
+        "threads": job["threads"],
+        "labels": data.labels,
+        "kinds": data.kinds,
+        "samples": len(rows),
+        "models": {name: describe_file(model) for name, model in models.items()},
+        "baselines": describe_baselines(data, rows),
+    }
+    timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
+    for name, peak in peak_memory(timed, test, rows, threads=job["threads"]).items():
+        result["models"][name]["peak_memory"] = peak
+    for name, latency in time_models(timed, test, rows, job=job).items():
+        result["models"][name]["latency"] = latency
+    answers = {}
+    for name, model in models.items():
+        print(f"scoring {name} on {len(rows)} samples", flush=True)
+        logits = score(model, test, rows, threads=job["score_threads"])
+        answers[name] = answer(logits, len(data.labels), name=name)
+        result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data)
+    teacher = next(name for name, model in models.items() if model.role == "teacher")
+    for name in models:
+        result["models"][name]["agreement"] = number(agreement(answers[name], answers[teacher]), "fraction", len(rows))
+    np.savez_compressed(folder / "predictions.npz", rows=rows, **{f"model_{name}": value for name, value in answers.items()})
+    return result
+
+
+def describe_file(model: Candidate) -> dict[str, Any]:
+    """What is known of a file before it runs."""
+    return {
+        "role": model.role,
+        "precision": model.precision,
+        "target": model.target,
+        "file": model.path.name,
+        "size": {"value": _size_on_disk(model.path), "unit": "bytes"},
+        "parameters": {"value": model.parameters, "unit": "parameters"},
+        "latency": None,  # stays so where the file's target is another machine
+        "peak_memory": None,
+    }
+
+
+def _size_on_disk(path: Path) -> int:
+    external = path.with_name(path.name + ".data")  # where torch.onnx puts the weights of a large model
+    return path.stat().st_size + (external.stat().st_size if external.exists() else 0)
+
+
+def _main(job: Path, result: Path) -> None:
+    try:
+        measurements = measure(json.loads(job.read_text()), job.parent)
+    except (CompressError, DeviceError) as error:
+        sys.exit(str(error).replace("\n", "; "))
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps(measurements, indent=1, allow_nan=False))
+    partial.rename(result)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,62 @@
+"""`Candidate`: one exported file that the benchmark opens, and what it reads of the test split."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from compress.device.sessions import Session, open_session
+from compress.errors import CompressError
+
+if TYPE_CHECKING:
+    from compress.data.prepared import Split
+
+Role = Literal["teacher", "student"]
+Precision = Literal["fp32", "fp16", "int8_dynamic", "int8_ptq", "int8_qat"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One exported file: who it is and what it reads.
+
+    Shapes: tokens (M, T) int64, row m for the m-th distinct text of the test split in this model's own vocabulary."""
+
+    path: Path
+    role: Role
+    precision: Precision
+    parameters: int
+    image_key: Literal["image", "teacher_image"] = "image"  # which stored images it reads
+    tokens: np.ndarray | None = None
+    target: str | None = None  # runtime the file was written for; None: any. Latency is measured only where it is this machine's
+
+
+def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
+    """The candidate of one entry of job.json, its tokens read from `folder`."""
+    tokens = None if entry["tokens"] is None else np.load(folder / entry["tokens"])
+    return Candidate(**{**entry, "path": Path(entry["path"]), "tokens": tokens})
+
+
+def open_candidate(model: Candidate, threads: int) -> Session:
+    """An ONNX Runtime CPU session on the candidate's file."""
+    return open_session(model.path, runtime="onnxruntime_cpu", threads=threads)
+
+
+def gather_feeds(model: Candidate, test: Split, rows: np.ndarray, *, names: list[str]) -> dict[str, np.ndarray]:
+    """The model's inputs `names` for rows of the test split.
+
+    Shapes: rows (B,) int; "image" (B, H, W, 3) uint8, "text" (B, T) int64. Raises CompressError for an input the data does not have."""
+    seen = test.teacher_inputs if model.image_key == "teacher_image" else test.inputs
+    stored = {"image": seen.get("image"), "text": model.tokens}
+    for name in names:
+        if stored.get(name) is None:
+            raise CompressError(f"{model.path}: input {name!r} has no stored values; the data has {', '.join(test.rows)}")
+    return {name: np.ascontiguousarray(stored[name][np.asarray(test.rows[name])[rows]]) for name in names}
+
+
+def local_target() -> str:
+    """The export target whose latency this machine can measure."""
+    return "onnxruntime_arm" if platform.machine().lower() in ("aarch64", "arm64") else "onnxruntime_x86"

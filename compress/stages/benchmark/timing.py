@@ -1,0 +1,78 @@
+"""Latency of all files side by side, and the memory of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.device.measure import summarise, time_calls
+from compress.device.sessions import Session, open_session
+from compress.metrics import paired_ratio
+from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
+
+if TYPE_CHECKING:
+    from compress.data.prepared import Split
+
+TIMED_FEEDS = 16  # different batches of real samples that the timed calls go through
+
+
+def time_models(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{name: {batch: statistics in ms, with the paired ratios to the teacher and to the fp32 student}}; all models take turns."""
+    sessions = {name: open_candidate(model, job["threads"]) for name, model in models.items()}
+    draw = np.random.default_rng(job["seed"])
+    table: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for batch in job["batches"]:
+        print(f"timing {len(models)} models at batch {batch}, {job['rounds']} rounds", flush=True)
+        picks = draw.choice(rows, (TIMED_FEEDS, batch))
+        calls = {name: _cycling_call(sessions[name], models[name], test, picks=picks) for name in models}
+        times = time_calls(calls, rounds=job["rounds"], warmup=job["warmup"])
+        for name, ns in times.items():
+            entry = {**summarise(ns), "unit": "ms", "batch": batch, "threads": job["threads"]}
+            for key, other in _references(models).items():
+                pair = (times[other], ns) if key == "teacher_over_this" else (ns, times[other])
+                value, low, high = paired_ratio(*pair)
+                entry[key] = {"value": value, "low": low, "high": high, "unit": "ratio", "rounds": len(ns)}
+            table[name][str(batch)] = entry
+    return table
+
+
+def _references(models: dict[str, Candidate]) -> dict[str, str]:
+    roles = {(model.role, model.precision): name for name, model in models.items()}
+    names = {"teacher_over_this": ("teacher", "fp32"), "this_over_fp32": ("student", "fp32")}
+    return {key: roles[role] for key, role in names.items() if role in roles}
+
+
+def _cycling_call(session: Session, model: Candidate, test: Split, *, picks: np.ndarray) -> Callable[[], None]:
+    feeds = cycle([gather_feeds(model, test, rows, names=session.inputs) for rows in picks])  # gathered before the clock starts
+
+    def call() -> None:
+        session.run(next(feeds))
+
+    return call
+
+
+def peak_memory(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, threads: int) -> dict[str, dict[str, Any] | None]:
+    """{name: largest resident memory in bytes of a fresh process that opens the file and answers 3 times at batch 1}."""
+    if not Path("/proc/self/status").exists():  # only Linux tells a process its own high-water mark, free of its parent's
+        return {name: None for name in models}
+    peaks = {}
+    for name, model in models.items():
+        feeds = gather_feeds(model, test, rows[:1], names=open_candidate(model, 1).inputs)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            value = pool.submit(_run_and_report_peak, model.path, feeds, threads).result()
+        peaks[name] = {"value": value, "unit": "bytes", "batch": 1, "includes": "python, numpy and the runtime"}
+    return peaks
+
+
+def _run_and_report_peak(path: Path, feeds: dict[str, np.ndarray], threads: int) -> int:
+    session = open_session(path, runtime="onnxruntime_cpu", threads=threads)
+    for _ in range(3):
+        session.run(feeds)
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024  # the kernel says kB and means KiB

@@ -1,0 +1,252 @@
+"""bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
+
+`model.onnx` is the chosen file, `models/` holds the others, `run.py` with the folder `device` is the runner, `manifest.json` has the hash
+of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import compress.device
+from compress.device.errors import DeviceError
+from compress.device.golden import check_golden, write_golden
+from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_manifest
+from compress.device.sessions import Session, open_session
+from compress.errors import BundleError
+from compress.io_spec import IOSpec
+from compress.metrics import wilson_interval
+
+VERSION = 1
+TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "int8": 1e-1}  # of a golden logit; int8 kernels round, and some saturate, differently by CPU
+REQUIREMENTS = "numpy\nonnxruntime\npillow>=9.1\ntokenizers\n"
+SUMMARY_LINES = {  # key of the summary: its line in the model card
+    "size_ratio": "teacher's ONNX bytes over the student's",
+    "latency_ratio": "teacher's median latency over the student's, batch 1, one thread",
+    "shipped_size_ratio": "teacher's ONNX bytes over the shipped file's",
+    "shipped_latency_ratio": "teacher's median latency over the shipped file's",
+    "precision_chosen": "precision chosen",
+    "precision_reason": "why",
+    "device": "measured on",
+}
+ENTRY = "run_entry.py"  # of compress.device; `run.py` in a bundle
+
+
+def write_bundle(
+    out: Path,
+    *,
+    models: dict[str, Path],
+    chosen: str,
+    io_spec: IOSpec,
+    labels: list[str],
+    tokenizer: Path | None,
+    recipe_yaml: str,
+    summary: dict[str, Any],
+    licences: list[dict[str, Any]],
+    golden: dict[str, np.ndarray],
+    engine: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
+
+    `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
+    `logits` (N, K) of the chosen model and `labels` (N,), N >= 16; `engine` may set `model`, `opt_batch` and `workspace_mib`;
+    `summary` is described at `describe_model`.
+    Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
+    """
+    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, labels=labels, tokenizer=tokenizer, golden=golden)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        files = _copy_models(out, models, chosen)
+        sessions = {name: open_session(out / file) for name, file in files.items()}
+        _check_ports(sessions, io_spec)
+        write_golden(out / "golden.npz", _with_other_answers(golden, sessions, chosen))
+        _write_json(
+            out / "models.json", {"chosen": chosen, "models": [_describe_model(out, name, file, chosen) for name, file in files.items()]}
+        )
+        closeness = {name: _check_answers(out, name, session, chosen) for name, session in sessions.items()}
+        _write_assets(out, io_spec=io_spec, labels=labels, tokenizer=tokenizer, recipe_yaml=recipe_yaml)
+        card = describe_model(summary, io_spec=io_spec, labels=labels, licences=licences)
+        (out / "model_card.md").write_text(card, encoding="utf-8")
+        if engine is not None:
+            _write_json(out / "engine.json", describe_engine(engine, files=files, chosen=chosen, io_spec=io_spec, folder=out))
+        _copy_runner(out)
+        write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
+        manifest = verify_folder(out)
+    except DeviceError as error:
+        raise BundleError(f"bundle: {error}") from error
+    sizes = [entry["size"] for entry in manifest["files"].values()]
+    identity = hash_file(out / MANIFEST)
+    return {"files": len(sizes), "size_bytes": sum(sizes), "chosen": chosen, "manifest_sha256": identity, "golden": closeness}
+
+
+def describe_engine(engine: dict[str, Any], *, files: dict[str, str], chosen: str, io_spec: IOSpec, folder: Path) -> dict[str, Any]:
+    """engine.json: what to build from which file, batch profiles, and the exact trtexec lines for TensorRT 10 and 11.
+
+    TensorRT 11 networks are always strongly typed and its trtexec refuses the option, hence two lines.
+    """
+    name = engine.get("model", chosen)
+    if name not in files:
+        raise BundleError(f"bundle: engine.model is {name!r}, but the models are {', '.join(files)}")
+    opt_batch, workspace_mib = engine.get("opt_batch", min(8, io_spec.max_batch)), engine.get("workspace_mib", 1024)
+    sizes = {"min": 1, "opt": opt_batch, "max": io_spec.max_batch}
+    profiles = {port.name: {key: [size, *port.shape] for key, size in sizes.items()} for port in io_spec.inputs}
+    words = ["trtexec", f"--onnx={files[name]}", f"--saveEngine=engines/{name}.engine"]
+    words += [f"--{key}Shapes={_shapes(profiles, key)}" for key in sizes]
+    words += [f"--memPoolSize=workspace:{workspace_mib}M", "--timingCacheFile=engines/timing.cache"]
+    built = {"model": name, "onnx": files[name], "onnx_sha256": hash_file(folder / files[name]), "profiles": profiles}
+    settings = {"strongly_typed": True, "opt_batch": opt_batch, "workspace_mib": workspace_mib}
+    return {**engine, **built, **settings, "trtexec": {"10": " ".join([*words, "--stronglyTyped"]), "11": " ".join(words)}}
+
+
+def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str], licences: list[dict[str, Any]]) -> str:
+    """model_card.md: task, data, teacher, quality with samples and interval, size and speed, licences.
+
+    Read from `summary`: name, description, task, data, teacher (texts), samples, teacher_accuracy, student_accuracy, shipped_accuracy
+    (fractions), the other SUMMARY_LINES, device. What is absent stands as "not recorded". A licence has name, use, licence and source.
+    """
+    inputs = ", ".join(f"{port.name} {port.dtype} {'x'.join(map(str, port.shape))}" for port in io_spec.inputs)
+    lines = [f"# {summary.get('name', 'model')}", "", str(summary.get("description", "")), ""]
+    lines += ["## Task", "", str(summary.get("task", f"classification into {len(labels)} labels")), ""]
+    lines += [f"Reads {inputs}; answers with one of: {', '.join(labels[:50])}{', ...' if len(labels) > 50 else ''}.", ""]
+    for title in ("Data", "Teacher"):
+        lines += [f"## {title}", "", str(summary.get(title.lower(), "not recorded")), ""]
+    lines += ["## Quality", "", "| model | accuracy | 95 % interval | samples |", "|---|---|---|---|"]
+    lines += [_accuracy_line(summary, role) for role in ("teacher", "student", "shipped")]
+    lines += ["", "## Size, speed and precision", ""]
+    lines += [f"- {text}: {_number(summary[key])}" for key, text in SUMMARY_LINES.items() if key in summary]
+    lines += ["", "## Licences", "", "| what | used as | licence | source |", "|---|---|---|---|"]
+    lines += [
+        f"| {' | '.join(str(entry.get(key, 'not recorded')) for key in ('name', 'use', 'licence', 'source'))} |" for entry in licences
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy_line(summary: dict[str, Any], role: str) -> str:
+    accuracy, samples = summary.get(f"{role}_accuracy"), summary.get("samples")
+    if accuracy is None or not samples:
+        return f"| {role} | not recorded | | |"
+    if not 0 <= accuracy <= 1:
+        raise BundleError(f"bundle: summary.{role}_accuracy is {accuracy}; give it as a fraction, 0 to 1")
+    low, high = wilson_interval(round(accuracy * samples), samples)
+    return f"| {role} | {accuracy:.2%} | {low:.2%} to {high:.2%} | {samples} |"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _shapes(profiles: dict[str, dict[str, list[int]]], key: str) -> str:
+    return ",".join(f"{name}:{'x'.join(str(size) for size in shapes[key])}" for name, shapes in profiles.items())
+
+
+def _check_arguments(
+    out: Path,
+    *,
+    models: dict[str, Path],
+    chosen: str,
+    io_spec: IOSpec,
+    labels: list[str],
+    tokenizer: Path | None,
+    golden: dict[str, np.ndarray],
+) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise BundleError(f"bundle: {out} holds files already; give an empty folder, since the manifest covers all that lies in it")
+    if chosen not in models:
+        raise BundleError(f"bundle: the chosen model {chosen!r} is not among {', '.join(models) or 'no models'}")
+    for name in models:
+        if not re.fullmatch(r"(fp32|fp16|int8)[A-Za-z0-9_-]*", name):
+            raise BundleError(f"bundle: model name {name!r} does not start with its precision, one of {', '.join(TOLERANCES)}")
+    classes = io_spec.outputs[0].shape[0]
+    if len(labels) != classes:
+        raise BundleError(f"bundle: {len(labels)} labels, but the model has {classes} classes")
+    if ("text" in io_spec.modalities) != (tokenizer is not None):
+        raise BundleError(f"bundle: the model reads {' and '.join(io_spec.modalities)}; a tokenizer belongs to it exactly if it reads text")
+    for port in (*io_spec.inputs, *io_spec.outputs):
+        array = golden.get(port.name)
+        if array is None or array.shape[1:] != port.shape or array.dtype != port.dtype:
+            found = "missing" if array is None else f"{array.dtype} {array.shape}"
+            raise BundleError(
+                f"bundle: golden array {port.name!r} is {found}; the port takes {port.dtype} (N, {', '.join(map(str, port.shape))})"
+            )
+
+
+def _copy_models(out: Path, models: dict[str, Path], chosen: str) -> dict[str, str]:
+    """Name to place in the bundle, the chosen one first."""
+    files = {}
+    for name in [chosen, *sorted(set(models) - {chosen})]:
+        files[name] = "model.onnx" if name == chosen else f"models/{name}.onnx"
+        target = out / files[name]
+        target.parent.mkdir(exist_ok=True)
+        try:
+            shutil.copyfile(models[name], target)
+        except FileNotFoundError as error:
+            raise BundleError(f"bundle: model {name!r}: {models[name]} is missing; run the export again") from error
+    return files
+
+
+def _check_ports(sessions: dict[str, Session], io_spec: IOSpec) -> None:
+    for name, session in sessions.items():
+        if sorted(session.inputs) != sorted(io_spec.modalities) or session.outputs != [port.name for port in io_spec.outputs]:
+            raise BundleError(
+                f"bundle: model {name!r} reads {session.inputs} and gives {session.outputs}; io_spec.json says {io_spec.modalities}"
+            )
+
+
+def _with_other_answers(golden: dict[str, np.ndarray], sessions: dict[str, Session], chosen: str) -> dict[str, np.ndarray]:
+    """The golden arrays and the answers of the models that were not chosen, so that each can be verified on a device."""
+    arrays = dict(golden)
+    for name, session in sessions.items():
+        if name != chosen:
+            arrays.setdefault(_logits(name, chosen), session.run({port: golden[port] for port in session.inputs})["logits"])
+    return arrays
+
+
+def _check_answers(out: Path, name: str, session: Session, chosen: str) -> dict[str, Any]:
+    return check_golden(session, out / "golden.npz", tolerance=TOLERANCES[_precision(name)], logits=_logits(name, chosen))
+
+
+def _describe_model(out: Path, name: str, file: str, chosen: str) -> dict[str, Any]:
+    precision = _precision(name)
+    facts = {"sha256": hash_file(out / file), "size_bytes": (out / file).stat().st_size}
+    return {
+        "name": name,
+        "file": file,
+        "precision": precision,
+        "tolerance": TOLERANCES[precision],
+        "logits": _logits(name, chosen),
+        **facts,
+    }
+
+
+def _precision(name: str) -> str:
+    return name[:4]  # all of TOLERANCES' names have four letters
+
+
+def _logits(name: str, chosen: str) -> str:
+    return "logits" if name == chosen else f"logits.{name}"
+
+
+def _write_assets(out: Path, *, io_spec: IOSpec, labels: list[str], tokenizer: Path | None, recipe_yaml: str) -> None:
+    _write_json(out / "labels.json", labels)
+    _write_json(out / "io_spec.json", io_spec.to_json())
+    (out / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
+    (out / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+    if tokenizer is not None:
+        shutil.copyfile(tokenizer, out / "tokenizer.json")
+
+
+def _copy_runner(out: Path) -> None:
+    source = Path(compress.device.__file__).parent
+    (out / "device").mkdir()
+    for path in sorted(source.glob("*.py")):
+        shutil.copyfile(path, out / "run.py" if path.name == ENTRY else out / "device" / path.name)
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,121 @@
+"""Which student file ships: decided by measured latency, inside the budget, and said in one sentence with numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from compress.recipe import Budget
+
+SIZE_TIE = 1.05  # files within 5 % of the smallest count as equally small
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file that ships: its name among the measured models, and why; `verdicts` has a line for each other student."""
+
+    name: str
+    precision: str
+    reason: str
+    target: str
+    measured: bool  # False: the target is another machine, so nothing was compared
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+
+def choose_precision(
+    measurements: dict[str, Any], *, target: str, budget: Budget | None = None, max_drop_points: float | None = 0.5
+) -> Choice:
+    """The fastest student at batch 1 among those that are accurate enough and inside the budget.
+
+    Accurate enough: at most `max_drop_points` (0.5 where None) of test accuracy below the fp32 student, and all logits finite.
+    Speed is the paired ratio to fp32; two whose 95 % intervals overlap are tied (fp32 is exactly 1), and ties go to the smaller
+    file, then to the more accurate. If nothing is inside the budget, the budget is left out of the choice and the reason says so.
+    """
+    students = {name: m for name, m in measurements["models"].items() if m["role"] == "student" and m["target"] in (None, target)}
+    base = next(name for name, m in students.items() if m["precision"] == "fp32")
+    if target != measurements["target"]:
+        reason = f"{target} was not measured here (this machine is {measurements['target']}), so fp32 stays; choose again on the device"
+        return Choice(base, "fp32", reason, target, False)
+    verdicts = {
+        name: _objection(m, students[base], limit=0.5 if max_drop_points is None else max_drop_points) for name, m in students.items()
+    }
+    usable = {name: m for name, m in students.items() if not verdicts[name]}
+    misses = {name: list_misses(_budget_values(m, measurements), budget) for name, m in usable.items()}
+    inside = {name: m for name, m in usable.items() if not misses[name]}
+    best = _fastest(inside or usable)
+    for name in usable:
+        verdicts[name] = "; ".join(misses[name]) if inside and misses[name] else _compare_speed(students[name])
+    chosen = students[best]
+    verdicts.pop(best)
+    others = "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items() if name != base)
+    reason = _describe(best, chosen, students[base]) + (f"; {others}" if others else "")
+    if not inside:
+        reason += f"; no file is inside the budget ({'; '.join(misses[best])})"
+    return Choice(best, chosen["precision"], reason, target, True, verdicts)
+
+
+def list_misses(values: dict[str, float | None], budget: Budget | None) -> list[str]:
+    """One line for each line of the budget that is missed: which, and by how much. `values` has the budget's keys; None: not measured."""
+    if budget is None:
+        return []
+    return [line for key, value in values.items() if (line := _miss(key, value, getattr(budget, key)))]
+
+
+def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[str, float | None]:
+    teacher = next(m for m in measurements["models"].values() if m["role"] == "teacher")
+    latency, other = (model["latency"] or {}).get("1"), (teacher["latency"] or {}).get("1")
+    return {
+        "max_drop_points": 100 * (teacher["accuracy"]["value"] - model["accuracy"]["value"]),
+        "min_latency_ratio": other["median_ms"] / latency["median_ms"] if latency and other else None,
+        "max_latency_ms": latency["p95_ms"] if latency else None,
+        "max_size_mb": model["size"]["value"] / 1e6,
+    }
+
+
+def _miss(key: str, value: float | None, limit: float | None) -> str | None:
+    if limit is None:
+        return None
+    if value is None:
+        return f"budget.{key}: not measured at batch 1, so {limit:g} cannot be shown to hold; add 1 to benchmark.batches"
+    over = limit - value if key.startswith("min") else value - limit
+    if over <= 1e-9:  # 100 * (0.99 - 0.985) is a little more than 0.5
+        return None
+    return f"budget.{key}: {value:.4g}, limit {limit:g}, missed by {over:.3g}"
+
+
+def _objection(model: dict[str, Any], base: dict[str, Any], *, limit: float) -> str:
+    drop = 100 * (base["accuracy"]["value"] - model["accuracy"]["value"])
+    if model["non_finite"]["value"]:
+        return f"gives logits that are not finite on {model['non_finite']['value']:,} samples"
+    if drop > limit + 1e-9:
+        return f"loses {drop:.2f} points to fp32 ({limit:g} allowed)"
+    return "" if (model["latency"] or {}).get("1") else "has no latency at batch 1"
+
+
+def _ratio(model: dict[str, Any]) -> tuple[float, float, float]:
+    ratio = model["latency"]["1"]["this_over_fp32"]
+    return (1.0, 1.0, 1.0) if model["precision"] == "fp32" else (ratio["value"], ratio["low"], ratio["high"])
+
+
+def _fastest(students: dict[str, dict[str, Any]]) -> str:
+    first = min(students.values(), key=lambda m: _ratio(m)[0])
+    tied = {name: m for name, m in students.items() if _ratio(m)[1] <= _ratio(first)[2]}
+    smallest = min(m["size"]["value"] for m in tied.values())
+    small = {name: m for name, m in tied.items() if m["size"]["value"] <= SIZE_TIE * smallest}
+    return max(small, key=lambda name: small[name]["accuracy"]["value"])
+
+
+def _compare_speed(model: dict[str, Any]) -> str:
+    value, low, high = _ratio(model)
+    note = "" if high < 1 or low > 1 or model["precision"] == "fp32" else ", within noise"
+    return f"takes {value:.2f}x fp32's time ({low:.2f} to {high:.2f}{note})"
+
+
+def _describe(name: str, model: dict[str, Any], base: dict[str, Any]) -> str:
+    samples, latency = model["accuracy"]["samples"], model["latency"]["1"]
+    timing = f"{latency['median_ms']:.3g} ms at batch 1"
+    if model["precision"] == "fp32":
+        return f"{name} ships: {timing}, and no smaller precision is faster beyond noise and accurate enough"
+    change = 100 * (model["accuracy"]["value"] - base["accuracy"]["value"])
+    size = model["size"]["value"] / base["size"]["value"]
+    return f"{name} ships: {timing}, {_compare_speed(model)}, at {size:.2f}x its size and {change:+.2f} points on {samples:,} samples"

@@ -1,0 +1,38 @@
+"""Stage 1: rows of the recipe's source to a folder of prepared data."""
+
+from __future__ import annotations
+
+from compress.context import Context
+from compress.data.prepare import prepare
+from compress.data.source import Source
+from compress.recipe import Data
+
+
+def prepare_data(config: Data, *, source: Source, modalities: tuple[str, ...], teacher_image_size: int | None, ctx: Context) -> dict:
+    """The report of the data that now lies in `ctx.out` (see compress/data/prepared.py); raises DataError for unusable rows."""
+    report = prepare(
+        source,
+        config,
+        ctx.out,
+        modalities=modalities,
+        teacher_image_size=teacher_image_size,
+        seed=ctx.seed,
+        threads=ctx.threads,
+        say=ctx.say,
+    )
+    ctx.say(f"data: {_summary(report)}")
+    return report
+
+
+def _summary(report: dict) -> str:
+    """Rows by split, what was left out, and what can be scored without looking, in one line."""
+    parts = []
+    for name, split in report["splits"].items():
+        inputs = ", ".join(f"{count:,} {modality}s" for modality, count in split["inputs"].items())
+        unlabelled = f", {split['unlabelled_rows']:,} unlabelled" if split["unlabelled_rows"] else ""
+        parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled})")
+    if report["skipped"]["rows"]:
+        parts.append(f"{report['skipped']['rows']:,} rows skipped")
+    baselines = {"majority": "majority answer", "question_only": "question alone"}
+    parts += [f"{baselines[name]} {100 * value:.1f} %" for name, value in report["baselines"].items() if value is not None]
+    return "; ".join(parts)

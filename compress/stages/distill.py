@@ -1,0 +1,126 @@
+"""Stage `distill`: the student, started from the teacher's text layers, trained on labels and on the teacher's answers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from compress.artifacts import Targets, TorchModel
+from compress.context import Context
+from compress.data.prepared import PreparedData
+from compress.data.tokens import trim_vocabulary, unknown_rate
+from compress.io_spec import IOSpec, io_spec
+from compress.losses.objective import Objective
+from compress.models.inherit import inherit_text
+from compress.models.saved import count_parameters, load_model, save_model
+from compress.models.student import student as build_student
+from compress.recipe import Recipe
+from compress.stages.teacher import tokenizer_of, vocabulary_size
+from compress.training.batches import Batches, Rows
+from compress.training.checkpoint import seed_everything
+from compress.training.loop import History, accuracy, predict, train
+from compress.training.rows import open_rows
+from compress.training.views import Views
+
+
+def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
+    """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
+    assert teacher.path
+    kept, vocabulary = make_vocabulary(recipe, teacher.path, data, ctx.out)
+    size = recipe.data.image_size if recipe.student.image else None
+    io = io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=len(kept) or None, classes=len(data.labels))
+    details: dict = {"vocabulary": vocabulary}
+    model, details["inherited"] = new_student(recipe, io, teacher.path, kept, ctx.seed)
+    rows = training_rows(data, io, targets, ctx.out)
+    check = Batches(open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out)), 512, shuffle=False)
+    details["parameters"] = count_parameters(model)
+    ctx.say(f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled")
+    details["history"] = run(recipe, model, rows, check, ctx, "student").to_json()
+    if recipe.distill.compare_alone:
+        alone, _ = new_student(recipe, io, teacher.path, kept, ctx.seed)
+        details["history_alone"] = run(recipe, alone, replace(rows, targets=None), check, ctx, "alone").to_json()
+        details["comparison"] = compare(details["history"]["best"], details["history_alone"]["best"], int((check.data.labels >= 0).sum()))
+        ctx.say(f"distill: {details['comparison']['sentence']}")
+    save_model(model, ctx.out, name="student", options={"config": recipe.student.model_dump(mode="json")}, io=io)
+    best = details["history"]["best"]
+    samples = int((check.data.labels >= 0).sum())
+    return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
+
+
+def run(recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, ctx: Context, label: str) -> History:
+    """One training of the student; without targets, on the labelled rows alone."""
+    with_teacher = rows.targets is not None
+    config = recipe.distill.train
+    batches = Batches(rows, config.batch_size, seed=ctx.seed)
+    if not with_teacher:
+        # the same number of steps, although a pass over the labelled rows is shorter
+        steps = config.max_steps or max(1, round(config.epochs * batches.steps))
+        every = config.validate_every * batches.steps
+        batches = Batches(rows, config.batch_size, seed=ctx.seed, keep=rows.labels >= 0)
+        config = config.model_copy(update={"max_steps": steps, "validate_every": every / batches.steps})
+    return train(
+        model,
+        batches,
+        objective=Objective(recipe.distill.losses, with_teacher=with_teacher),
+        config=config,
+        ctx=ctx,
+        validate=lambda m: accuracy(predict(m, check), check.data.labels),
+        label=label,
+    )
+
+
+def training_rows(data: PreparedData, io: IOSpec, targets: Targets, folder: Path) -> Rows:
+    """The training split with the teacher's stored answers and the views that they belong to."""
+    views = Views(tuple((bool(flip), int(down), int(right)) for flip, down, right in targets.details["views"]))
+    logits = np.load(targets.file("logits.npy"), mmap_mode="r")
+    return open_rows(data.split("train"), io, tokenizer=tokenizer_of(folder), targets=logits, views=views)
+
+
+def new_student(recipe: Recipe, io: IOSpec, teacher: Path, kept: list[int], seed: int) -> tuple[nn.Module, dict | None]:
+    """A fresh student, its text layers picked from the teacher's where the recipe says so."""
+    seed_everything(seed)
+    model = build_student(io, config=recipe.student.model_dump(mode="json"))
+    if recipe.student.text is None or recipe.student.text.initialise == "random":
+        return model, None
+    return model, inherit_text(model.encoders["text"], load_model(teacher), kept)
+
+
+def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path) -> tuple[list[int], dict | None]:
+    """Writes the student's tokenizer.json; gives the teacher's id of each of its tokens, and what trimming saved."""
+    if recipe.student.text is None:
+        return [], None
+    source, target = teacher / "tokenizer.json", out / "tokenizer.json"
+    size = vocabulary_size(source)
+    if recipe.student.text.vocab == "full":
+        shutil.copyfile(source, target)
+        kept = list(range(size))
+    else:
+        kept = trim_vocabulary(source, data.split("train").inputs["text"].to_pylist(), target)
+    validation = data.split("validation").inputs["text"].to_pylist()
+    saved = (size - len(kept)) * recipe.student.text.width
+    report = {
+        "tokens": len(kept),
+        "teacher_tokens": size,
+        "saved_parameters": saved,
+        "unknown_rate_validation": unknown_rate(target, validation),
+        "unknown_rate_paraphrases": unknown_rate(target, data.paraphrases.values()) if data.paraphrases else None,
+    }
+    return kept, report
+
+
+def compare(distilled: float, alone: float, samples: int) -> dict:
+    """What the teacher was worth on validation: shares of `samples` rows, with the deviation of a difference of two such shares."""
+    deviation = ((distilled * (1 - distilled) + alone * (1 - alone)) / samples) ** 0.5
+    gain, noise = 100 * (distilled - alone), 196 * deviation
+    if gain > noise:
+        verdict, words = "helps", "the teacher helps"
+    elif gain < -noise:
+        verdict, words = "hurts", "the teacher does harm: train without it"
+    else:
+        verdict, words = "no difference", "the student alone would do as well"
+    sentence = f"validation {100 * distilled:.2f} % with the teacher, {100 * alone:.2f} % alone ({gain:+.2f} points, noise {noise:.2f}): {words}"
+    return {"distilled": distilled, "alone": alone, "gain_points": gain, "noise_points": noise, "samples": samples, "verdict": verdict, "sentence": sentence}

@@ -1,0 +1,219 @@
+"""Stages `export_teacher` and `export`: torch models -> ONNX files that were compared with torch on real samples.
+
+One input a modality, raw values, dynamic batch; names and shapes come from the model's IOSpec. The student's files: fp32, fp16,
+and of a quantized student one file a target, each proven against the form before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from compress.artifacts import OnnxModels, TorchModel
+from compress.context import Context
+from compress.data.prepared import PreparedData, Split
+from compress.data.tokens import tokenize
+from compress.errors import ParityError
+from compress.graphs.clean import set_ir_version, size_report, strip_metadata
+from compress.graphs.coverage import int8_coverage
+from compress.graphs.diverge import compare_outputs, first_divergence
+from compress.graphs.dynamic import quantize_dynamic
+from compress.graphs.half import to_float16
+from compress.graphs.retarget import retarget
+from compress.graphs.trace import Feeds, run_model
+from compress.io_spec import IOSpec
+from compress.models.saved import load_model
+from compress.quantizers import freeze, qdq_opset
+from compress.recipe import Parity, Recipe
+from compress.stages.quantize import open_quantized
+from compress.stages.teacher import tokenizer_of
+
+IR_VERSION = 10  # what ONNX Runtime 1.18 and JetPack's TensorRT read
+
+
+def export_teacher(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, ctx: Context) -> OnnxModels:
+    """teacher.onnx, fp32, beside its tokenizer's tokens in no other form: it is measured, not shipped."""
+    assert teacher.path and teacher.io_spec
+    hops = Hops(recipe.export.parity, sample_feeds(data.split("test"), teacher.io_spec, tokenizer_of(teacher.path), recipe.export.parity.samples, teacher=True), ctx)
+    model = load_model(teacher.path)
+    save(export_module(model, teacher.io_spec, recipe.export.opset), ctx.out / "teacher.onnx")
+    hops.compare("torch fp32", "ONNX Runtime fp32", run_torch(model, hops.feeds), run_file(ctx.out / "teacher.onnx", hops.feeds))
+    return OnnxModels(io_spec=teacher.io_spec, details={"parity": hops.records, "parameters": teacher.details["parameters"]})
+
+
+def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, data: PreparedData, *, ctx: Context) -> OnnxModels:
+    """fp32.onnx, fp16.onnx and, where the student was quantized, int8_<method>-<target>.onnx; each passed the parity gate."""
+    assert student.path and student.io_spec
+    io, out, opset = student.io_spec, ctx.out, recipe.export.opset
+    hops = Hops(recipe.export.parity, sample_feeds(data.split("test"), io, tokenizer_of(student.path), recipe.export.parity.samples), ctx)
+    model = load_model(student.path)
+    float_model = save(export_module(model, io, opset), out / "fp32.onnx")
+    expected = run_torch(model, hops.feeds)
+    hops.compare("torch fp32", "ONNX Runtime fp32", expected, run_file(out / "fp32.onnx", hops.feeds))
+    save(to_float16(float_model, feeds=first_rows(hops.feeds, 32)), out / "fp16.onnx")
+    hops.compare("ONNX Runtime fp32", "ONNX Runtime fp16", expected, run_file(out / "fp16.onnx", hops.feeds), loose=True)
+    files = {"fp32": {"file": "fp32.onnx", "precision": "fp32"}, "fp16": {"file": "fp16.onnx", "precision": "fp16"}}
+    if quantized is not None and recipe.quantize and recipe.quantize.method != "none":
+        if "text" in io.modalities:
+            quantize_dynamic(out / "fp32.onnx", out / "int8_dynamic.onnx")
+            files["int8_dynamic"] = {"file": "int8_dynamic.onnx", "precision": "int8_dynamic", "target": "onnxruntime_x86"}
+        for method in ("ptq", "qat"):
+            assert quantized.path
+            if (quantized.path / method).is_dir():
+                files |= export_quantized(recipe, student, quantized.path / method, method, hops, out)
+    details = {"parity": hops.records, "files": files, "parameters": student.details["parameters"]}
+    details["sizes"] = {name: size_report(onnx.load(out / entry["file"])) for name, entry in files.items()}
+    x86 = [name for name, entry in files.items() if entry.get("target") == "onnxruntime_x86" and name != "int8_dynamic"]
+    details["coverage"] = {name: int8_coverage(out / files[name]["file"]).to_json() for name in x86}
+    ctx.say("export: " + ", ".join(f"{name} {(out / entry['file']).stat().st_size / 1e6:.2f} MB" for name, entry in files.items()))
+    return OnnxModels(io_spec=io, details=details)
+
+
+def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: str, hops: Hops, out: Path) -> dict[str, dict]:
+    """The symmetric graph of one quantized student, and from it the file of each target, each hop proven on its own."""
+    assert recipe.quantize and student.path and student.io_spec
+    model = open_quantized(student.path, state, recipe.quantize)
+    fake = run_torch(model, hops.feeds)
+    with qdq_opset(recipe.export.opset):
+        symmetric = clean(export_module(freeze(model), student.io_spec, recipe.export.opset))
+    plain = run_model(symmetric, hops.feeds, optimise=False)["logits"]
+    hops.compare(f"fake-quantized torch ({method})", f"ONNX as written ({method})", fake, plain, loose=True)
+    files = {}
+    for target in recipe.export.targets:
+        name = f"int8_{method}" if target == "onnxruntime_x86" else f"int8_{method}-{target}"
+        files[name] = {"file": f"{name}.onnx", "precision": f"int8_{method}", "target": target}
+        written = save(retarget(symmetric, target), out / f"{name}.onnx")
+        optimised = target != "tensorrt"  # that file is TensorRT's; here it only has to mean the same
+        got = run_model(written, hops.feeds, optimise=optimised)["logits"]
+        hops.compare(f"ONNX as written ({method})", f"{target} file ({method})", plain, got, loose=True, graphs=(symmetric, written))
+    return files
+
+
+class Hops:
+    """The parity gate: pairs of forms of one model, compared on the same real samples; a pair that differs ends the run."""
+
+    def __init__(self, limits: Parity, feeds: Feeds, ctx: Context) -> None:
+        self.limits, self.feeds, self.ctx = limits, feeds, ctx
+        self.records: list[dict] = []
+
+    def compare(
+        self, before: str, after: str, expected: np.ndarray, got: np.ndarray, *, loose: bool = False, graphs: tuple[onnx.ModelProto, onnx.ModelProto] | None = None
+    ) -> None:
+        """Notes the distance of two arrays of logits (R, K). `loose`: rounding differs by design, so only the arg-max must agree.
+
+        Raises: ParityError, with the first layer that diverges where both `graphs` are given.
+        """
+        found = compare_outputs(expected, got)
+        scale = float(np.abs(expected).max()) or 1.0
+        share = found["max_difference"] / scale
+        passed = found["agreement"] >= self.limits.min_agreement and (loose or share <= self.limits.max_difference)
+        self.records.append({"from": before, "to": after, "samples": len(expected), "largest_logit": scale, "passed": passed, **found})
+        if passed:
+            return
+        where = first_divergence(*graphs, first_rows(self.feeds, 16)) if graphs else None
+        raise ParityError(
+            f"parity: {before} -> {after}: the arg-max agrees on {100 * found['agreement']:.2f} % of {len(expected)} samples "
+            f"(at least {100 * self.limits.min_agreement:g} % is asked), the largest difference is {share:.2e} of the largest logit"
+            + ("" if loose else f" (at most {self.limits.max_difference:g})")
+            + (f"; first layer that diverges: {where}" if where else "")
+        )
+
+
+class ByPort(nn.Module):
+    """A model of ours with one positional input a port, as exporters want it."""
+
+    def __init__(self, model: nn.Module, io: IOSpec) -> None:
+        super().__init__()
+        self.model, self.modalities = model, io.modalities
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(dict(zip(self.modalities, inputs, strict=True)))
+
+
+def export_module(model: nn.Module, io: IOSpec, opset: int) -> onnx.ModelProto:
+    """The graph of a model in eval mode, inputs and output named by its ports, batch dynamic."""
+    example = tuple(torch.zeros((2, *port.shape), dtype=getattr(torch, port.dtype)) for port in io.inputs)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with warnings.catch_warnings(), quiet("torch.onnx", "onnxscript", "torch.export"):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing that a user could act on
+        program = torch.onnx.export(
+            ByPort(model, io).eval(),
+            example,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(io.modalities),
+            output_names=[port.name for port in io.outputs],
+            dynamic_shapes=(tuple({0: batch} for _ in example),),
+            external_data=False,
+            verbose=False,
+        )
+    return program.model_proto
+
+
+class quiet:
+    """A context in which these loggers only report errors."""
+
+    def __init__(self, *names: str) -> None:
+        self.loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *error: object) -> None:
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's notes and local paths, in an IR version that old runtimes read."""
+    return set_ir_version(strip_metadata(model, value_info=True), IR_VERSION)
+
+
+def save(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Writes the cleaned model and gives it back."""
+    model = clean(model)
+    onnx.save(model, path)
+    return model
+
+
+def sample_feeds(split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False) -> Feeds:
+    """`count` rows of a split, evenly spread, as the arrays that a graph takes."""
+    index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
+    given = split.teacher_inputs if teacher else split.inputs
+    feeds: Feeds = {}
+    for m in io.modalities:
+        which = np.asarray(split.rows[m])[index]
+        if m == "text":
+            assert tokenizer
+            feeds[m] = tokenize(tokenizer, given[m].take(which).to_pylist(), io.input(m).shape[0])
+        else:
+            feeds[m] = np.asarray(given[m][which])
+    return feeds
+
+
+def first_rows(feeds: Feeds, count: int) -> Feeds:
+    """The first rows of every input."""
+    return {name: array[:count] for name, array in feeds.items()}
+
+
+@torch.no_grad()
+def run_torch(model: nn.Module, feeds: Feeds, *, batch: int = 64) -> np.ndarray:
+    """Logits (R, K) of a torch model."""
+    rows = len(next(iter(feeds.values())))
+    parts = [model({m: torch.from_numpy(x[i : i + batch]) for m, x in feeds.items()}).numpy() for i in range(0, rows, batch)]
+    return np.concatenate(parts)
+
+
+def run_file(path: Path, feeds: Feeds) -> np.ndarray:
+    """Logits (R, K) of an ONNX file with ONNX Runtime's full optimisation."""
+    return run_model(path, feeds)["logits"]
+
+

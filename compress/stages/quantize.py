@@ -1,0 +1,105 @@
+"""Stage `quantize`: the student in fake int8, trained with the same loop, losses and stored teacher answers as before.
+
+`qat/` is the result; `ptq/` is the same student with calibrated ranges and no training, to show what training bought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from compress.artifacts import Targets, TorchModel
+from compress.context import Context
+from compress.data.prepared import PreparedData
+from compress.losses.objective import Objective
+from compress.models.saved import load_model
+from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, prepare, quantized_modules, restore_layers
+from compress.recipe import Quantize, Recipe
+from compress.stages.distill import training_rows
+from compress.stages.teacher import tokenizer_of
+from compress.training.batches import Batches
+from compress.training.loop import accuracy, predict, train
+from compress.training.rows import open_rows
+
+
+def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
+    """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
+    assert recipe.quantize and student.path and student.io_spec
+    config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
+    rows = training_rows(data, student.io_spec, targets, student.path)
+    check = Batches(open_rows(data.split("validation"), student.io_spec, tokenizer=tokenizer_of(student.path)), 512, shuffle=False)
+
+    def score(model: nn.Module) -> float:
+        return accuracy(predict(model, check), check.data.labels)
+
+    model = load_model(student.path)
+    details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
+    if not quantizer.calibrated:
+        return TorchModel(io_spec=student.io_spec, details=details)
+    model = quantizer.prepare(model, config)
+    batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
+    calibrate(model, calibration_batches(batches, config.calibration_batches))
+    model.eval()
+    details["validation"]["int8_ptq"] = score(model)
+    save_state(model, ctx.out / "ptq")
+    if quantizer.trained:
+        history = train(
+            model,
+            batches,
+            objective=Objective(recipe.distill.losses),
+            config=config.train,
+            ctx=ctx,
+            validate=score,
+            label="quantize",
+            freeze=(config.freeze_after, freeze_ranges),
+        )
+        details["history"] = history.to_json()
+    model.eval()
+    details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
+    details["validation"][config.method] = scored = score(model)
+    if quantizer.trained:
+        save_state(model, ctx.out / "qat")
+    samples = int((check.data.labels >= 0).sum())
+    ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
+    return TorchModel(io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details)
+
+
+def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], config: Quantize, reference: float, ctx: Context) -> dict:
+    """Sensitivity of every layer, and the fewest layers back in float that keep the drop within the recipe's limit."""
+    if config.max_drop_points is None:
+        return {"layers": len(quantized_modules(model))}
+
+    def points(m: nn.Module) -> float:
+        return 100 * score(m)
+
+    sensitivity = [asdict(layer) for layer in layer_sensitivity(model, points)]
+    restoration = restore_layers(model, points, reference=100 * reference, max_drop_points=config.max_drop_points)
+    limit = f"{config.max_drop_points:g} points"
+    if restoration.names:
+        ctx.say(f"quantize: {len(restoration.names)} layers back in float to stay within {limit}: {', '.join(restoration.names)}")
+    if not restoration.reached:
+        ctx.say(f"quantize: {restoration.drop_points:.2f} points are lost, more than the {limit} asked for, and not even float layers win them back")
+    return {"layers": len(quantized_modules(model)), "sensitivity": sensitivity, "restored": asdict(restoration)}
+
+
+def calibration_batches(batches: Batches, count: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """The first `count` training batches, as inputs and rows."""
+    for number, batch in zip(range(count), batches.epoch(0), strict=False):
+        yield batch.inputs, batch.rows
+
+
+def save_state(model: nn.Module, folder: Path) -> None:
+    """model.safetensors of a prepared model: `open_quantized` builds it again."""
+    folder.mkdir(exist_ok=True)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def open_quantized(student: Path, state: Path, config: Quantize) -> nn.Module:
+    """The fake-quantized student of `save_state`, in eval mode."""
+    model = prepare(load_model(student), config)
+    model.load_state_dict(load_file(state / "model.safetensors"))
+    return model.eval()

@@ -1,0 +1,104 @@
+"""Batches in which each distinct input stands once: rows are grouped by image (by text where there are none).
+
+A batch takes some of the grouping inputs with all their rows; every other modality keeps its distinct inputs among these
+rows. So an image with ten questions is encoded once, and so is a question about fifty images. No Python runs per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compress.training.views import Views
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a training or validation reads: arrays that may be memory-mapped.
+
+    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R,) int, -1 unlabelled;
+    targets: (V, R, K) float16 teacher logits of each view, or None; views: the variants of the images.
+    """
+
+    inputs: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+    labels: np.ndarray
+    targets: np.ndarray | None = None
+    views: Views = Views(((False, 0, 0),))
+
+    @property
+    def group(self) -> str:
+        """The modality that groups the rows: the first."""
+        return next(iter(self.rows))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None; index: (r,) row numbers."""
+
+    inputs: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    labels: Tensor
+    teacher: Tensor | None
+    index: np.ndarray
+
+
+class Batches:
+    """Deals out the batches of one `Rows`; which rows a step sees depends on seed, epoch and step alone, so a resumed run sees the same."""
+
+    def __init__(self, data: Rows, batch_size: int, *, seed: int = 0, shuffle: bool = True, keep: np.ndarray | None = None) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+        owner = np.asarray(data.rows[data.group])
+        chosen = np.arange(len(owner)) if keep is None else np.flatnonzero(keep)
+        order = chosen[np.argsort(owner[chosen], kind="stable")]  # rows, input by input
+        self.order = order
+        self.groups, starts = np.unique(owner[order], return_index=True)  # grouping inputs that have rows
+        self.starts = np.append(starts, len(order))
+
+    @property
+    def steps(self) -> int:
+        """Batches of one pass: when shuffled the incomplete last one is dropped, unless it is the only one."""
+        full = len(self.groups) // self.batch_size if self.shuffle else -(-len(self.groups) // self.batch_size)
+        return max(full, 1)
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of one pass from `first_step` on."""
+        places = np.arange(len(self.groups))
+        if self.shuffle:
+            np.random.default_rng((self.seed, epoch)).shuffle(places)
+        for step in range(first_step, self.steps):
+            yield self.collect(places[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
+
+    def collect(self, places: np.ndarray, epoch: int = 0, step: int = 0) -> Batch:
+        """The batch of the grouping inputs at `places`."""
+        data, counts = self.data, np.diff(self.starts)[places]
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        index = self.order[np.repeat(self.starts[places], counts) + offsets]  # (r,) row numbers
+        inputs, rows = {}, {}
+        view = np.zeros(len(places), np.int64)
+        for m, which in data.rows.items():
+            if m == data.group:
+                distinct, inverse = self.groups[places], np.repeat(np.arange(len(places)), counts)
+            else:
+                distinct, inverse = np.unique(which[index], return_inverse=True)
+            values = torch.from_numpy(take(data.inputs[m], distinct))
+            if m == "image" and self.shuffle and len(data.views) > 1:
+                view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
+                values = data.views.apply(values, view)
+            inputs[m], rows[m] = values, torch.from_numpy(inverse.astype(np.int64))
+        teacher = None
+        if data.targets is not None:
+            teacher = torch.from_numpy(data.targets[np.repeat(view, counts), index].astype(np.float32))
+        return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index)
+
+
+def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """`array[index]`, in memory; rising order first, because that is how a memory-mapped file is read fast."""
+    order = np.argsort(index, kind="stable")
+    out = np.empty((len(index), *array.shape[1:]), array.dtype)
+    out[order] = array[index[order]]
+    return out

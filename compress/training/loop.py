@@ -1,0 +1,224 @@
+"""The training loop, the only one: a teacher's head, a student, its quantization-aware part all go through `train`.
+
+AdamW, linear warm-up and cosine to zero, gradient clipping, best weights by validation, early stopping, checkpoints that a
+killed run goes on from with the same numbers. accelerate places the model on its device and talks to the trackers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from torch import nn
+
+from compress.context import Context
+from compress.errors import CompressError, DependencyError
+from compress.losses.objective import Objective
+from compress.recipe import Train
+from compress.training.batches import Batch, Batches
+from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
+
+LOG_EVERY = 20  # steps between two scalars
+
+
+@dataclass
+class History:
+    """What a training run tells afterwards; accuracies are shares, `curve` holds one entry a validation."""
+
+    steps: int = 0
+    planned_steps: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    stopped_early: bool = False
+    resumed_at: int = 0
+    seconds: float = 0.0
+    curve: list[dict] = field(default_factory=list)
+
+    def to_json(self) -> dict:
+        """Plain data."""
+        return asdict(self)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    objective: Objective,
+    config: Train,
+    ctx: Context,
+    validate: Callable[[nn.Module], float],
+    label: str,
+    freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
+) -> History:
+    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model)."""
+    accelerator = Accelerator(log_with=trackers(config), project_dir=str(ctx.out / "logs"))
+    accelerator.init_trackers(label)
+    seed_everything(ctx.seed)
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    total = config.max_steps or max(1, round(config.epochs * batches.steps))
+    run = _Run(model, optimizer, History(planned_steps=total), ctx.out / "checkpoint" / f"{label}.pt")
+    run.restore()
+    if run.history.resumed_at:
+        ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
+    every = max(1, round(config.validate_every * batches.steps))
+    frozen_from = math.ceil(freeze[0] * total) if freeze else total + 1
+    started = saved = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=total, completed=run.history.steps, best="")
+        for step in range(run.history.steps, 0 if run.history.stopped_early else total):
+            if step % batches.steps == 0 or step == run.history.resumed_at:
+                stream = batches.epoch(step // batches.steps, step % batches.steps)
+            if freeze and step == frozen_from:
+                freeze[1](model)
+            set_rate(optimizer, config, step, total)
+            loss, parts = train_step(accelerator, model, optimizer, next(stream), objective, config)
+            run.history.steps = step + 1
+            bar.update(task, advance=1)
+            if step % LOG_EVERY == 0:
+                check_finite(loss, label, step, config)
+                accelerator.log({"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step)
+            if (step + 1) % every == 0 or step + 1 == total:
+                run.validated(validate(model), loss.item())
+                accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
+                bar.update(task, best=f"best {100 * run.history.best:.2f} %")
+                if config.patience and run.since_gain >= config.patience:
+                    run.history.stopped_early = True
+                    break
+            if time.monotonic() - saved >= config.checkpoint_seconds:
+                run.save()
+                saved = time.monotonic()
+    run.history.seconds += time.monotonic() - started
+    run.save()  # a stage that trains twice does not repeat this part
+    accelerator.end_training()
+    model.load_state_dict(run.best_state)
+    return run.history
+
+
+class _Run:
+    """The state of one training run that a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, path: Path) -> None:
+        self.model, self.optimizer, self.history, self.path = model, optimizer, history, path
+        self.best_state = copy_state(model)
+        self.since_gain = 0
+
+    def validated(self, accuracy: float, loss: float) -> None:
+        """Notes one validation; of equally good weights the later ones are kept, because their rate was lower."""
+        self.since_gain = 0 if accuracy > self.history.best else self.since_gain + 1
+        if accuracy >= self.history.best:
+            self.history.best, self.history.best_step = accuracy, self.history.steps
+            self.best_state = copy_state(self.model)
+        self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss})
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
+        save_checkpoint(self.path, {**state, "history": self.history.to_json(), "since_gain": self.since_gain})
+
+    def restore(self) -> None:
+        """Puts the checkpoint's state back, if there is one."""
+        state = load_checkpoint(self.path)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best_state, self.since_gain = state["best"], state["since_gain"]
+        self.history = History(**state["history"])
+        self.history.resumed_at = self.history.steps
+
+
+def train_step(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, objective: Objective, config: Train) -> tuple[torch.Tensor, dict]:
+    """One step on one batch: the loss before it, and its terms."""
+    model.train()
+    device = accelerator.device
+    logits = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
+    teacher = None if batch.teacher is None else batch.teacher.to(device)
+    loss, parts = objective(logits, teacher, batch.labels.to(device))
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    optimizer.step()
+    return loss.detach(), parts
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Batches) -> np.ndarray:
+    """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was."""
+    was_training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    out: np.ndarray | None = None
+    for batch in batches.epoch(0):
+        logits = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()}).float().cpu().numpy()
+        if out is None:
+            out = np.full((len(batches.data.labels), logits.shape[1]), np.nan, np.float32)
+        out[batch.index] = logits
+    model.train(was_training)
+    if out is None:
+        raise CompressError("there are no rows to predict")
+    return out
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the labelled rows whose largest logit is the label's."""
+    known = labels >= 0
+    return float((logits[known].argmax(1) == labels[known]).mean())
+
+
+def set_rate(optimizer: torch.optim.Optimizer, config: Train, step: int, total: int) -> None:
+    """Linear from 0 over the warm-up, then rate * (1 + cos(pi * share)) / 2; a function of the step alone, so nothing needs saving."""
+    warmup = max(1, round(config.warmup_fraction * total))
+    share = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * share
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices decay; biases, normalisation and other vectors do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def copy_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights and buffers, detached from training."""
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def check_finite(loss: torch.Tensor, label: str, step: int, config: Train) -> None:
+    """Stops a run whose loss is no number any more."""
+    if not torch.isfinite(loss):
+        raise CompressError(f"{label}: the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate:g}) or raise warmup_fraction")
+
+
+def trackers(config: Train) -> list[str]:
+    """The recipe's trackers; one that is not installed is an error before the first step."""
+    for name in config.trackers:
+        if importlib.util.find_spec(name) is None:
+            raise DependencyError(f"train.trackers: {name!r} is not installed; 'pip install {name}' or take it off the list")
+    return list(config.trackers)
+
+
+class RateColumn(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} steps/s" if task.speed else "")
+
+
+def progress_bar() -> Progress:
+    """Steps done, rate and time left, on standard error; gone when finished."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(), TextColumn("{task.fields[best]}"))
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,112 @@
+"""A bundle of tiny models, for the tests of what is written into a bundle and of what runs inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+WORDS = ["[PAD]", "[UNK]", "what", "colour", "is", "the", "square", "red", "a", "?"]
+SIZE, TOKENS, LABELS = 8, 6, ["no", "yes", "red", "blue"]
+
+
+def write_onnx(path: Path, *, modalities: tuple[str, ...], step: float = 0.0) -> None:
+    """image (B, 8, 8, 3) uint8 and text (B, 6) int64 to logits (B, 4); `step` > 0 rounds the weights to its multiples."""
+    rng = np.random.default_rng(0)
+    table, weight = rng.normal(size=(len(WORDS), 4)).astype(np.float32), rng.normal(size=(7, 4)).astype(np.float32)
+    if step:
+        weight = (weight / step).round() * np.float32(step)
+    rows = {"image": slice(0, 3), "text": slice(3, 7)}
+    inputs = {"image": (TensorProto.UINT8, ["batch", SIZE, SIZE, 3]), "text": (TensorProto.INT64, ["batch", TOKENS])}
+    nodes = {
+        "image": [helper.make_node("Cast", ["image"], ["pixels"], to=1), helper.make_node("Mul", ["pixels", "scale"], ["scaled"])]
+        + [helper.make_node("ReduceMean", ["scaled", "plane"], ["image_mean"], keepdims=0)],
+        "text": [helper.make_node("Gather", ["table", "text"], ["vectors"])]
+        + [helper.make_node("ReduceMean", ["vectors", "time"], ["text_mean"], keepdims=0)],
+    }
+    arrays = {"weight": np.concatenate([weight[rows[m]] for m in modalities]), "table": table, "scale": np.float32(1 / 64)}
+    arrays |= {"plane": np.array([1, 2]), "time": np.array([1])}
+    body = [node for m in modalities for node in nodes[m]]
+    body.append(helper.make_node("Concat", [f"{m}_mean" for m in modalities], ["joined"], axis=1))
+    body.append(helper.make_node("MatMul", ["joined", "weight"], ["logits"]))
+    used = {name for node in body for name in node.input}
+    graph = helper.make_graph(
+        body,
+        "tiny",
+        [helper.make_tensor_value_info(m, *inputs[m]) for m in modalities],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(LABELS)])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items() if name in used],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+
+def write_tokenizer(path: Path) -> None:
+    """Whole words of WORDS, [UNK] for others; no padding of its own."""
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(path))
+
+
+@pytest.fixture
+def bundle_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The arguments of `write_bundle` after `out`, for a tiny model of the given modalities."""
+    from compress.device.sessions import open_session
+    from compress.io_spec import io_spec
+
+    def make(modalities: tuple[str, ...] = ("image", "text")) -> dict[str, Any]:
+        source = tmp_path / "source"
+        source.mkdir(exist_ok=True)
+        write_onnx(source / "fp32.onnx", modalities=modalities)
+        write_onnx(source / "int8.onnx", modalities=modalities, step=1 / 32)
+        write_tokenizer(source / "tokenizer.json")
+        rng = np.random.default_rng(1)
+        feeds = {"image": rng.integers(0, 256, (20, SIZE, SIZE, 3), np.uint8), "text": rng.integers(0, len(WORDS), (20, TOKENS))}
+        golden = {m: feeds[m] for m in modalities}
+        golden["logits"] = open_session(source / "fp32.onnx").run(golden)["logits"]
+        golden["labels"] = golden["logits"].argmax(-1)
+        reads_text = "text" in modalities
+        return {
+            "models": {"fp32": source / "fp32.onnx", "int8_qat": source / "int8.onnx"},
+            "chosen": "fp32",
+            "io_spec": io_spec(
+                image_size=SIZE if "image" in modalities else None,
+                text_length=TOKENS if reads_text else None,
+                vocabulary=len(WORDS),
+                classes=len(LABELS),
+            ),
+            "labels": LABELS,
+            "tokenizer": source / "tokenizer.json" if reads_text else None,
+            "recipe_yaml": "name: tiny\n",
+            "summary": {"name": "tiny", "data": "20 random rows", "teacher": "none", "samples": 200, "shipped_accuracy": 0.985},
+            "licences": [{"name": "easy-vqa", "use": "data", "licence": "MIT", "source": "PyPI"}],
+            "golden": golden,
+            "engine": {"opt_batch": 4, "workspace_mib": 64},
+        }
+
+    return make
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, bundle_arguments: Callable[..., dict[str, Any]]) -> Path:
+    """A written bundle of a model that reads an image and a text, in two precisions."""
+    from compress.stages.bundle import write_bundle
+
+    write_bundle(tmp_path / "bundle", **bundle_arguments())
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A PNG of another size than the model reads."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)).save(path)
+    return path

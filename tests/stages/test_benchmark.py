@@ -1,0 +1,158 @@
+"""The benchmark on three tiny ONNX files whose accuracy is known by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compress.context import Context
+from compress.data.prepared import open_data, write_texts
+from compress.errors import CompressError
+from compress.recipe import Benchmark
+from compress.stages.benchmark import Candidate, benchmark
+
+CLASSES = 3
+TOKENS = np.array([[5, 0], [6, 0]])  # of the 2 test texts
+
+
+def write_split(folder, *, images, rows, labels, kinds):
+    folder.mkdir(parents=True)
+    np.save(folder / "image.npy", images)
+    write_texts(folder / "text.arrow", pa.array(["which?", "is it?"]))
+    for modality, values in rows.items():
+        np.save(folder / f"rows_{modality}.npy", np.array(values, np.int32))
+    np.save(folder / "labels.npy", np.array(labels, np.int32))
+    np.save(folder / "kinds.npy", np.array(kinds, np.int16))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Image n is all n; 8 test rows: their label is the image's value but in the last one. Row 2 repeats row 0, row 7 is unlabelled."""
+    folder = tmp_path / "data"
+    images = np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None, None], (3, 2, 2, 3))
+    image, text = [0, 1, 0, 2, 1, 2, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1]
+    for name in ("train", "validation", "test"):
+        rows = {"image": image, "text": text}
+        write_split(folder / name, images=images, rows=rows, labels=[0, 1, 0, 2, 1, 2, 1, -1], kinds=[0, 0, 0, 0, 1, 1, 1, 1])
+    np.save(folder / "test" / "teacher_image.npy", np.repeat(np.repeat(images, 2, 1), 2, 2))
+    for name, value in {"labels": ["no", "yes", "red"], "kinds": ["colour", "yes/no"], "report": {"modalities": ["image", "text"]}}.items():
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    return open_data(folder)
+
+
+def write_model(path: Path, *, weights, size=2, pad=0):
+    """logits = mean of the pixels compared with 0, 1, 2 (as -|mean - k|) @ weights + 0 * tokens; `pad` zeros make the file larger."""
+    constants = {
+        "zero": np.float32([[0]]),
+        "classes": np.arange(3, dtype=np.float32)[None],
+        "weights": np.float32(weights),
+        "axes": np.int64([1, 2, 3]),
+    }
+    constants["flat"] = np.int64([0, 1])
+    constants["padding"] = np.zeros((1, pad + 1), np.float32)
+    constants["last"] = np.int64([1])
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean4"]),
+        helper.make_node("Reshape", ["mean4", "shape"], ["mean"]),
+        helper.make_node("Sub", ["mean", "classes"], ["difference"]),
+        helper.make_node("Abs", ["difference"], ["distance"]),
+        helper.make_node("Neg", ["distance"], ["scores"]),
+        helper.make_node("MatMul", ["scores", "weights"], ["mixed"]),
+        helper.make_node("Cast", ["text"], ["tokens"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["tokens", "last"], ["token_sum"]),
+        helper.make_node("Mul", ["token_sum", "zero"], ["nothing"]),
+        helper.make_node("ReduceSum", ["padding", "last"], ["padding_sum"]),
+        helper.make_node("Add", ["mixed", "nothing"], ["sum"]),
+        helper.make_node("Add", ["sum", "padding_sum"], ["logits"]),
+    ]
+    constants["shape"] = np.int64([-1, 1])
+    inputs = [
+        helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", size, size, 3]),
+        helper.make_tensor_value_info("text", TensorProto.INT64, ["batch", 2]),
+    ]
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", np.float32(weights).shape[1]])
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+SWAPPED = np.eye(3)[:, [1, 0, 2]]  # takes "no" for "yes" and "yes" for "no"
+CONFIG = Benchmark(batches=[1, 4], rounds=10, warmup=1)
+
+
+@pytest.fixture
+def models(tmp_path):
+    return {
+        "teacher": Candidate(
+            write_model(tmp_path / "t.onnx", weights=np.eye(3), size=4, pad=9999), "teacher", "fp32", 20_000, "teacher_image", TOKENS
+        ),
+        "student": Candidate(write_model(tmp_path / "s.onnx", weights=np.eye(3)), "student", "fp32", 500, "image", TOKENS),
+        "student_int8": Candidate(write_model(tmp_path / "q.onnx", weights=SWAPPED), "student", "int8_qat", 500, "image", TOKENS),
+        "student_arm": Candidate(tmp_path / "q.onnx", "student", "int8_qat", 500, "image", TOKENS, target="tensorrt"),
+    }
+
+
+def run(tmp_path, models, data, config=CONFIG):
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    return benchmark(config, models, data=data, ctx=Context(out, threads=1, say=lambda _: None))
+
+
+def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
+    measured = run(tmp_path, models, data)
+    teacher, student, swapped = (measured["models"][name] for name in ("teacher", "student", "student_int8"))
+    assert measured["samples"] == 7  # the unlabelled row is left out
+    assert (student["accuracy"]["correct"], swapped["accuracy"]["correct"]) == (6, 3)  # swapped: the two "red" and the odd last row
+    assert student["agreement"]["value"] == 1.0 and swapped["agreement"]["value"] == pytest.approx(2 / 7)
+    assert {entry["name"]: entry["value"] for entry in swapped["by_answer"]} == {"no": 0.0, "yes": pytest.approx(1 / 3), "red": 1.0}
+    assert {entry["name"]: entry["samples"] for entry in swapped["by_kind"]} == {"colour": 4, "yes/no": 3}
+    assert teacher["size"]["value"] == (tmp_path / "t.onnx").stat().st_size > 39_000
+    assert student["parameters"] == {"value": 500, "unit": "parameters"}
+
+    timed = student["latency"]["4"]
+    assert (timed["rounds"], timed["batch"], timed["threads"], timed["unit"]) == (10, 4, 1, "ms")
+    assert 0 < timed["median_ms"] <= timed["p95_ms"]
+    assert student["latency"]["1"]["this_over_fp32"]["value"] == 1.0 == teacher["latency"]["1"]["teacher_over_this"]["value"]
+    assert measured["models"]["student_arm"]["latency"] is None  # a file for another machine is scored and not timed
+    assert measured["models"]["student_arm"]["accuracy"] == swapped["accuracy"]
+    assert 1e6 < student["peak_memory"]["value"] < 2e9
+
+    assert measured["baselines"]["majority"]["value"] == pytest.approx(3 / 7)
+    assert measured["device"]["runtime"].startswith("onnxruntime ") and measured["threads"] == 1
+    assert json.loads((tmp_path / "out" / "measurements.json").read_text()) == measured
+    answers = np.load(tmp_path / "out" / "predictions.npz")
+    assert answers["model_student"].tolist() == [0, 1, 0, 2, 1, 2, 0] and answers["rows"].tolist() == list(range(7))
+
+
+def test_benchmark_thins_the_rows_evenly(tmp_path, models, data):
+    measured = run(tmp_path, models, data, Benchmark(batches=[1], rounds=10, warmup=1, test_limit=3))
+    assert measured["samples"] == 3 and np.load(tmp_path / "out" / "predictions.npz")["rows"].tolist() == [0, 2, 4]
+
+
+def test_benchmark_names_a_model_with_another_number_of_answers(tmp_path, models, data):
+    wide = Candidate(write_model(tmp_path / "w.onnx", weights=np.eye(3, 4)), "student", "fp32", 500, "image", TOKENS)
+    with pytest.raises(CompressError, match=r"wide: gives logits of shape \(4,\), but the data has 3 answers"):
+        run(tmp_path, {"teacher": models["teacher"], "wide": wide}, data)
+
+
+def test_benchmark_names_a_missing_file(tmp_path, models, data):
+    gone = Candidate(tmp_path / "gone.onnx", "student", "fp32", 1, "image", TOKENS)
+    with pytest.raises(CompressError, match="gone.onnx: no such model file"):
+        run(tmp_path, {"teacher": models["teacher"], "gone": gone}, data)
+
+
+def test_benchmark_needs_a_teacher(tmp_path, models, data):
+    with pytest.raises(CompressError, match="exactly one teacher among student"):
+        run(tmp_path, {"student": models["student"]}, data)
+
+
+def test_benchmark_counts_logits_that_are_not_finite_as_wrong(tmp_path, models, data):
+    broken = Candidate(write_model(tmp_path / "nan.onnx", weights=np.full((3, 3), np.nan)), "student", "fp16", 500, "image", TOKENS)
+    model = run(tmp_path, {**models, "broken": broken}, data)["models"]["broken"]
+    assert model["non_finite"]["value"] == 7 and model["accuracy"]["correct"] == 0 and model["metrics"]["cross_entropy"]["value"] is None

@@ -1,0 +1,23 @@
+"""The data stage: what it writes and says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.context import Context
+from compress.data.easy_vqa import easy_vqa
+from compress.data.prepare import open_data
+from compress.recipe import Data
+from compress.stages.data import prepare_data
+
+
+def test_prepare_data_writes_under_out_and_says_one_line(tmp_path: Path) -> None:
+    said: list[str] = []
+    config = Data(source="easy_vqa", image_size=16, text_length=8, train_limit=30, test_limit=10, labelled_fraction=0.5)
+    context = Context(out=tmp_path, say=said.append)
+    report = prepare_data(config, source=easy_vqa(base=tmp_path), modalities=("image", "text"), teacher_image_size=None, ctx=context)
+    assert open_data(tmp_path).report == report
+    assert report["splits"]["train"]["labelled_inputs"] == 15
+    summary = said[-1]
+    assert summary.startswith("data: train ") and "30 images" in summary and "unlabelled" in summary and "question alone" in summary
+    assert len([line for line in said if "decoding" not in line]) == 1

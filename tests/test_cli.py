@@ -1,0 +1,195 @@
+"""The command line: exit codes, what goes to stdout and stderr, and what is not imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.errors import BUDGET_MISSED, StoreError
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "mobile_vqa.yaml"
+HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "pyarrow", "numpy", "rich", "datasets", "tensorrt_rtx"}
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands in for compress.pipeline, which trains for minutes."""
+    module = SimpleNamespace(calls=[], result=SimpleNamespace(summary={"student_accuracy": 0.99}, budget_misses=[], folder=Path("runs/a")))
+
+    def run(loaded, *, say, **settings):
+        module.calls.append({"name": loaded.recipe.name, "seed": loaded.recipe.seed, **settings})
+        say("1-data reuse")
+        return module.result
+
+    module.run = run
+    module.plan = lambda loaded, **settings: [SimpleNamespace(index=1, name="data", action="run", reason="never made", fingerprint="ab")]
+    monkeypatch.setitem(sys.modules, "compress.pipeline", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["check", str(RECIPE)], ["list", "losses"], ["run", "--help"], ["schema"]], ids=lambda arguments: arguments[0]
+)
+def test_light_commands_import_nothing_heavy(arguments):
+    script = f"""
+import sys
+from compress.cli import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert not end.code, end.code
+print("HEAVY", *sorted({HEAVY!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=RECIPE.parent.parent)
+    assert done.stdout.splitlines()[-1] == "HEAVY"
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "compress", "--help"], capture_output=True, text=True, check=True, cwd=RECIPE.parent.parent
+    )
+    assert "check" in done.stdout
+
+
+def test_check_accepts_a_good_recipe_and_lists_every_fault_of_a_bad_one(tmp_path: Path):
+    assert call("check", RECIPE).exit_code == 0
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(RECIPE.read_text().replace("seed: 0", "sed: 0").replace("image_size: 64", "image_size: big"))
+    result = call("check", bad)
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(lines) == 2
+    assert all(line.startswith(f"error: {bad}:") for line in lines)
+
+
+def test_check_takes_overrides():
+    assert call("check", RECIPE, "-o", "seed=3", "-o", "distill.train.epochs=1").exit_code == 0
+    result = call("check", RECIPE, "-o", "seed=x")
+    assert (result.exit_code, result.stderr) == (2, "error: -o seed=x: must be a whole number, found the text 'x'\n")
+
+
+def test_a_wrong_option_is_a_usage_error():
+    result = call("run", RECIPE, "--frmo", "data")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_plan_prints_a_line_a_stage(pipeline):
+    assert call("plan", RECIPE).stdout == "1-data       run    never made\n"
+
+
+def test_run_passes_its_options_on(pipeline):
+    result = call("run", RECIPE, "--from", "distill", "--until", "export", "--threads", "2", "--runs", "elsewhere", "-o", "seed=7")
+    assert result.exit_code == 0
+    assert pipeline.calls == [
+        {"name": "mobile_vqa", "seed": 7, "runs": Path("elsewhere"), "threads": 2, "first": "distill", "last": "export"}
+    ]
+
+
+def test_run_with_json_prints_only_the_summary_on_stdout(pipeline):
+    result = call("run", RECIPE, "--json")
+    assert json.loads(result.stdout) == {"student_accuracy": 0.99}
+    assert result.stderr == "1-data reuse\n"
+
+
+def test_a_missed_budget_has_its_own_exit_code_and_a_line_each(pipeline):
+    pipeline.result.budget_misses = ["max_size_mb: 3.0 MB, allowed 2.0", "max_latency_ms: 2 ms, allowed 1"]
+    result = call("run", RECIPE, "--json")
+    assert result.exit_code == BUDGET_MISSED
+    assert result.stderr.splitlines()[1:] == [
+        "budget missed: max_size_mb: 3.0 MB, allowed 2.0",
+        "budget missed: max_latency_ms: 2 ms, allowed 1",
+    ]
+    assert json.loads(result.stdout.splitlines()[-1]) == {"student_accuracy": 0.99}
+
+
+def test_an_unknown_stage_is_refused_before_anything_runs(pipeline):
+    result = call("run", RECIPE, "--until", "distil")
+    assert result.exit_code == 2
+    assert "--until distil: unknown stage (did you mean 'distill'?)" in result.stderr
+    assert not pipeline.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (StoreError("runs/a: another run holds it"), 6, "error: runs/a: another run holds it"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+    ],
+)
+def test_an_error_ends_with_its_exit_code_and_no_traceback(pipeline, monkeypatch, error, code, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    result = call("run", RECIPE)
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[-1] == message
+
+
+def test_schema_prints_json():
+    assert "teacher" in json.loads(call("schema").stdout)["properties"]
+
+
+def test_init_writes_once(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    assert call("init", file).exit_code == 0
+    assert call("init", file).exit_code == 1
+    assert call("init", file, "--force").exit_code == 0
+
+
+def test_doctor_ends_well_where_the_tests_run():
+    result = call("doctor")
+    assert result.exit_code == 0
+    assert "onnxruntime" in result.stdout
+
+
+def test_show_prints_a_summary_and_names_a_run_that_is_not_there(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "summary.json").write_text('{"samples": 5}')
+    assert call("show", "a", "--runs", tmp_path).stdout == "samples  5\n"
+    assert call("show", "b", "--runs", tmp_path).exit_code == 1
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle whose runner prints its arguments and ends with code 4."""
+    from compress.device.manifest import write_manifest
+
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "run.py").write_text("import sys; open(sys.argv[0] + '.args', 'w').write(' '.join(sys.argv[1:])); sys.exit(4)")
+    write_manifest(folder, extra={})
+    return folder
+
+
+def test_predict_hands_over_to_the_runner_of_the_bundle(bundle: Path):
+    assert call("predict", bundle, "--image", "x.png", "--question", "what shape?").exit_code == 4
+    assert (bundle / "run.py.args").read_text() == "predict --image x.png --question what shape?"
+
+
+def test_verify_starts_the_runner_only_when_every_file_is_as_listed(bundle: Path):
+    (bundle / "run.py").write_text((bundle / "run.py").read_text().replace("(4)", "(0)"))
+    result = call("verify", bundle)
+    assert result.exit_code == 9
+    assert "run.py" in result.stderr
+    assert not (bundle / "run.py.args").exists()
+
+
+def test_verify_ends_as_the_runner_does(bundle: Path):
+    assert call("verify", bundle).exit_code == 4
+    assert (bundle / "run.py.args").read_text() == "verify"
+
+
+def test_an_empty_store_is_listed_and_cleared(tmp_path: Path):
+    assert call("store", "ls", "--runs", tmp_path).stdout == ""
+    assert call("store", "gc", "--runs", tmp_path, "--dry-run").stdout == "would remove 0 entries, 0.0 MB\n"

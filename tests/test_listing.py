@@ -1,0 +1,74 @@
+"""`compress list` and `compress show`, and how runs and bundles are found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compress.errors import CompressError
+from compress.listing import find_bundle, find_run, lines_of, summary_lines
+from compress.tables import LOSSES, STAGES
+
+
+def test_losses_are_listed_with_first_line_and_options():
+    lines = list(lines_of("losses"))
+    assert [line.split(" ")[0] for line in lines if not line.startswith(" ")] == list(LOSSES)
+    assert "    temperature: float = 2.0" in lines
+    assert "T^2 * mean_R" in next(line for line in lines if line.startswith("kd "))
+
+
+def test_options_of_data_sets_leave_out_what_the_program_gives():
+    lines = list(lines_of("datasets"))
+    assert "    train: str, required" in lines
+    assert not any(line.strip().startswith("base:") for line in lines)
+
+
+def test_stages_are_listed_in_order():
+    assert [line.split()[0] for line in lines_of("stages")] == list(STAGES)
+
+
+@pytest.mark.parametrize("what", ["encoders", "models", "quantizers", "runtimes", "recipes"])
+def test_every_kind_can_be_listed(what):
+    assert all(isinstance(line, str) for line in lines_of(what))
+
+
+def test_an_unknown_kind_names_the_nearest():
+    with pytest.raises(CompressError, match="did you mean 'losses'"):
+        lines_of("loses")
+
+
+def test_a_run_is_found_by_name_and_by_folder(tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "summary.json").write_text("{}")
+    assert find_run("one", runs=tmp_path) == find_run(str(tmp_path / "one"), runs=Path("elsewhere")) == tmp_path / "one"
+    with pytest.raises(CompressError, match=r"no such run.*did you mean 'one'"):
+        find_run("on", runs=tmp_path)
+
+
+def test_a_bundle_is_found_in_its_run(tmp_path: Path):
+    made, run = tmp_path / "store" / "bundle" / "abc", tmp_path / "one"
+    made.mkdir(parents=True)
+    run.mkdir()
+    (run / "10-bundle").symlink_to(made)
+    with pytest.raises(CompressError, match="holds no bundle"):
+        find_bundle("one", runs=tmp_path)
+    (made / "run.py").touch()
+    assert find_bundle("one", runs=tmp_path) == find_bundle(str(made), runs=tmp_path) == made.resolve()
+
+
+def test_a_summary_is_printed_as_a_table(tmp_path: Path):
+    (tmp_path / "summary.json").write_text(json.dumps({"schema": 1, "student_accuracy": 0.99123456, "device": "x", "exports": {"a": "b"}}))
+    assert summary_lines(tmp_path) == [
+        "schema            1",
+        "student_accuracy  0.991235",
+        "device            x",
+        'exports           {"a": "b"}',
+    ]
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, "not there; the run has not come"), ("{", "not JSON")])
+def test_a_summary_that_cannot_be_read_is_an_error(tmp_path: Path, text, message):
+    if text is not None:
+        (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(CompressError, match=message):
+        summary_lines(tmp_path)

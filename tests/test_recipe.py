@@ -1,0 +1,33 @@
+"""The grammar itself: documented, closed, and the same as the committed schema and recipes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compress.grammar import json_schema, load_recipe
+from compress.messages import subsections
+from compress.recipe import Recipe, Section
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def sections(section: type[Section]) -> set[type[Section]]:
+    return {section}.union(*(sections(inner) for inner in subsections(section).values()))
+
+
+def test_the_committed_schema_is_current():
+    assert json.loads((RECIPES / "schema.json").read_text()) == json_schema(), "run `compress schema > recipes/schema.json`"
+
+
+@pytest.mark.parametrize("section", sorted(sections(Recipe), key=lambda s: s.__name__))
+def test_every_section_is_closed_and_every_field_is_documented(section):
+    assert section.model_config["extra"] == "forbid"
+    assert not [name for name, field in section.model_fields.items() if not field.description]
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_and_is_short(path):
+    loaded = load_recipe(path)
+    assert loaded.recipe.description, "`compress list recipes` prints it"
+    assert len(loaded.text.splitlines()) <= 60
