@@ -251,7 +251,7 @@ def _read_key(key: Path) -> bytes:
 def _store(runs: Path) -> Any:
     from compress.store import Store
 
-    return Store(runs / "store")
+    return Store(runs / ".store", runs=runs)
 
 
 def _entry_line(entry: Any) -> str:

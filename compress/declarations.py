@@ -38,6 +38,19 @@ def module_line(module: str) -> str:
     return (ast.get_docstring(_parse(source_file(module))) or "").split("\n")[0]
 
 
+def literal_table(module: str, name: str) -> dict[str, str]:
+    """The keys of a module's dict literal, each with the first line of its function's docstring, or the keywords of a call.
+
+    Raises LookupError when the module has no such dict.
+    """
+    for node in _parse(source_file(module)).body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
+        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+        if named and isinstance(table := getattr(node, "value", None), ast.Dict):
+            return {str(k.value): _gloss(module, v) for k, v in zip(table.keys, table.values, strict=True) if isinstance(k, ast.Constant)}
+    raise LookupError(f"{source_file(module)} has no dict literal {name}")
+
+
 def source_file(module: str) -> Path:
     """The file of one of our modules, or of a plugin's path; found by name, because find_spec would import its packages."""
     if module.endswith(".py"):
@@ -52,6 +65,12 @@ def _parse(path: Path) -> ast.Module:
         return ast.parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise LookupError(f"{path}: no such file, but a table names a function in it") from None
+
+
+def _gloss(module: str, value: ast.expr) -> str:
+    if isinstance(value, ast.Name):
+        return first_line(f"{module}:{value.id}")
+    return ", ".join(map(ast.unparse, value.keywords)) if isinstance(value, ast.Call) else ast.unparse(value)
 
 
 def _stand_in(node: ast.FunctionDef | ast.ClassDef) -> Callable[..., Any]:

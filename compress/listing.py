@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.declarations import declaration, first_line, module_line
+from compress.declarations import declaration, first_line, literal_table, module_line, source_file
 from compress.errors import CompressError
 from compress.messages import did_you_mean
 from compress.options import option_parameters
@@ -17,16 +17,19 @@ from compress.yaml_source import read_yaml
 
 RECIPES = Path("recipes")
 SUMMARY = "summary.json"
-_KINDS = {"runtimes": "SESSIONS"} | {table.lower(): table for table in TABLES if table != "SESSIONS"}
+_KINDS = {table.lower(): table for table in TABLES}
+_CLOSED = {"quantizers": ("compress.quantizers", "QUANTIZERS"), "runtimes": ("compress.device.sessions", "SESSIONS")}
 
 
 def lines_of(what: str) -> Iterator[str]:
     """The lines of `compress list <what>`. Raises CompressError for an unknown kind of thing."""
-    kinds = [*_KINDS, "stages", "recipes"]
+    kinds = [*_KINDS, *_CLOSED, "stages", "recipes"]
     if what not in kinds:
         raise CompressError(f"list {what}: unknown{did_you_mean(what, kinds)}; there are {', '.join(kinds)}")
     if what == "stages":
-        return (f"{name:<10} {module_line(f'compress.stages.{name}')}" for name in STAGES)
+        return (f"{name:<15} {_stage_line(name)}".rstrip() for name in STAGES)
+    if what in _CLOSED:
+        return (f"{name}  {gloss}".rstrip() for name, gloss in literal_table(*_CLOSED[what]).items())
     return _recipes() if what == "recipes" else _entries(TABLES[_KINDS[what]])
 
 
@@ -74,6 +77,11 @@ def _entries(table: dict[str, str]) -> Iterator[str]:
             needed = parameter.default is inspect.Parameter.empty
             kind = inspect.formatannotation(parameter.annotation)
             yield f"    {option}: {kind}" + (", required" if needed else f" = {parameter.default!r}")
+
+
+def _stage_line(name: str) -> str:
+    """The gloss of a stage that has a module of its name; one that shares a module, such as a second export, has none."""
+    return module_line(f"compress.stages.{name}") if source_file(f"compress.stages.{name}").is_file() else ""
 
 
 def _recipes() -> Iterator[str]:

@@ -46,7 +46,8 @@ def explain(error: ErrorDetails) -> str:
         return f"must be {_WANTED[kind]}, found {show(found)}"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"must be {words} {context[bound]:g}, found {show(found)}"
+        limit = context[bound]
+        return f"must be {words} {limit if isinstance(limit, int) else f'{limit:g}'}, found {show(found)}"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
         return f"must be one of {', '.join(choices)}; found {show(found)}{did_you_mean(found, choices)}"

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from compress.artifacts import Artifact, DataArtifact, write_json_atomic
+from compress.artifacts import Artifact, DataArtifact, explain, fingerprint, hash_file, ingredients, write_json_atomic
 from compress.context import Context
 from compress.errors import CompressError
 from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
-from compress.store import RunFolder, Store, explain, fingerprint, ingredients, storage_errors
+from compress.store import RunFolder, Store, storage_errors
 from compress.tables import DATASETS, load_plugins, resolve
 
 
@@ -46,9 +46,9 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "export": Stage("compress.stages.export:export", 1, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
-    "benchmark": Stage("compress.stages.benchmark:measure", 1, ("benchmark",), ("onnxruntime", "numpy")),
-    "report": Stage("compress.stages.report:report", 1, ("name", "description", "data", "quantize", "budget"), ("matplotlib", "jinja2")),
-    "bundle": Stage("compress.stages.bundle:bundle", 1, ("name", "engine"), ("numpy",)),
+    "benchmark": Stage("compress.stages.benchmark:benchmark", 1, ("benchmark",), ("onnxruntime", "numpy")),
+    "report": Stage("compress.stages.report:report", 1, ("name", "description", "quantize", "export.targets", "budget"), ("matplotlib", "jinja2")),
+    "bundle": Stage("compress.stages.bundle:bundle", 1, ("engine",), ("numpy",)),
 }
 
 
@@ -119,7 +119,7 @@ class _Chain:
         if name == "benchmark":
             extras |= {"machine": machine(), "threads": self.threads}
         given = {f"{p.kind}_{i}": p.fingerprint for i, p in enumerate(parents) if p is not None}
-        return ingredients(name, stage.version, config, given, extras, stage.libraries)
+        return ingredients(name, stage.version, config=config, parents=given, extras=extras, libraries=stage.libraries)
 
 
 def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> list[PlannedStage]:
@@ -155,7 +155,9 @@ def run(
     def step(name: str, *parents: Artifact | None) -> Artifact:
         made_of = steps.made_of(name, parents)
         key = fingerprint(made_of)
-        artifact = None if name in anew else steps.store.look_up(name, key)
+        if name in anew:
+            steps.store.discard(name, key)
+        artifact = steps.store.look_up(name, key)
         verb = "reused"
         if artifact is None:
             artifact, verb = make(steps, name, made_of, parents, result), "made"
@@ -171,9 +173,9 @@ def run(
             chain(step, loaded.recipe)
         except _LastStage:
             return result
-        summary = json.loads(result.artifacts["report"].file("summary.json").read_text())
+        summary = result.summary = json.loads(result.artifacts["report"].file("summary.json").read_text())
         result.budget_misses = result.artifacts["report"].details["budget_misses"]
-        result.summary = summary
+        summary["seconds_cold"] = round(sum(a.seconds for a in result.artifacts.values()), 1)
         write_json_atomic(steps.folder.path / "summary.json", summary)
     say(f"finished in {time.monotonic() - started:.1f} s: {steps.folder.path}/{number('report')}-report/report.html, {steps.folder.path}/{number('bundle')}-bundle")
     return result
@@ -195,9 +197,9 @@ def given(name: str, steps: _Chain, result: RunResult) -> dict[str, Any]:
     if name == "data":
         return {"source": source_of(steps.loaded), "modalities": steps.recipe.modalities}
     if name == "report":
-        return {"stages": {n: a.seconds for n, a in result.artifacts.items()}, "threads": steps.threads}
+        return {"stages": {n: a.seconds for n, a in result.artifacts.items()}}
     if name == "bundle":
-        return {"resolved": steps.recipe.model_dump(mode="json"), "licence": source_of(steps.loaded).licence}
+        return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
     return {}
 
 
@@ -251,19 +253,25 @@ def source_of(loaded: LoadedRecipe) -> Any:
     return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file's content."""
-    if not path.is_file():
-        raise CompressError(f"{path} is missing")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
+    """Where the data and the teacher's weights come from, and under which licence, for the model card."""
+    from compress.tables import LICENCES
+
+    recipe = loaded.recipe
+    found = [{"name": recipe.data.source, "use": "data", "licence": source_of(loaded).licence, "source": recipe.data.source}]
+    if recipe.teacher.source != "fit":
+        where = recipe.teacher.id or recipe.teacher.path
+        return [*found, {"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)}]
+    names = [part.model for part in (recipe.teacher.image, recipe.teacher.text) if part]
+    return [*found, *({"name": name, "use": "teacher's encoder", **LICENCES[name]} for name in names)]
 
 
 def machine() -> str:
     """The processor that timings belong to."""
-    from compress.device.info import cpu_name
+    from compress.device.info import describe_device
 
-    return f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}"
+    device = describe_device()
+    return f"{device['name']}, {device['cores']} cores, {device['system']}"
 
 
 def set_threads(name: str, threads: int) -> None:

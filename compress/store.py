@@ -196,6 +196,16 @@ class Store:
             self.entry(stage, key).parent.mkdir(parents=True, exist_ok=True)
             return self._move_into_place(folder, stage, key)
 
+    def discard(self, stage: str, key: str) -> None:
+        """Removes a published entry, so that the same ingredients are made into it anew; nothing happens where there is none."""
+        folder = self.entry(stage, key)
+        with storage_errors(folder):
+            if folder.exists():
+                aside = self.root / "corrupt" / f"{stage}-{key}-{time.time_ns()}"
+                aside.parent.mkdir(exist_ok=True)
+                os.rename(folder, aside)  # in one step: a reader never sees half an entry
+                shutil.rmtree(aside)
+
     def previous(self, stage: str, run: Path) -> dict[str, Any] | None:
         """The ingredients that `run` used for `stage` last time, or None when it has none or they were removed."""
         target = RunFolder(run).links().get(stage)

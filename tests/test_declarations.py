@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from compress.declarations import declaration, first_line
+from compress.declarations import declaration, first_line, literal_table
 
 SOURCE = '''
 import no_such_module
@@ -17,6 +17,8 @@ def f(student, *, a: int, b: float = 2.0, c: str | None = None, d: Literal["x", 
 
     More.
     """
+
+TABLE: dict = {"f": f, "g": G(1, size=4)}
 
 class G:
     def __init__(self, io, *, size: int = 3):
@@ -53,6 +55,12 @@ def test_types_and_defaults_are_read_without_import(plugin):
 def test_a_class_stands_for_its_constructor(plugin):
     assert list(inspect.signature(declaration(f"{plugin}:G")).parameters) == ["io", "size"]
     assert list(inspect.signature(declaration(f"{plugin}:H")).parameters) == []
+
+
+def test_a_table_of_functions_is_read_with_a_gloss_for_each(plugin):
+    assert literal_table(plugin, "TABLE") == {"f": "First line.", "g": "size=4"}
+    with pytest.raises(LookupError, match="no dict literal NONE"):
+        literal_table(plugin, "NONE")
 
 
 def test_a_missing_function_is_an_error_that_names_the_file(plugin):

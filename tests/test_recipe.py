@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from compress.declarations import literal_table
 from compress.grammar import json_schema, load_recipe
 from compress.messages import subsections
-from compress.recipe import Recipe, Section
+from compress.recipe import Quantize, Recipe, Section
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -24,6 +26,10 @@ def test_the_committed_schema_is_current():
 def test_every_section_is_closed_and_every_field_is_documented(section):
     assert section.model_config["extra"] == "forbid"
     assert not [name for name, field in section.model_fields.items() if not field.description]
+
+
+def test_the_methods_of_quantization_are_those_of_the_table():
+    assert set(get_args(Quantize.model_fields["method"].annotation)) == set(literal_table("compress.quantizers", "QUANTIZERS"))
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)

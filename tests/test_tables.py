@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compress import tables
-from compress.declarations import declaration, first_line
+from compress.declarations import declaration, first_line, literal_table
 from compress.errors import RecipeError
 
 ENTRIES = [(table, name) for table, entries in tables.TABLES.items() for name in entries]
@@ -27,6 +27,10 @@ def test_an_entry_is_declared_as_it_is_when_imported(table, name):
     options = {p.name: p.default for p in real.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     assert {p.name: p.default for p in read.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY} == options
     assert first_line(entry)
+
+
+def test_the_names_of_stages_are_those_that_the_pipeline_runs():
+    assert tuple(literal_table("compress.pipeline", "STAGES")) == tables.STAGES
 
 
 def test_a_plugin_adds_to_its_table(tmp_path: Path, own_losses):

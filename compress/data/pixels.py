@@ -7,7 +7,6 @@ Transparency is dropped, and the orientation noted in EXIF is not applied.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from compress.data.arrays import allocate
 from compress.data.rows import Distinct
 
 BLOCK = 64  # images a thread takes at a time
@@ -42,7 +42,7 @@ def write_images(images: Distinct, files: dict[Path, int], *, threads: int) -> d
 
     Returns the images that could not be read, by index: reason and detail. Their pixels are 0.
     """
-    maps = [_allocate(path, (len(images), size, size, 3)) for path, size in files.items()]
+    maps = [allocate(path, (len(images), size, size, 3), np.uint8) for path, size in files.items()]
     sizes = tuple(files.values())
 
     def write(start: int) -> dict[int, tuple[str, str]]:
@@ -70,20 +70,11 @@ def write_images(images: Distinct, files: dict[Path, int], *, threads: int) -> d
 def keep_images(path: Path, kept: np.ndarray) -> None:
     """Rewrites a file of `write_images` with the images of the indices `kept` alone."""
     whole = np.load(path, mmap_mode="r")
-    short = _allocate(path.with_suffix(".part"), (len(kept), *whole.shape[1:]))
+    short = allocate(path.with_suffix(".part"), (len(kept), *whole.shape[1:]), np.uint8)
     for start in range(0, len(kept), BLOCK):
         short[start : start + BLOCK] = whole[kept[start : start + BLOCK]]
     short.flush()
     path.with_suffix(".part").replace(path)
-
-
-def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file of zeros, mapped for writing. Its blocks are claimed now: on a full disk a mapped write would kill the process."""
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return pixels
 
 
 def _explain(error: BaseException, shown: str) -> tuple[str, str]:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
-from .tensorrt import TensorRTError, TensorRTSession, TensorRTUnavailable, build, plan_key, require
+from .tensorrt import TensorRTSession, build, plan_key
+from .vendor import TensorRTError, TensorRTUnavailable, require
 
 
 def describe_flavour(flavour: str) -> dict[str, Any]:

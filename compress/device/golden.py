@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise GoldenError(f"{path}: no such file; copy the bundle again") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        # ValueError: pickled objects, which are refused; AttributeError: a single array instead of an archive
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        # ValueError: pickled objects, which are refused; AttributeError, TypeError: a single array instead of an archive
         raise GoldenError(f"{path}: not a file of plain arrays ({error}); copy the bundle again") from error
     _check_arrays(arrays, place=str(path))
     return arrays

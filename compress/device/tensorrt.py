@@ -8,60 +8,16 @@ functions through `engine_worker`.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import re
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError
 from .gpu import GPU, DeviceMemory, probe_gpu
 from .plan import read_int8
-
-FLAVOURS = {"tensorrt": ((10, 3, 0), (12, 0, 0)), "tensorrt_rtx": ((1, 7, 1), (2, 0, 0))}  # [from, to)
-HINTS = {
-    "tensorrt": "Install JetPack's TensorRT, or 'pip install tensorrt-cu12' from NVIDIA's package index.",
-    "tensorrt_rtx": "pip install 'tensorrt-rtx>=1.7.1'.",
-}
-
-
-class TensorRTError(DeviceError):
-    """TensorRT refused a file, failed while building or running, or crashed."""
-
-    exit_code = 8
-
-
-class TensorRTUnavailable(TensorRTError):
-    """The flavour is not installed, too old, or needs a GPU that is not there."""
-
-
-def load(flavour: str) -> Any:
-    """The vendor's module, imported and of a version that this file was written for."""
-    if flavour not in FLAVOURS:
-        raise TensorRTError(f"TensorRT flavour {flavour!r}: known are {', '.join(sorted(FLAVOURS))}")
-    try:
-        trt = importlib.import_module(flavour)
-    except ImportError as error:  # the package, or a shared library behind it
-        raise TensorRTUnavailable(f"{flavour} cannot be imported: {error}. {HINTS[flavour]}") from error
-    first, end = FLAVOURS[flavour]
-    if not first <= _numbers(trt.__version__) < end:
-        taken = f"{'.'.join(map(str, first))} to below {end[0]}"
-        why = "; older ones refuse int8 convolutions" if flavour == "tensorrt_rtx" else ""
-        raise TensorRTUnavailable(f"{flavour} {trt.__version__}: versions {taken} are supported{why}. {HINTS[flavour]}")
-    return trt
-
-
-def require(flavour: str) -> tuple[Any, GPU]:
-    """The module and the GPU, ready to build; raises TensorRTUnavailable before any call that could crash."""
-    gpu = probe_gpu()
-    trt = load(flavour)
-    if flavour == "tensorrt" and not gpu.ok:
-        raise TensorRTUnavailable(f"a TensorRT engine must be built on the target GPU: {gpu.reason}")
-    return trt, gpu
+from .vendor import TensorRTError, TensorRTUnavailable, load, open_log, require, start
 
 
 def make_profiles(io_spec: dict[str, Any], opt_batch: int) -> dict[str, dict[str, list[int]]]:
@@ -109,8 +65,8 @@ def build(
     """
     trt, gpu = require(flavour)
     profiles, options = make_profiles(io_spec, opt_batch), make_options(workspace_mib)
-    log = _open_log(trt)
-    builder = _start(trt.Builder, log, what="builder")
+    log = open_log(trt)
+    builder = start(trt.Builder, log, what="builder")
     # The numbers of the flags moved between TensorRT 10 and 11: only the name is safe.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(trt, network, log, onnx_path)
@@ -118,9 +74,9 @@ def build(
     config = _configure(trt, builder, profiles, workspace_mib, log=log)
     cache_path = timing_cache if flavour == "tensorrt" else None
     cache_state = _attach_timing_cache(config, cache_path)
-    start = time.perf_counter()
+    begin = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - begin
     if plan is None:
         raise TensorRTError(f"{onnx_path.name}: TensorRT could not build the engine: {log.summary()}")
     if cache_path is not None:
@@ -150,9 +106,9 @@ class TensorRTSession:
         if not gpu.ok:  # trt.Runtime without a GPU hands back an object whose next call ends the process
             raise TensorRTUnavailable(f"{path.name}: a TensorRT engine runs on a GPU only: {gpu.reason}")
         trt = load(flavour)
-        self._name, self._log, self._runtime_cache = path.name, _open_log(trt), runtime_cache
+        self._name, self._log, self._runtime_cache = path.name, open_log(trt), runtime_cache
         self.memory = DeviceMemory()
-        self._runtime = _start(trt.Runtime, self._log, what="runtime")
+        self._runtime = start(trt.Runtime, self._log, what="runtime")
         blob = path.read_bytes()
         if flavour == "tensorrt_rtx":
             self._require_valid(trt, blob, gpu)
@@ -217,10 +173,6 @@ class TensorRTSession:
         return self._engine.create_execution_context(runtime_config)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -241,47 +193,6 @@ def _identify(
         "engine_sha256": hashlib.sha256(blob).hexdigest(),
         "engine_bytes": len(blob),
     }
-
-
-def _open_log(trt: Any) -> Any:
-    log = _make_log(trt)
-    log.errors.clear()
-    log.warnings.clear()
-    return log
-
-
-@lru_cache(maxsize=None)
-def _make_log(trt: Any) -> Any:
-    """One a process: TensorRT keeps the first logger it was given and ignores later ones."""
-
-    class Log(trt.ILogger):  # type: ignore[name-defined]
-        """Keeps messages; the vendor's own logger prints them."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # the binding fails in the middle of a build without this call
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:  # INTERNAL_ERROR is below ERROR
-                self.errors.append(message)
-            elif severity == trt.ILogger.WARNING:
-                self.warnings.append(message)
-
-        def summary(self) -> str:
-            return "; ".join(self.errors) or "no message"
-
-    return Log()
-
-
-def _start(factory: Any, log: Any, *, what: str) -> Any:
-    try:
-        started = factory(log)
-    except TypeError as error:  # pybind11: the factory returned nullptr
-        raise TensorRTUnavailable(f"TensorRT's {what} did not start: {log.summary()} ({error})") from error
-    if log.errors:  # from 10.15 on a broken runtime is returned; calling it would end the process
-        raise TensorRTUnavailable(f"TensorRT's {what} did not start: {log.summary()}")
-    return started
 
 
 def _parse(trt: Any, network: Any, log: Any, onnx_path: Path) -> None:
@@ -343,7 +254,7 @@ def _describe_layers(network: Any) -> dict[str, Any]:
 
 def _inspect(trt: Any, blob: bytes, log: Any) -> Any:
     """EngineInspector's JSON of the built engine: what was fused and in which type each kernel runs."""
-    runtime = _start(trt.Runtime, log, what="runtime")
+    runtime = start(trt.Runtime, log, what="runtime")
     engine = runtime.deserialize_cuda_engine(blob)
     if engine is None:
         raise TensorRTError(f"the engine just built cannot be loaded: {log.summary()}")

@@ -77,8 +77,8 @@ def relative_difference(reference: np.ndarray, other: np.ndarray) -> float:
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     if same.all():
         return 0.0
-    gap = np.linalg.norm(np.where(same, 0.0, b - a))
-    return float(gap / max(np.linalg.norm(a), 1e-12)) if np.isfinite(gap) else float("inf")
+    gap = float(np.linalg.norm(np.where(same, 0.0, b - a)))
+    return gap / max(float(np.linalg.norm(a)), 1e-12) if np.isfinite(gap) else float("inf")
 
 
 def first_divergence(

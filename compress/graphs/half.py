@@ -10,6 +10,7 @@ from compress.errors import CompressError
 from compress.graphs.clean import QDQ
 from compress.graphs.contract import node_label
 from compress.graphs.graph import Graph
+from compress.graphs.linear import own_weights
 from compress.graphs.trace import Feeds, trace
 
 MAX_FLOAT16 = 65504.0
@@ -27,6 +28,7 @@ def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     graph = Graph.copy_of(model)
+    own_weights(graph)
     for index, node in enumerate(graph.proto.node):
         node.name = node.name or f"{node.op_type}_{index}"
     named = _without_types(graph.model)  # recorded types of inner tensors may be missing; inference below gives all of them
@@ -40,7 +42,7 @@ def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *QDQ],
         node_block_list=blocked,
     )
-    _sort(half)
+    half = _without_round_trips(half)
     try:
         onnx.checker.check_model(onnx.shape_inference.infer_shapes(_without_types(half), strict_mode=True))
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -71,6 +73,21 @@ def _without_types(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = Graph.copy_of(model).model
     del copy.graph.value_info[:]
     return copy
+
+
+def _without_round_trips(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Lets neighbours that both stay in float32 talk in float32.
+
+    The converter casts to float16 and back between them, which overflows exactly where float32 was kept to prevent it.
+    """
+    graph = Graph(model)
+    for back in list(graph.proto.node):
+        there = graph.producer(back.input[0], op_type="Cast") if back.op_type == "Cast" else None
+        if there is not None and there.name.endswith("_cast_to_fp16_node") and back.name.endswith("_cast_to_fp32_node"):
+            graph.replace_uses(back.output[0], there.input[0])
+    _sort(model)
+    graph.remove_dead()
+    return model
 
 
 def _sort(model: onnx.ModelProto) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -31,7 +33,7 @@ def _fold_dequantized(graph: Graph, node: onnx.NodeProto, maker: onnx.NodeProto)
     if codes is None or codes.ndim != 2 or scale is None:
         return
     turned = graph.add_initializer(f"{maker.input[0]}_t", np.ascontiguousarray(codes.T))
-    axis = {"axis": 1 - attribute(maker, "axis", 1) % 2} if scale.size > 1 else {}
+    axis: dict[str, Any] = {"axis": 1 - attribute(maker, "axis", 1) % 2} if scale.size > 1 else {}
     output = graph.unique(f"{node.output[0]}_dq")
     name = f"{maker.name or node.output[0]}_t"
     graph.insert_before(node, helper.make_node("DequantizeLinear", [turned, *maker.input[1:]], [output], name=name, **axis))
@@ -74,7 +76,7 @@ def quantize_biases(graph: Graph) -> None:
         names = [graph.add_initializer(base, codes), graph.add_initializer(f"{base}_scale", scale)]
         names.append(graph.add_initializer(f"{base}_zero", np.zeros(scale.shape, np.int32)))
         output = graph.unique(f"{base}_dq")
-        axis = {"axis": 0} if scale.ndim else {}
+        axis: dict[str, Any] = {"axis": 0} if scale.ndim else {}
         graph.insert_before(node, helper.make_node("DequantizeLinear", names, [output], name=output, **axis))
         graph.set_input(node, 2, output)
 
@@ -88,22 +90,20 @@ def own_weights(graph: Graph) -> None:
     taken: set[str] = set()
     for node in list(graph.proto.node):
         maker = graph.producer(node.input[1], op_type="DequantizeLinear") if node.op_type in ("Conv", "Gemm", "MatMul") else None
-        codes = graph.value(maker.input[0]) if maker is not None else None
-        if maker is None or codes is None:
+        if maker is None or graph.value(maker.input[0]) is None:
             continue
         if maker.output[0] in taken:
             copy = onnx.NodeProto.FromString(maker.SerializeToString())
-            copy.output[0] = graph.unique(maker.output[0])
-            copy.name = copy.output[0]
-            maker = graph.insert_before(node, copy)
-            graph.set_input(node, 1, maker.output[0])
-        taken.add(maker.output[0])
-        for index in (0, 2):
-            name = maker.input[index] if len(maker.input) > index else ""
-            value = graph.value(name) if name else None
-            if value is not None and name in taken:
-                graph.set_input(maker, index, graph.add_initializer(name, value))
-            taken.add(name)
+            copy.name = copy.output[0] = graph.unique(maker.output[0])
+            graph.set_input(node, 1, graph.insert_before(node, copy).output[0])
+        taken.add(node.input[1])
+    for maker in list(graph.proto.node):
+        if maker.op_type != "DequantizeLinear" or graph.value(maker.input[0]) is None:
+            continue
+        for index in range(0, len(maker.input), 2):  # codes and zero point
+            value = graph.input_value(maker, index)
+            if value is not None and len(graph.consumers(maker.input[index])) > 1:
+                graph.set_input(maker, index, graph.add_initializer(maker.input[index], value))
 
 
 def _quantized(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -156,7 +156,7 @@ def _raise_weight_scale(graph: Graph, node: onnx.NodeProto, scale: np.ndarray) -
     base, output = dequantize.input[0], graph.unique(f"{dequantize.output[0]}_coarse")
     names = [graph.add_initializer(f"{base}_coarse", np.rint(codes * ratio).astype(np.int8))]
     names += [graph.add_initializer(f"{base}_coarse_scale", stored), dequantize.input[2]]
-    options = {"axis": axis} if axis is not None else {}
+    options: dict[str, Any] = {"axis": axis} if axis is not None else {}
     graph.insert_before(node, helper.make_node("DequantizeLinear", names, [output], name=output, **options))
     graph.set_input(node, 1, output)
     return stored.astype(np.float64)

@@ -40,7 +40,7 @@ TARGETS: dict[str, Target] = {
 
 
 def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = False) -> onnx.ModelProto:
-    """A copy for that target; for "tensorrt" it is unchanged and checked against the contract.
+    """A copy for that target; for "tensorrt" tables are dequantized before they are read, and the file is checked against the contract.
 
     Signed activations keep their grid: q + 128 at the same scale s. Non-negative ones (after ReLU, ReLU6, sigmoid, softmax,
     also through pooling and layout) take zero point 0 and scale s * 127/255: same clip point, twice as fine.
@@ -57,9 +57,10 @@ def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = Fa
     rules = TARGETS[target]
     if not rules.unsigned and unsigned_weights:
         raise RecipeError(f"target: '{target}' takes int8 weights only. Leave unsigned_weights out.")
-    if not rules.unsigned:
-        require_tensorrt(model, name=target)
     graph = Graph.copy_of(model)
+    if not rules.unsigned:
+        _dequantize_before_gather(graph)
+        require_tensorrt(graph.model, name=target)
     if rules.unsigned:
         fold_transposes(graph)
         _unsign_activations(graph)
@@ -72,6 +73,23 @@ def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = Fa
         graph.remove_dead()
         own_weights(graph)
     return graph.model
+
+
+def _dequantize_before_gather(graph: Graph) -> None:
+    """int8 table -> Gather -> DequantizeLinear becomes table -> DequantizeLinear -> Gather: TensorRT takes int8 constants only so."""
+    for node in list(graph.proto.node):
+        if node.op_type != "Gather" or (table := graph.value(node.input[0])) is None or table.dtype != np.int8:
+            continue
+        for after in list(graph.consumers(node.output[0])):
+            if after.op_type != "DequantizeLinear" or np.size(graph.input_value(after, 1)) != 1:
+                continue
+            before = onnx.helper.make_node("DequantizeLinear", [node.input[0], *after.input[1:]], [graph.unique(f"{node.input[0]}_float")])
+            graph.insert_before(node, before)
+            gather = onnx.helper.make_node("Gather", [before.output[0], node.input[1]], [graph.unique(f"{node.output[0]}_float")])
+            gather.attribute.extend(node.attribute)
+            graph.insert_before(node, gather)
+            graph.replace_uses(after.output[0], gather.output[0])
+    graph.remove_dead()
 
 
 def is_non_negative(graph: Graph, tensor: str) -> bool:
@@ -169,9 +187,9 @@ def _unsign_weights(graph: Graph) -> None:
         name = node.input[0]
         if name not in shifted:
             shifted[name] = graph.add_initializer(f"{name}_u8", (codes.astype(np.int16) + 128).astype(np.uint8))
-        scale = graph.input_value(node, 1)
+        scale = graph.value(node.input[1])
         graph.set_input(node, 0, shifted[name])
-        graph.set_input(node, 2, graph.add_initializer(f"{name}_u8_zero", np.full(np.shape(scale), 128, np.uint8)))
+        graph.set_input(node, 2, graph.add_initializer(f"{name}_u8_zero", np.full(() if scale is None else scale.shape, 128, np.uint8)))
 
 
 def _drop_attribute(node: onnx.NodeProto, name: str) -> None:

@@ -39,4 +39,4 @@ class Pixels(nn.Module):
         self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return image.float().permute(0, 3, 1, 2) * self.scale + self.shift  # TensorRT-RTX refuses to permute uint8

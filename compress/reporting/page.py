@@ -18,22 +18,27 @@ from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
 
 SHOWN_PIXELS = 128  # small images are enlarged by whole factors up to about this size
 MAX_BARS = 30
+EXTRAS = ("description", "command", "notes", "skipped", "stages", "environment", "history", "sensitivity", "parity", "coverage", "tables")
 
 
 def render_page(
     *, summary: dict[str, Any], measurements: dict[str, Any], extras: dict[str, Any], samples: list[dict[str, Any]], misses: list[str]
 ) -> str:
-    """The page as text. See `write_report` for the arguments; every value is escaped."""
+    """The page as text. See `write_report` for the arguments; every value is escaped. Raises ValueError for an unknown key of `extras`."""
+    if unknown := sorted(set(extras) - set(EXTRAS)):
+        raise ValueError(f"extras has unknown keys {', '.join(unknown)}; known: {', '.join(EXTRAS)}")
+    extras = {**dict.fromkeys(EXTRAS), **extras}
     environment = Environment(
         loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "cell": _cell}
+    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "count": _count, "cell": _cell}
     models = measurements["models"]
     return environment.get_template("page.html.j2").render(
         summary=summary,
         measurements=measurements,
         models=models,
         batches=_batches(models),
+        compared=[name for name, m in models.items() if m["precision"] == "fp32" or name == summary["shipped_model"]],
         extras=extras,
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"]),
@@ -76,12 +81,12 @@ def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
         for name, model in models.items()
         if (model["latency"] or {}).get("1")
     ]
-    return Markup(plot_tradeoff(points)) if points else None  # noqa: S704 - the plot escapes its own text
+    return Markup(plot_tradeoff(points)) if points else None
 
 
 def _curves(history: dict[str, list[dict]]) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
-    return Markup(plot_curves(curves)) if curves else None  # noqa: S704
+    return Markup(plot_curves(curves)) if curves else None
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:
@@ -122,6 +127,10 @@ def _bytes(value: float | None) -> str:
         return "–"
     unit, factor = ("MB", 1e6) if value >= 1e6 else ("kB", 1e3)
     return f"{_significant(value / factor)} {unit}"
+
+
+def _count(value: float) -> str:
+    return f"{_significant(value / 1e6)} M" if value >= 1e6 else f"{value:,}"
 
 
 def _cell(value: Any) -> str:

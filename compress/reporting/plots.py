@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 INK, SOFT, TEACHER, STUDENT, SHIPPED = "#010203", "#010204", "#010205", "#010206", "#010207"
 VARIABLES = {INK: "--ink", SOFT: "--soft", TEACHER: "--teacher", STUDENT: "--student", SHIPPED: "--shipped"}
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: sharp, searchable, in the page's font
     "svg.hashsalt": "compress",  # ids do not change from run to run
     "text.parse_math": False,  # a "$" in a model's name is no formula
@@ -36,15 +37,14 @@ def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3
 
     points: [{name, role, shipped, latency_ms, accuracy, low, high}], shares as fractions."""
     figure, axes = _new_axes(size)
-    for place, point in enumerate(sorted(points, key=lambda p: p["latency_ms"])):
+    for point in points:
         colour = SHIPPED if point["shipped"] else TEACHER if point["role"] == "teacher" else STUDENT
-        value, low, high = (100 * point[key] for key in ("accuracy", "low", "high"))
-        errors = [[max(0.0, value - low)], [max(0.0, high - value)]]
-        axes.errorbar(
-            point["latency_ms"], value, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7
-        )
-        offset = (9, 6) if place % 2 == 0 else (9, -14)  # neighbours on the log axis write above and below
-        axes.annotate(point["name"], (point["latency_ms"], value), xytext=offset, textcoords="offset points", color=colour)
+        place = point["latency_ms"], 100 * point["accuracy"]
+        errors = [[max(0.0, place[1] - 100 * point["low"])], [max(0.0, 100 * point["high"] - place[1])]]
+        axes.errorbar(*place, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7)
+        crowded = any(place[0] < other["latency_ms"] < 2 * place[0] for other in points)  # a name on the right would run into it
+        side, gap = ("right", -9) if crowded else ("left", 9)
+        axes.annotate(point["name"], place, xytext=(gap, 6), textcoords="offset points", color=colour, horizontalalignment=side)
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.15)
     _plain_log_ticks(axes, [point["latency_ms"] for point in points])
@@ -53,7 +53,7 @@ def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3
 
 
 @matplotlib.rc_context(SETTINGS)
-def plot_curves(curves: dict[str, Sequence[dict]], *, size: tuple[float, float] = (7.2, 3.0)) -> str:
+def plot_curves(curves: Mapping[str, Sequence[dict]], *, size: tuple[float, float] = (7.2, 3.0)) -> str:
     """Validation accuracy (percent) over the steps, one line a training run. curves: {name: [{step, accuracy}]}."""
     figure, axes = _new_axes(size)
     colours = (SHIPPED, STUDENT, TEACHER, INK)

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 import compress.device
+from compress.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
+from compress.context import Context
+from compress.data.prepared import PreparedData
 from compress.device.errors import DeviceError
 from compress.device.golden import check_golden, write_golden
 from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_manifest
@@ -22,9 +26,11 @@ from compress.device.sessions import Session, open_session
 from compress.errors import BundleError
 from compress.io_spec import IOSpec
 from compress.metrics import wilson_interval
+from compress.recipe import Recipe
+from compress.training.rows import sample_feeds
 
-VERSION = 1
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "int8": 1e-1}  # of a golden logit; int8 kernels round, and some saturate, differently by CPU
+GOLDEN_SAMPLES = 32
 REQUIREMENTS = "numpy\nonnxruntime\npillow>=9.1\ntokenizers\n"
 SUMMARY_LINES = {  # key of the summary: its line in the model card
     "size_ratio": "teacher's ONNX bytes over the student's",
@@ -36,6 +42,59 @@ SUMMARY_LINES = {  # key of the summary: its line in the model card
     "device": "measured on",
 }
 ENTRY = "run_entry.py"  # of compress.device; `run.py` in a bundle
+
+
+def bundle(
+    recipe: Recipe,
+    report: Report,
+    onnx: OnnxModels,
+    engine: Engines | None,
+    student: TorchModel,
+    data: PreparedData,
+    *,
+    ctx: Context,
+    resolved: dict[str, Any],
+    licences: list[dict[str, Any]],
+) -> Bundle:
+    """bundle/, ready to be copied: the chosen file as model.onnx, the files that other machines may choose beside it."""
+    assert onnx.io_spec
+    chosen = report.details["chosen"]
+    files = {name: onnx.file(entry["file"]) for name, entry in onnx.details["files"].items() if entry["precision"] != "int8_ptq" or name == chosen}
+    summary = json.loads(report.file("summary.json").read_text())
+    golden = golden_samples(files[chosen], onnx.io_spec, student, data)
+    settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}
+    details = write_bundle(
+        ctx.out / "bundle",
+        models=files,
+        chosen=chosen,
+        io_spec=onnx.io_spec,
+        labels=data.labels,
+        tokenizer=student.file("tokenizer.json") if "text" in onnx.io_spec.modalities else None,
+        recipe_yaml=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
+        summary=summary | {"description": resolved["description"]},
+        licences=licences,
+        golden=golden,
+        engine={"model": tensorrt_model(onnx, chosen), **settings},
+    )
+    ctx.say(f"bundle: {details['files']} files, {details['size_bytes'] / 1e6:.2f} MB; all models gave their golden answers")
+    return Bundle(io_spec=onnx.io_spec, details=details)
+
+
+def tensorrt_model(onnx: OnnxModels, chosen: str) -> str:
+    """The file that an engine is built from: the chosen one where TensorRT takes it, else the int8 one made for TensorRT, else fp16."""
+    entries = onnx.details["files"]
+    if entries[chosen].get("target") in (None, "tensorrt"):
+        return chosen
+    made_for_it = [name for name, entry in entries.items() if entry.get("target") == "tensorrt" and entry["precision"] == "int8_qat"]
+    return made_for_it[0] if made_for_it else "fp16"
+
+
+def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:
+    """Real test rows as one array a port, with the model's own logits (N, K) and the labels (N,)."""
+    test = data.split("test")
+    tokenizer = student.file("tokenizer.json") if "text" in io_spec.modalities else None
+    feeds, index = sample_feeds(test, io_spec, tokenizer, GOLDEN_SAMPLES)
+    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": np.asarray(test.labels)[index].astype(np.int64)}
 
 
 def write_bundle(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from compress.artifacts import DataArtifact
 from compress.context import Context
+from compress.data.paraphrases import write_paraphrases
 from compress.data.prepare import prepare
+from compress.data.prepared import open_data
 from compress.data.source import Source
-from compress.recipe import Data
+from compress.recipe import Recipe
 
 
-def prepare_data(config: Data, *, source: Source, modalities: tuple[str, ...], teacher_image_size: int | None, ctx: Context) -> dict:
-    """The report of the data that now lies in `ctx.out` (see compress/data/prepared.py); raises DataError for unusable rows."""
+def prepare_data(recipe: Recipe, *, source: Source, modalities: tuple[str, ...], ctx: Context) -> DataArtifact:
+    """The prepared data that now lie in `ctx.out` (see compress/data/prepared.py); raises DataError for unusable rows."""
     report = prepare(
         source,
-        config,
+        recipe.data,
         ctx.out,
         modalities=modalities,
-        teacher_image_size=teacher_image_size,
+        teacher_image_size=recipe.teacher.image_size,
         seed=ctx.seed,
         threads=ctx.threads,
         say=ctx.say,
     )
+    if recipe.data.paraphrases:
+        write_paraphrases(ctx.base / recipe.data.paraphrases, open_data(ctx.out))
     ctx.say(f"data: {_summary(report)}")
-    return report
+    return DataArtifact(details=report)
 
 
 def _summary(report: dict) -> str:

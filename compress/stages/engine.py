@@ -10,16 +10,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from compress.artifacts import Engines, OnnxModels
+from compress.context import Context
 from compress.device.engine_worker import build_engine, describe_flavour
-from compress.device.tensorrt import TensorRTError, TensorRTUnavailable, make_options, make_profiles
+from compress.device.tensorrt import make_options, make_profiles
+from compress.device.vendor import TensorRTError, TensorRTUnavailable
 from compress.errors import EngineError
 from compress.io_spec import IOSpec
-from compress.recipe import Engine
+from compress.recipe import Engine, Recipe
 
-VERSION = 1
 SUFFIXES = {"tensorrt_rtx": ".rtx.engine", "tensorrt": ".engine"}
 MEASURE = "--useCudaGraph --useSpinWait --warmUp=500 --duration=10"
 SUMMARY = ("key", "onnx_sha256", "onnx_bytes", "engine_sha256", "engine_bytes", "build_seconds", "timing_cache", "warnings")
+
+
+def engine(recipe: Recipe, onnx: OnnxModels, *, ctx: Context) -> Engines:
+    """Engines of the student's fp32, fp16 and TensorRT int8 files, or why there are none here."""
+    assert onnx.io_spec
+    names = {"fp32": "fp32", "fp16": "fp16"}
+    names |= {"int8": name for name, entry in onnx.details["files"].items() if entry.get("target") == "tensorrt"}  # qat comes last and wins
+    models = {short: onnx.file(onnx.details["files"][name]["file"]) for short, name in names.items()}
+    return Engines(io_spec=onnx.io_spec, details=build_engines(recipe.engine, models, io_spec=onnx.io_spec, out=ctx.out, say=ctx.say))
 
 
 def build_engines(

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from compress.artifacts import OnnxModels, TorchModel
 from compress.context import Context
-from compress.data.prepared import PreparedData, Split
-from compress.data.tokens import tokenize
+from compress.data.prepared import PreparedData
 from compress.errors import ParityError
 from compress.graphs.clean import set_ir_version, size_report, strip_metadata
 from compress.graphs.coverage import int8_coverage
 from compress.graphs.diverge import compare_outputs, first_divergence
 from compress.graphs.dynamic import quantize_dynamic
+from compress.graphs.graph import Graph
 from compress.graphs.half import to_float16
+from compress.graphs.linear import own_weights
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import Feeds, run_model
 from compress.io_spec import IOSpec
@@ -33,14 +34,17 @@ from compress.quantizers import freeze, qdq_opset
 from compress.recipe import Parity, Recipe
 from compress.stages.quantize import open_quantized
 from compress.stages.teacher import tokenizer_of
+from compress.training.rows import sample_feeds
 
 IR_VERSION = 10  # what ONNX Runtime 1.18 and JetPack's TensorRT read
 
 
 def export_teacher(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, ctx: Context) -> OnnxModels:
-    """teacher.onnx, fp32, beside its tokenizer's tokens in no other form: it is measured, not shipped."""
+    """teacher.onnx in fp32 and in no other form: it is measured, not shipped."""
     assert teacher.path and teacher.io_spec
-    hops = Hops(recipe.export.parity, sample_feeds(data.split("test"), teacher.io_spec, tokenizer_of(teacher.path), recipe.export.parity.samples, teacher=True), ctx)
+    count = recipe.export.parity.samples
+    feeds, _ = sample_feeds(data.split("test"), teacher.io_spec, tokenizer_of(teacher.path), count, teacher=True)
+    hops = Hops(recipe.export.parity, feeds, ctx)
     model = load_model(teacher.path)
     save(export_module(model, teacher.io_spec, recipe.export.opset), ctx.out / "teacher.onnx")
     hops.compare("torch fp32", "ONNX Runtime fp32", run_torch(model, hops.feeds), run_file(ctx.out / "teacher.onnx", hops.feeds))
@@ -51,7 +55,8 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     """fp32.onnx, fp16.onnx and, where the student was quantized, int8_<method>-<target>.onnx; each passed the parity gate."""
     assert student.path and student.io_spec
     io, out, opset = student.io_spec, ctx.out, recipe.export.opset
-    hops = Hops(recipe.export.parity, sample_feeds(data.split("test"), io, tokenizer_of(student.path), recipe.export.parity.samples), ctx)
+    feeds, _ = sample_feeds(data.split("test"), io, tokenizer_of(student.path), recipe.export.parity.samples)
+    hops = Hops(recipe.export.parity, feeds, ctx)
     model = load_model(student.path)
     float_model = save(export_module(model, io, opset), out / "fp32.onnx")
     expected = run_torch(model, hops.feeds)
@@ -174,7 +179,9 @@ class quiet:
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without the exporter's notes and local paths, in an IR version that old runtimes read."""
-    return set_ir_version(strip_metadata(model, value_info=True), IR_VERSION)
+    graph = Graph.copy_of(strip_metadata(model, value_info=True))
+    own_weights(graph)  # ONNX Runtime cannot load a file whose int8 layers share a zero point while it keeps products exact
+    return set_ir_version(graph.model, IR_VERSION)
 
 
 def save(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -182,21 +189,6 @@ def save(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     model = clean(model)
     onnx.save(model, path)
     return model
-
-
-def sample_feeds(split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False) -> Feeds:
-    """`count` rows of a split, evenly spread, as the arrays that a graph takes."""
-    index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
-    given = split.teacher_inputs if teacher else split.inputs
-    feeds: Feeds = {}
-    for m in io.modalities:
-        which = np.asarray(split.rows[m])[index]
-        if m == "text":
-            assert tokenizer
-            feeds[m] = tokenize(tokenizer, given[m].take(which).to_pylist(), io.input(m).shape[0])
-        else:
-            feeds[m] = np.asarray(given[m][which])
-    return feeds
 
 
 def first_rows(feeds: Feeds, count: int) -> Feeds:

@@ -1,16 +1,68 @@
-"""report: summary, measurements and a few samples in, report.html out; written from JSON and the stored rows alone."""
+"""Stage `report`: measurements and what the stages noted in, report.html and summary.json out; from JSON and stored rows alone."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from compress.data.prepared import PreparedData
+from compress.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
+from compress.context import Context
+from compress.data.prepared import PreparedData
+from compress.recipe import Recipe
+from compress.reporting.notes import histories, list_notes, list_skipped, show_coverage, show_engines, show_sensitivity
+from compress.reporting.paraphrases import score_paraphrases
+from compress.stages.choice import choose_precision
+from compress.summary import budget_misses, summarise_run
+from compress.tables import STAGES
 
-VERSION = 1
+
+def report(
+    recipe: Recipe,
+    measurements: Measurements,
+    onnx: OnnxModels,
+    teacher_onnx: OnnxModels,
+    engine: Engines | None,
+    teacher: TorchModel,
+    targets: Targets,
+    student: TorchModel,
+    quantized: TorchModel | None,
+    data: PreparedData,
+    *,
+    ctx: Context,
+    stages: dict[str, float],
+) -> Report:
+    """report.html and summary.json, from what the stages before have written down; the precision that ships is chosen here."""
+    measured = json.loads(measurements.file("measurements.json").read_text())
+    limit = recipe.quantize.max_drop_points if recipe.quantize else None
+    choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
+    files = {name: f"{STAGES.index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
+    seconds = [{"name": name, "seconds": value, "reused": False} for name, value in stages.items()]
+    comparison = student.details.get("comparison")
+    summary = summarise_run(measured, choice, name=recipe.name, stages=seconds, exports=files, comparison=comparison)
+    summary["paraphrase_accuracy"] = paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
+    misses = budget_misses(summary, recipe.budget)
+    extras = {
+        "description": recipe.description,
+        "notes": list_notes(summary, data, student, quantized, paraphrases),
+        "skipped": list_skipped(onnx, engine),
+        "stages": seconds,
+        "environment": {**measured["device"], **measurements.versions, **student.versions},
+        "history": {name: details["curve"] for name, details in histories(student, quantized).items()},
+        "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
+        "coverage": show_coverage(onnx.details["coverage"]),
+        "sensitivity": show_sensitivity(quantized),
+        "tables": [show_engines(engine)] if engine and engine.details["status"] == "built" else [],
+        "command": measured["command"],
+    }
+    names = ["teacher", *dict.fromkeys(["fp32", choice.name])]
+    samples = pick_samples(data, measurements.file("predictions.npz"), models=names, seed=ctx.seed)
+    write_report(ctx.out, summary=summary, measurements=measured, extras=extras, samples=samples, misses=misses)
+    (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
+    ctx.say(f"report: ships {choice.name}: {choice.reason}")
+    return Report(details={"budget_misses": misses, "chosen": choice.name})
 
 
 def write_report(

@@ -9,6 +9,7 @@ import torch
 
 from compress.artifacts import Targets, TorchModel
 from compress.context import Context
+from compress.data.arrays import allocate
 from compress.data.prepared import PreparedData
 from compress.models.saved import load_model
 from compress.recipe import Recipe
@@ -29,7 +30,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, ct
     path, done = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views_done"
     first = int(done.read_text()) if done.is_file() else 0
     shape = (len(views), len(rows.labels), len(data.labels))
-    out = np.lib.format.open_memmap(path, "r+" if first else "w+", None if first else np.float16, None if first else shape)
+    out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
     for view in range(first, len(views)):
         for batch in Batches(rows, ENCODE_BATCH, shuffle=False).epoch(0):
             inputs = {m: views.vary(x, view) if m == "image" else x for m, x in batch.inputs.items()}

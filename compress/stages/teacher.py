@@ -11,6 +11,7 @@ from torch import nn
 
 from compress.artifacts import TorchModel
 from compress.context import Context
+from compress.data.arrays import allocate
 from compress.data.prepared import PreparedData
 from compress.data.tokens import padding_id
 from compress.errors import DataError, DependencyError, RecipeError
@@ -88,7 +89,7 @@ def encode(model: nn.Module, rows: Rows, split: str, ctx: Context) -> Rows:
         raw = rows.inputs[m]
         if not done.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            out = np.lib.format.open_memmap(path, "w+", np.float32, (len(raw), encoder[0].width))
+            out = allocate(path, (len(raw), encoder[0].width), np.float32)
             for start in range(0, len(raw), ENCODE_BATCH):
                 out[start : start + ENCODE_BATCH] = encoder[0](torch.from_numpy(np.array(raw[start : start + ENCODE_BATCH]))).numpy()
             out.flush()

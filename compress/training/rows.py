@@ -22,8 +22,27 @@ def open_rows(
     if "image" in io.modalities:
         inputs["image"] = given["image"]
     if "text" in io.modalities:
-        if tokenizer is None:
-            raise ValueError("a model that reads text needs its tokenizer")
-        inputs["text"] = tokenize(tokenizer, given["text"], io.input("text").shape[0])
+        inputs["text"] = tokenize(require(tokenizer), given["text"], io.input("text").shape[0])
     rows = {m: split.rows[m] for m in io.modalities}
     return Rows(inputs, rows, split.labels, targets, views or Views(((False, 0, 0),)))
+
+
+def sample_feeds(split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """`count` rows of a split, evenly spread, as the arrays (R, ...) that an ONNX graph takes, and their row numbers (R,)."""
+    index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
+    given = split.teacher_inputs if teacher else split.inputs
+    feeds: dict[str, np.ndarray] = {}
+    for m in io.modalities:
+        which = np.asarray(split.rows[m])[index]
+        if m == "text":
+            feeds[m] = tokenize(require(tokenizer), given[m].take(which).to_pylist(), io.input(m).shape[0])
+        else:
+            feeds[m] = np.asarray(given[m][which])
+    return feeds, index
+
+
+def require(tokenizer: Path | None) -> Path:
+    """The tokenizer of a model that reads text."""
+    if tokenizer is None:
+        raise ValueError("a model that reads text needs its tokenizer.json")
+    return tokenizer

@@ -12,6 +12,7 @@ from PIL import Image
 
 from compress.data.pixels import decode_image, keep_images, write_images
 from compress.data.rows import Distinct
+from compress.device.preprocess import read_image
 
 
 def test_image_of_the_right_size_keeps_its_pixels(tmp_path: Path) -> None:
@@ -36,6 +37,13 @@ def test_other_modes_become_rgb(mode: str, tmp_path: Path) -> None:
     path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
     Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode).save(path)
     assert (decode_image(str(path), sizes=(8,))[0] == 255).all()
+
+
+def test_training_and_device_read_an_image_alike(tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 4), np.uint8), "RGBA")
+    noise.save(tmp_path / "a.png")
+    (here,) = decode_image(str(tmp_path / "a.png"), sizes=(16,))
+    assert np.array_equal(here, read_image(tmp_path / "a.png", height=16, width=16)[0])
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])

@@ -13,10 +13,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from compress.device import engine_worker, tensorrt
+from compress.device import engine_worker, tensorrt, vendor
 from compress.device.gpu import GPU, DeviceMemory, probe_gpu
 from compress.device.plan import read_int8
-from compress.device.tensorrt import TensorRTError, TensorRTSession, TensorRTUnavailable, build, engine_key, make_profiles
+from compress.device.tensorrt import TensorRTSession, build, engine_key, make_profiles
+from compress.device.vendor import TensorRTError, TensorRTUnavailable
 
 ORIN = GPU(True, "1 CUDA device(s)", 1, "Orin", "87", "12.6")
 IMAGE = {
@@ -24,6 +25,7 @@ IMAGE = {
     "outputs": [{"name": "logits", "dtype": "float32", "shape": [5]}],
     "max_batch": 16,
 }
+ZERO = np.int8(0)
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>'
 QUANTIZED = """
 student (uint8[batch,8,8,3] image) => (float[batch,5] logits) {
@@ -72,7 +74,7 @@ def write_model(path: Path, text: str, arrays: dict, *, opset: int = 20) -> Path
     return path
 
 
-def quantized_arrays(*, zero=np.int8(0), codes=np.int8) -> dict:
+def quantized_arrays(*, zero=ZERO, codes=np.int8) -> dict:
     random = np.random.default_rng(0)
     return {
         "scale": np.float32(0.02),
@@ -246,17 +248,6 @@ def test_worker_brings_the_parsers_message_over(tmp_path):
     assert not (tmp_path / "x.engine").exists()
 
 
-def test_supervise_names_model_step_and_signal_of_a_crash():
-    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
-    with pytest.raises(TensorRTError, match=r"int8.onnx: building the tensorrt engine crashed with SIGSEGV"):
-        engine_worker.supervise([sys.executable, "-c", crash], what="int8.onnx: building the tensorrt engine")
-
-
-def test_supervise_gives_exit_code_and_last_words():
-    with pytest.raises(TensorRTError, match=r"step ended with exit code 3. Its last words: out of memory"):
-        engine_worker.supervise([sys.executable, "-c", "import sys; sys.stderr.write('out of memory'); sys.exit(3)"], what="step")
-
-
 def test_session_without_gpu_is_refused_before_tensorrt_is_called(tmp_path):
     if probe_gpu().ok:
         pytest.skip("this machine has a GPU")
@@ -266,34 +257,16 @@ def test_session_without_gpu_is_refused_before_tensorrt_is_called(tmp_path):
 
 def test_tensorrt_without_gpu_says_where_engines_are_built(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRT("10.9.0"))
-    monkeypatch.setattr(tensorrt, "probe_gpu", lambda: GPU(False, "no NVIDIA driver (libcuda.so.1 not found)"))
+    monkeypatch.setattr(vendor, "probe_gpu", lambda: GPU(False, "no NVIDIA driver (libcuda.so.1 not found)"))
     with pytest.raises(TensorRTUnavailable, match=r"must be built on the target GPU: no NVIDIA driver"):
         build(write_float(tmp_path / "fp32.onnx"), flavour="tensorrt", io_spec=IMAGE, opt_batch=8)
-
-
-@pytest.mark.parametrize(("flavour", "version"), [("tensorrt", "10.2.0.post1"), ("tensorrt", "12.0.0"), ("tensorrt_rtx", "1.6.0.41")])
-def test_load_refuses_versions_it_was_not_written_for(monkeypatch, flavour, version):
-    monkeypatch.setitem(sys.modules, flavour, FakeTensorRT(version))
-    with pytest.raises(TensorRTUnavailable, match=f"{flavour} {version}: versions"):
-        tensorrt.load(flavour)
-
-
-def test_load_of_a_missing_package_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(TensorRTUnavailable, match="pip install 'tensorrt-rtx>=1.7.1'"):
-        tensorrt.load("tensorrt_rtx")
-
-
-def test_load_refuses_an_unknown_flavour():
-    with pytest.raises(TensorRTError, match="'tensorflow': known are tensorrt, tensorrt_rtx"):
-        tensorrt.load("tensorflow")
 
 
 @pytest.mark.parametrize(("version", "flag"), [("10.9.0", 1), ("11.4.0.106", 0)])
 def test_tensorrt_build_is_strongly_typed_in_both_majors(monkeypatch, tmp_path, version, flag):
     fake = FakeTensorRT(version, flag=flag)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    monkeypatch.setattr(tensorrt, "probe_gpu", lambda: ORIN)
+    monkeypatch.setattr(vendor, "probe_gpu", lambda: ORIN)
     cache = tmp_path / "timing.cache"
     arguments = {"flavour": "tensorrt", "io_spec": IMAGE, "opt_batch": 8, "workspace_mib": 64, "timing_cache": cache}
     plan, info = build(write_float(tmp_path / "fp32.onnx"), **arguments)

@@ -1,4 +1,4 @@
-"""Every vendor attribute that device/tensorrt.py uses exists in the bindings of each TensorRT from 10.3 to 11.4, and in TensorRT-RTX.
+"""Every vendor attribute that device/tensorrt.py and vendor.py use exists in the bindings of each TensorRT from 10.3 to 11.4, and in TensorRT-RTX.
 
 The list is read out of our source with ast. The bindings come from PyPI without the libraries behind them, and import
 once empty libraries of the needed names lie in LD_LIBRARY_PATH.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import compress.device.tensorrt as ours
+from compress.device import tensorrt, vendor
 
 RELEASES = {
     "10.3": "tensorrt-cu12-bindings==10.3.*",
@@ -46,7 +46,7 @@ OBJECTS = {  # variable or self attribute in our source: the vendor's class
     "_context": "IExecutionContext",
     "_cache": "IRuntimeCache",
 }
-RTX_ONLY = {"EngineValidity.INVALID", "Runtime.get_engine_validity", "ICudaEngine.create_runtime_config"}
+RTX_ONLY = {"EngineValidity", "EngineValidity.INVALID", "Runtime.get_engine_validity", "ICudaEngine.create_runtime_config"}
 PROBE = """
 import importlib, json, sys
 module = importlib.import_module(sys.argv[1])
@@ -64,7 +64,8 @@ print(json.dumps({"version": module.__version__, "missing": [chain for chain in 
 def used_attributes() -> set[str]:
     """Chains below the vendor's module that our source reads, such as `Builder.create_network`."""
     chains = set()
-    for node in ast.walk(ast.parse(Path(ours.__file__).read_text())):
+    sources = [Path(module.__file__).read_text() for module in (tensorrt, vendor)]
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
         if not isinstance(node, ast.Attribute):
             continue
         place = node.value

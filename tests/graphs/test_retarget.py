@@ -6,6 +6,7 @@ from compress.errors import CompressError, EngineError, RecipeError
 from compress.graphs.coverage import int8_coverage
 from compress.graphs.diverge import compare_outputs
 from compress.graphs.graph import Graph
+from compress.graphs.linear import own_weights
 from compress.graphs.retarget import TARGETS, is_non_negative, retarget
 from compress.graphs.trace import run_model
 
@@ -137,3 +138,15 @@ def test_tied_weights_load_and_run_in_int8(builder):
     b.node("Flatten", [x], "logits")
     model = b.model({"image": (TensorProto.FLOAT, ["batch", 8, 6, 6])})
     assert int8_coverage(retarget(model, "onnxruntime_x86")).share == int8_coverage(model).share == 1.0
+
+
+def test_shared_zero_points_of_transposed_weights_are_taken_apart(int8_mixer):
+    graph = Graph(int8_mixer)
+    graph.producers["down_w"].input[2] = "up_w_zero"
+    graph.producers["down_w"].input[1] = "up_w_scale"  # a scale may be shared
+    graph.producers["down_w"].input[0] = "up_w_codes"
+    graph.refresh()
+    own_weights(graph)
+    up, down = graph.producers["up_w"], graph.producers["down_w"]
+    assert up.input[0] != down.input[0] and up.input[2] != down.input[2] and up.input[1] == down.input[1]
+    assert np.array_equal(graph.value(up.input[0]), graph.value(down.input[0]))

@@ -23,7 +23,7 @@ def test_activation_quant_golden_numbers() -> None:
 
 
 def test_activation_quant_gives_float32_for_half_precision() -> None:
-    quantizer = calibrated(torch.tensor([12.7]))
+    quantizer = calibrated(torch.tensor([12.7])).eval()
     x = torch.tensor([0.3, 0.06], dtype=torch.bfloat16)
     assert torch.equal(quantizer(x), quantizer(x.float()))
     assert quantizer(x).dtype == torch.float32

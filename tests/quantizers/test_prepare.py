@@ -117,9 +117,7 @@ def test_model_with_every_layer_in_float_is_the_folded_model(prepared, make_stud
 
 
 def test_int8_layer_after_a_float_one_reads_its_makers_grid(prepared, draw) -> None:
-    seen = []
     image = prepared.encoders["image"]
-    image.depthwise.weight_quant.register_forward_hook(lambda *_: None)
     set_float(prepared, ["encoders.image.stem"], True)
     prepared.eval()
     inputs = draw(4, seed=3)

@@ -16,20 +16,54 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.artifacts import Measurements, OnnxModels, TorchModel
 from compress.errors import CompressError
 from compress.stages.benchmark.candidate import Candidate
 
 if TYPE_CHECKING:
     from compress.context import Context
     from compress.data.prepared import PreparedData
-    from compress.recipe import Benchmark
+    from compress.recipe import Benchmark, Recipe
 
-__all__ = ["VERSION", "Candidate", "benchmark"]
-
-VERSION = 1
+__all__ = ["Candidate", "benchmark", "compare"]
 
 
-def benchmark(config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context) -> dict[str, Any]:
+def benchmark(
+    recipe: Recipe, teacher_onnx: OnnxModels, onnx: OnnxModels, teacher: TorchModel, student: TorchModel, data: PreparedData, *, ctx: Context
+) -> Measurements:
+    """Every exported file against the test split; see `compare` for what the measurements hold."""
+    sees = "image" if data.split("test").teacher_image is None else "teacher_image"
+    parameters = teacher_onnx.details["parameters"]
+    tokens = tokens_of(teacher, data)
+    models = {"teacher": Candidate(teacher_onnx.file("teacher.onnx"), "teacher", "fp32", parameters, sees, tokens)}
+    tokens = tokens_of(student, data)
+    for name, entry in onnx.details["files"].items():
+        file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
+        models[name] = Candidate(file, "student", precision, onnx.details["parameters"], "image", tokens, target)
+    measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
+    for name, model in measurements["models"].items():
+        ctx.say(f"benchmark: {name:<24} {describe(model)}")
+    return Measurements(metrics={name: m["accuracy"] for name, m in measurements["models"].items()})
+
+
+def tokens_of(model: TorchModel, data: PreparedData) -> np.ndarray | None:
+    """(M, T) tokens of the distinct test texts in that model's own vocabulary; None without text."""
+    from compress.data.tokens import tokenize
+
+    assert model.io_spec
+    if "text" not in model.io_spec.modalities:
+        return None
+    return tokenize(model.file("tokenizer.json"), data.split("test").inputs["text"], model.io_spec.input("text").shape[0])
+
+
+def describe(model: dict[str, Any]) -> str:
+    """One line: accuracy, size, latency."""
+    latency = (model["latency"] or {}).get("1")
+    speed = f"{latency['median_ms']:.3f} ms" if latency else "not timed here"
+    return f"{100 * model['accuracy']['value']:.2f} %  {model['size']['value'] / 1e6:8.2f} MB  {speed}"
+
+
+def compare(config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context) -> dict[str, Any]:
     """The measurements (see `measure`), also written to measurements.json in `ctx.out` beside predictions.npz.
 
     Needs exactly one teacher in `models`. Raises CompressError when a file is missing, cannot be opened or answers in a wrong shape."""

@@ -58,7 +58,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     teacher = next(name for name, model in models.items() if model.role == "teacher")
     for name in models:
         result["models"][name]["agreement"] = number(agreement(answers[name], answers[teacher]), "fraction", len(rows))
-    np.savez_compressed(folder / "predictions.npz", rows=rows, **{f"model_{name}": value for name, value in answers.items()})
+    arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
+    np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
     return result
 
 

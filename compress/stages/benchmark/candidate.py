@@ -50,7 +50,7 @@ def gather_feeds(model: Candidate, test: Split, rows: np.ndarray, *, names: list
 
     Shapes: rows (B,) int; "image" (B, H, W, 3) uint8, "text" (B, T) int64. Raises CompressError for an input the data does not have."""
     seen = test.teacher_inputs if model.image_key == "teacher_image" else test.inputs
-    stored = {"image": seen.get("image"), "text": model.tokens}
+    stored: dict[str, Any] = {"image": seen.get("image"), "text": model.tokens}
     for name in names:
         if stored.get(name) is None:
             raise CompressError(f"{model.path}: input {name!r} has no stored values; the data has {', '.join(test.rows)}")

@@ -1,0 +1,18 @@
+"""Arrays on disk that are written piece by piece."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+
+def allocate(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
+    """A new .npy file of zeros, mapped for writing. Its blocks are claimed now: on a full disk a mapped write would kill the process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

@@ -1,0 +1,86 @@
+"""What the stages wrote down, in the form that the report's page shows: notes, what was skipped, tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress.artifacts import Engines, OnnxModels, TorchModel
+from compress.data.prepared import PreparedData
+
+
+def list_notes(summary: dict[str, Any], data: PreparedData, student: TorchModel, quantized: TorchModel | None, paraphrases: dict | None) -> list[str]:
+    """What a reader must know to read the numbers rightly, one sentence each."""
+    notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
+    test = data.report["splits"]["test"]
+    for modality, seen in (test.get("seen_in_train") or {}).items():
+        if seen == test["inputs"][modality]:
+            notes.append(f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s.")
+    vocabulary = student.details.get("vocabulary")
+    if vocabulary and vocabulary["saved_parameters"]:
+        notes.append(
+            f"The vocabulary was trimmed from {vocabulary['teacher_tokens']:,} to {vocabulary['tokens']:,} tokens, which saved "
+            f"{vocabulary['saved_parameters']:,} parameters; unknown tokens in the validation texts: {100 * vocabulary['unknown_rate_validation']:.2f} %."
+        )
+    if paraphrases:
+        notes.append(
+            f"In other words: {paraphrases['texts']} questions rephrased by hand, {paraphrases['samples']:,} test rows: {100 * paraphrases['value']:.1f} % "
+            f"right, against {100 * paraphrases['original']:.1f} % for the same rows in the data's own words; unknown tokens {100 * paraphrases['unknown_rate']:.2f} %."
+        )
+    if data.report["skipped"]["rows"]:
+        reasons = ", ".join(f"{name} {entry['count']}" for name, entry in data.report["skipped"]["reasons"].items())
+        notes.append(f"{data.report['skipped']['rows']} rows were left out as the recipe asks: {reasons}.")
+    restored = (quantized.details.get("restored") if quantized else None) or {}
+    if restored.get("names"):
+        notes.append(f"Layers put back to float to keep the accuracy: {', '.join(restored['names'])}.")
+    return notes
+
+
+def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str]]:
+    """What could not be done or measured on this machine, and why."""
+    skipped = []
+    for name, entry in onnx.details["files"].items():
+        if entry.get("target") in ("onnxruntime_arm", "tensorrt"):
+            skipped.append({"what": f"latency of {name}", "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here"})
+    if engine and engine.details["status"] == "skipped":
+        skipped.append({"what": "TensorRT engines", "why": engine.details["reason"]})
+    elif engine:
+        skipped.append({"what": "latency of the TensorRT engines", "why": "engines were built here, but running one needs the GPU that it is for"})
+    return skipped
+
+
+def histories(student: TorchModel, quantized: TorchModel | None) -> dict[str, dict]:
+    """Name of a training -> its history, of those that there were."""
+    named = {"student": student.details.get("history"), "student alone": student.details.get("history_alone")}
+    named["quantization-aware"] = quantized.details.get("history") if quantized else None
+    return {name: history for name, history in named.items() if history}
+
+
+def show_coverage(coverage: dict[str, dict]) -> dict[str, Any]:
+    """The coverage of the last int8 file as the page shows it: its share, its compute nodes, and the float ones with the reason."""
+    if not coverage:
+        return {}
+    last = list(coverage.values())[-1]
+    rows = [{"layer": n["name"], "operator": n["op_type"], "int8": n["int8"], "multiply-adds": n["multiply_adds"], "why float": n["reason"]} for n in last["nodes"]]
+    return {"int8_share": last["share"], "nodes": [{k: v for k, v in row.items() if k != "why float"} for row in rows if row["int8"]], "float": [row for row in rows if not row["int8"]]}
+
+
+def show_sensitivity(quantized: TorchModel | None) -> list[dict[str, Any]]:
+    """Each layer and the points lost when it alone is int8."""
+    rows = (quantized.details.get("sensitivity") if quantized else None) or []
+    return [{"layer": row["name"], "drop_points": row["drop_points"]} for row in rows]
+
+
+def show_engines(engine: Engines) -> dict[str, Any]:
+    """A table of the engines that were built."""
+    rows = [
+        {
+            "engine": name,
+            "MB": round(built["engine_bytes"] / 1e6, 2),
+            "ONNX MB": round(built["onnx_bytes"] / 1e6, 2),
+            "seconds": round(built["build_seconds"], 1),
+            "int8 layers kept": f"{built['int8']['kept']} of {built['int8']['promised']}" if built.get("int8") else "none promised",
+        }
+        for name, built in engine.details["engines"].items()
+    ]
+    note = f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
+    return {"title": "Engines", "note": note, "rows": rows}

@@ -1,0 +1,37 @@
+"""The plots: well-formed SVG that follows the page's colours and shows names as they are."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
+
+POINT = {"role": "student", "shipped": True, "latency_ms": 0.3, "accuracy": 0.99, "low": 0.98, "high": 0.995}
+PLOTS = {
+    "tradeoff": lambda: plot_tradeoff(
+        [{**POINT, "name": "$a<b&"}, {**POINT, "name": "teacher", "role": "teacher", "shipped": False, "latency_ms": 6.6}]
+    ),
+    "curves": lambda: plot_curves({"$a<b&": [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": 0.7}]}),
+    "bars": lambda: plot_bars({"$a<b&": 1.5, "other": 0.2}, label="points"),
+}
+
+
+@pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
+def test_plot_is_svg_in_the_colours_of_the_page(plot):
+    svg = plot()
+    ElementTree.fromstring(svg)
+    assert "var(--ink)" in svg and not re.search(r"#0[0-9a-f]{5}\b", svg)
+
+
+@pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
+def test_plot_shows_names_as_they_are(plot):
+    assert "$a<b&" in "".join(ElementTree.fromstring(plot()).itertext())
+
+
+def test_plot_is_the_same_each_time():
+    assert PLOTS["tradeoff"]() == PLOTS["tradeoff"]()
+
+
+def test_tradeoff_of_a_single_point_works():
+    ElementTree.fromstring(plot_tradeoff([{**POINT, "name": "alone"}]))

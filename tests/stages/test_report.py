@@ -1,0 +1,219 @@
+"""report.html: complete, self-contained, escaped; and which samples it shows."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from compress.data.prepared import PreparedData, write_texts
+from compress.recipe import Budget
+from compress.stages.choice import choose_precision
+from compress.stages.report import pick_samples, write_report
+from compress.summary import budget_misses, summarise_run
+
+
+def share(value, samples=9673):
+    return {"value": value, "low": value - 0.002, "high": min(1, value + 0.002), "correct": round(value * samples), "samples": samples}
+
+
+def latency(ms, over, fp32):
+    ratios = {"teacher_over_this": over, "this_over_fp32": fp32}
+    entry = {"median_ms": ms, "p95_ms": 1.2 * ms, "mean_ms": ms, "low_ms": 0.99 * ms, "high_ms": 1.01 * ms, "rounds": 200, "unit": "ms"}
+    return entry | {key: {"value": v, "low": 0.97 * v, "high": 1.03 * v, "rounds": 200} for key, v in ratios.items()}
+
+
+def model(role, precision, *, right, size, ms, target=None):
+    timed = {batch: latency(ms * factor, 6.6 / ms, ms / 0.3) for batch, factor in (("1", 1), ("8", 6))} if ms else None
+    return {
+        "role": role,
+        "precision": precision,
+        "target": target,
+        "size": {"value": size},
+        "parameters": {"value": size // 4},
+        "accuracy": share(right),
+        "metrics": {},
+        "agreement": {"value": 0.98},
+        "non_finite": {"value": 0},
+        "peak_memory": {"value": 90_000_000} if ms else None,
+        "latency": timed,
+        "by_answer": [{"name": "<red>", **share(right, 500)}, {"name": "yes", **share(right - 0.01, 800)}],
+        "by_kind": [{"name": "colour", **share(right, 500)}],
+    }
+
+
+@pytest.fixture
+def measurements():
+    return {
+        "models": {
+            "teacher": model("teacher", "fp32", right=0.994, size=115_000_000, ms=6.6),
+            "student": model("student", "fp32", right=0.992, size=1_000_000, ms=0.3),
+            "int8_qat": model("student", "int8_qat", right=0.991, size=350_000, ms=0.2),
+            "int8_arm": model("student", "int8_qat", right=0.991, size=350_000, ms=None, target="onnxruntime_arm"),
+        },
+        "baselines": {"majority": {**share(0.3), "answer": "yes"}, "question_only": {"value": 0.67, "samples": 9673}},
+        "device": {"name": "AMD EPYC", "runtime": "onnxruntime 1.31.1", "flags": ["avx2"], "vnni": False},
+        "target": "onnxruntime_x86",
+        "threads": 1,
+        "samples": 9673,
+        "command": "python -m compress.stages.benchmark job.json measurements.json",
+    }
+
+
+COMPARISON = {
+    "distilled": 0.99,
+    "alone": 0.99,
+    "verdict": "no difference",
+    "sentence": "99 % with, 99 % alone: the student alone would do as well",
+}
+STAGES = [{"name": "teacher", "seconds": 130.5, "reused": True}, {"name": "distill", "seconds": 69.5, "reused": False}]
+
+
+@pytest.fixture
+def summary(measurements):
+    choice = choose_precision(measurements, target="onnxruntime_x86")
+    return summarise_run(
+        measurements, choice, name="mobile_vqa", stages=STAGES, exports={"onnxruntime_x86": "5-export/q.onnx"}, comparison=COMPARISON
+    )
+
+
+def test_summary_numbers(summary):
+    expected = {
+        "size_ratio": 115,
+        "latency_ratio": 6.6 / 0.3,
+        "seconds_cold": 200.0,
+        "int8_accuracy_drop_points": 0.1,
+        "int8_size_over_fp32": 0.35,
+        "int8_latency_over_fp32": 0.2 / 0.3,
+        "shipped_accuracy": 0.991,
+        "shipped_size_ratio": 115e6 / 350e3,
+        "shipped_latency_ratio": 33,
+        "question_only_accuracy": 0.67,
+    }
+    assert {key: summary[key] for key in expected} == pytest.approx(expected)
+    assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
+
+
+def test_summary_is_flat_but_for_the_paths_of_exports(summary):
+    assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["exports"]
+
+
+def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, summary):
+    for name in ("int8_qat", "int8_arm"):
+        measurements["models"].pop(name)
+    plain = summarise_run(measurements, choose_precision(measurements, target="onnxruntime_x86"), name="x", stages=[])
+    assert plain.keys() == summary.keys()
+    assert plain["int8_size_over_fp32"] is None and plain["teacher_helps"] is None and plain["precision_chosen"] == "fp32"
+
+
+def test_budget_misses_say_line_and_amount(summary):
+    misses = budget_misses(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
+    assert misses == ["budget.max_drop_points: 0.3, limit 0.2, missed by 0.1", "budget.max_size_mb: 0.35, limit 0.3, missed by 0.05"]
+
+
+class Links(HTMLParser):
+    """Everything a page would load, and the tags that were opened and not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "img", "br", "path", "use", "rect", "line"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.loaded += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def write(tmp_path, summary, measurements, **arguments):
+    options = {"extras": {}, "samples": [], **arguments}
+    return write_report(tmp_path, summary=summary, measurements=measurements, **options).read_text()
+
+
+def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
+    extras = {
+        "description": "Questions about shapes",
+        "notes": ["Train and test share all 107 questions."],
+        "skipped": [{"what": "engine", "why": "no GPU driver"}],
+        "stages": STAGES,
+        "history": {"distilled": [{"step": 10, "accuracy": 0.5}, {"step": 20, "accuracy": 0.9}]},
+        "parity": [{"hop": "torch to onnx", "max_difference": 1.5e-6, "agreement": 1.0, "samples": 256}],
+        "coverage": {
+            "int8_share": 0.973,
+            "nodes": [{"operator": "Conv", "int8": 20}],
+            "float": [{"node": "softmax", "why": "no int8 kernel"}],
+        },
+        "sensitivity": [{"layer": "image.0", "drop_points": 0.4}, {"layer": "head", "drop_points": 0.1}],
+        "command": "compress run recipes/mobile_vqa.yaml",
+        "tables": [{"title": "Devices", "note": "", "rows": [{"device": "phone", "median_ms": 0.9}]}],
+    }
+    sample = {
+        "image": np.zeros((64, 64, 3), np.uint8),
+        "text": "is it red?",
+        "label": "yes",
+        "predictions": {"teacher": "yes", "student": "no"},
+    }
+    page = write(tmp_path, summary, measurements, extras=extras, samples=[sample], misses=["budget.max_size_mb: 0.35, limit 0.3"])
+    links = Links()
+    links.feed(page)
+    assert links.open == []
+    assert all(link.startswith(("data:", "#")) for link in links.loaded) and "@import" not in page
+    for text in (
+        "107 questions",
+        "no GPU driver",
+        "torch to onnx",
+        "97.30 %",
+        "softmax",
+        "is it red?",
+        "67.00",
+        "budget is missed",
+        "unmeasured",
+        "phone",
+    ):
+        assert text in page, text
+    assert page.count("<svg") == 3 and 'class="wrong">no<' in page and 'class="right">yes<' in page
+
+
+def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measurements):
+    page = write(tmp_path, summary, measurements)
+    assert "Parity" not in page and "Samples" not in page and "budget is missed" not in page and page.count("<svg") == 1
+
+
+def test_report_escapes_what_it_shows(tmp_path, summary, measurements):
+    sample = {"image": None, "text": "<script>alert(1)</script>", "label": "<b>", "predictions": {"student": "<i>"}}
+    page = write(tmp_path, {**summary, "name": "<u>"}, measurements, samples=[sample])
+    assert not re.search(r"<script|<b>\s*</dd|<i>|<u>", page) and "&lt;red&gt;" in page and "&lt;script&gt;" in page
+
+
+def test_report_refuses_an_unknown_extra(tmp_path, summary, measurements):
+    with pytest.raises(ValueError, match="unknown keys parit"):
+        write(tmp_path, summary, measurements, extras={"parit": []})
+
+
+def test_pick_samples_shows_mistakes_first(tmp_path):
+    folder = tmp_path / "data" / "test"
+    folder.mkdir(parents=True)
+    np.save(folder / "image.npy", np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((10, 2, 2, 3), np.uint8))
+    write_texts(folder / "text.arrow", pa.array(["what?"]))
+    for name, values in {
+        "rows_image": np.arange(10),
+        "rows_text": np.zeros(10, int),
+        "labels": np.zeros(10, int),
+        "kinds": np.zeros(10, int),
+    }.items():
+        np.save(folder / f"{name}.npy", values.astype(np.int32))
+    data = PreparedData(tmp_path / "data", ["no", "yes"], ["all"], {"modalities": ["image", "text"]})
+    student = np.zeros(9, np.int16)
+    student[[2, 5]] = [1, -1]  # places in `rows`, so test rows 3 and 6
+    np.savez(tmp_path / "predictions.npz", rows=np.arange(1, 10), model_teacher=np.zeros(9, np.int16), model_student=student)
+    samples = pick_samples(data, tmp_path / "predictions.npz", models=["teacher", "student"], count=6)
+    assert len(samples) == 6
+    assert {(int(s["image"][0, 0, 0]), s["predictions"]["student"]) for s in samples[:2]} == {(3, "yes"), (6, "not a number")}
+    assert all(s["predictions"] == {"teacher": "no", "student": "no"} and s["label"] == "no" and s["text"] == "what?" for s in samples[2:])
