@@ -94,6 +94,12 @@ class TorchModel(Artifact):
         return self.file("model.safetensors")
 
 
+class Features(Artifact):
+    """What frozen encoders make of every distinct input, memory-mapped."""
+
+    kind = "features"
+
+
 class Targets(Artifact):
     """A teacher's logits for every training row and view, memory-mapped."""
 
@@ -133,6 +139,7 @@ class Bundle(Artifact):
 KINDS: dict[str, type[Artifact]] = {
     "data": DataArtifact,
     "torch_model": TorchModel,
+    "features": Features,
     "targets": Targets,
     "onnx_models": OnnxModels,
     "engines": Engines,

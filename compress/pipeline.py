@@ -38,9 +38,10 @@ class Stage:
 
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
-    "data": Stage("compress.stages.data:prepare_data", 1, ("data", "teacher.image_size"), ("numpy", "pillow", "pyarrow"), seeded=True),
+    "data": Stage("compress.stages.data:prepare_data", 1, ("data", "teacher.image_size"), ("numpy", "pillow", "pyarrow")),
+    "features": Stage("compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", "distill.augment"), TRAINING),
     "teacher": Stage("compress.stages.teacher:load_teacher", 1, ("data", "teacher"), TRAINING, seeded=True),
-    "targets": Stage("compress.stages.targets:store_targets", 1, ("distill.augment",), TRAINING, seeded=True),
+    "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 1, ("data", "student", "distill"), TRAINING, seeded=True),
     "quantize": Stage("compress.stages.quantize:quantize", 1, ("quantize", "distill.losses"), TRAINING, seeded=True),
     "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
@@ -61,8 +62,9 @@ class Step(Protocol):
 def chain(step: Step, recipe: Recipe) -> None:
     """The whole run."""
     data = step("data")
-    teacher = step("teacher", data)
-    targets = step("targets", teacher, data)
+    features = step("features", data) if recipe.teacher.source == "fit" else None
+    teacher = step("teacher", features, data)
+    targets = step("targets", teacher, features, data)
     student = step("distill", teacher, targets, data)
     quantized = step("quantize", student, targets, data) if recipe.quantize else None
     teacher_onnx = step("export_teacher", teacher, data)

@@ -26,6 +26,7 @@ class Data(Section):
     options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
     image_size: int | None = Field(None, ge=8, le=1024, description="Pixels a side of the student's images; null: no images.")
     text_length: int | None = Field(None, ge=4, le=512, description="Tokens a text is cut or padded to; null: no texts.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits, of the labels that are hidden, and of the views; the recipe's own seed is that of training.")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="Share of the training images (texts where there are none) held out, when the source has no validation split.")
     labelled_fraction: float = Field(1.0, gt=0, le=1, description="Share of the training images that keep their labels; the rest trains on the teacher alone.")
     train_limit: int | None = Field(None, ge=1, description="At most this many training inputs (images, or texts where there are none); null: all.")
@@ -223,7 +224,7 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the run folder.")
     description: str = Field("", description="One line for the report and the model card.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of training: fresh weights, order of batches, dropout.")
     plugins: list[str] = Field([], description="Python files, relative to the recipe, that add to the tables; their content is part of the fingerprints.")
     data: Data = Field(description="The rows.")
     teacher: Teacher = Field(description="The big model.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +41,11 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
     return Classifier(parts, head)
 
 
+def over_features(teacher: Classifier) -> Classifier:
+    """The part of a fitted teacher behind its frozen encoders: features (N_m, D) by modality -> logits; weights are shared."""
+    return Classifier({m: encoder[1] for m, encoder in teacher.encoders.items()}, teacher.head)
+
+
 class Standardise(nn.Module):
     """(x - mean) / deviation, channel by channel, with the training set's statistics."""
 
@@ -48,5 +54,15 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
+    def fit(self, features: np.ndarray) -> None:
+        """Takes mean and deviation from (N, D) features, in blocks, so that they need not fit into memory."""
+        count, total, squares = len(features), 0.0, 0.0
+        for start in range(0, count, 4096):
+            block = features[start : start + 4096].astype(np.float64)
+            total, squares = total + block.sum(0), squares + (block**2).sum(0)
+        mean = total / count
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-5))
+
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+        return (x.float() - self.mean) / self.deviation

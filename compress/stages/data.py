@@ -19,7 +19,7 @@ def prepare_data(recipe: Recipe, *, source: Source, modalities: tuple[str, ...],
         ctx.out,
         modalities=modalities,
         teacher_image_size=recipe.teacher.image_size,
-        seed=ctx.seed,
+        seed=recipe.data.seed,
         threads=ctx.threads,
         say=ctx.say,
     )

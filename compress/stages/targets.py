@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import torch
 
-from compress.artifacts import Targets, TorchModel
+from compress.artifacts import Features, Targets, TorchModel
 from compress.context import Context
 from compress.data.arrays import allocate
 from compress.data.prepared import PreparedData
 from compress.models.saved import load_model
+from compress.models.student import over_features
 from compress.recipe import Recipe
-from compress.stages.teacher import ENCODE_BATCH, tokenizer_of
+from compress.stages.features import BATCH, note_progress
+from compress.stages.teacher import tokenizer_of
 from compress.training.batches import Batches
 from compress.training.loop import accuracy
-from compress.training.rows import open_rows
+from compress.training.rows import open_features, open_rows
 from compress.training.views import draw_views
 
 
 @torch.no_grad()
-def store_targets(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, ctx: Context) -> Targets:
+def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None, data: PreparedData, *, ctx: Context) -> Targets:
     """logits.npy: (V, R, K) float16, row by row as the training split has them; view 0 is the image itself."""
     assert teacher.path and teacher.io_spec
-    model = load_model(teacher.path)
-    views = draw_views(recipe.distill.augment, ctx.seed)
-    rows = open_rows(data.split("train"), teacher.io_spec, tokenizer=tokenizer_of(teacher.path), teacher=True)
-    path, done = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views_done"
-    first = int(done.read_text()) if done.is_file() else 0
-    shape = (len(views), len(rows.labels), len(data.labels))
+    model, train = load_model(teacher.path), data.split("train")
+    views = draw_views(recipe.distill.augment, recipe.data.seed)
+    path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
+    first = int(progress.read_text()) if progress.is_file() else 0
+    shape = (len(views), len(train), len(data.labels))
     out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
     for view in range(first, len(views)):
-        for batch in Batches(rows, ENCODE_BATCH, shuffle=False).epoch(0):
-            inputs = {m: views.vary(x, view) if m == "image" else x for m, x in batch.inputs.items()}
-            out[view, batch.index] = model(inputs, batch.rows).numpy()
+        if features is not None:
+            body, rows = over_features(model), open_features(features, train, view=view)
+        else:
+            body, rows = model, open_rows(train, teacher.io_spec, tokenizer=tokenizer_of(teacher.path), teacher=True)
+        for batch in Batches(rows, BATCH, shuffle=False).epoch(0):
+            varied = view and features is None and "image" in batch.inputs
+            inputs = {**batch.inputs, "image": views.vary(batch.inputs["image"], view)} if varied else batch.inputs
+            out[view, batch.index] = body(inputs, batch.rows).numpy()
         out.flush()
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.with_suffix(".partial").write_text(str(view + 1))
-        os.replace(done.with_suffix(".partial"), done)
+        note_progress(progress, view + 1)
     if not np.isfinite(out).all():
         raise FloatingPointError("targets: the teacher gave a logit that float16 cannot hold")
-    labelled = rows.labels >= 0
-    scored = accuracy(np.asarray(out[0], np.float32), rows.labels)
-    ctx.say(f"targets: {len(views)} views of {shape[1]} rows; the teacher knows {100 * scored:.2f} % of the training labels")
+    scored = accuracy(np.asarray(out[0], np.float32), train.labels)
+    ctx.say(f"targets: {shape[0]} views of {shape[1]:,} rows; the teacher knows {100 * scored:.2f} % of the training labels")
     return Targets(
-        metrics={"train_accuracy": {"value": 100 * scored, "unit": "%", "samples": int(labelled.sum())}},
+        metrics={"train_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((train.labels >= 0).sum())}},
         details={"views": [list(v) for v in views.variants], "rows": shape[1], "classes": shape[2]},
     )

@@ -9,93 +9,68 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.artifacts import TorchModel
+from compress.artifacts import Features, TorchModel
 from compress.context import Context
-from compress.data.arrays import allocate
 from compress.data.prepared import PreparedData
 from compress.data.tokens import padding_id
-from compress.errors import DataError, DependencyError, RecipeError
+from compress.errors import DataError, DependencyError
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
-from compress.models.classifier import Classifier
 from compress.models.pretrained import check_sha256
 from compress.models.saved import count_parameters, save_model
+from compress.models.student import over_features
 from compress.recipe import Loss, Recipe
 from compress.tables import MODELS, resolve
-from compress.training.batches import Batches, Rows
+from compress.training.batches import Batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import accuracy, predict, train
-from compress.training.rows import open_rows
+from compress.training.rows import open_features, open_rows
 
-ENCODE_BATCH = 50  # inputs a call; larger ones ran no faster on a CPU
+BATCH = 50  # grouping inputs a call; larger ones ran no faster on a CPU
 
 
-def load_teacher(recipe: Recipe, data: PreparedData, *, ctx: Context) -> TorchModel:
+def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The teacher as our own model folder: model.json, model.safetensors, tokenizer.json, with its validation accuracy."""
-    source = {"fit": fit, "folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source]
-    model, io, details = source(recipe, data, ctx)
+    if features is not None:
+        model, io, details = fit(recipe, features, data, ctx)
+    else:
+        model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source](recipe, data, ctx)
     size = recipe.teacher.image_size or recipe.data.image_size
     details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
     rows = open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out), teacher=True)
-    scored = accuracy(predict(model, Batches(rows, ENCODE_BATCH, shuffle=False)), rows.labels)
+    scored = details["history"]["best"] if features else accuracy(predict(model, Batches(rows, BATCH, shuffle=False)), rows.labels)
     ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, images of {size} pixels, validation accuracy {100 * scored:.2f} %")
     metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((rows.labels >= 0).sum())}}
     return TorchModel(io_spec=io, metrics=metrics, details=details)
 
 
-def fit(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
-    """Encodes every distinct input once with the frozen encoders, trains the head on that, and puts both together."""
+def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
+    """A head trained on what the frozen encoders made of each distinct input, put together with these encoders."""
     config = recipe.teacher
-    parts = {m: part for m in recipe.modalities if (part := getattr(config, m)) is not None}
-    if set(parts) != set(recipe.modalities):
-        raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
     seed_everything(ctx.seed)
-    encoders = {m: {"model": part.model, "options": part.options} for m, part in parts.items()}
-    options = {"encoders": encoders, "hidden": config.head_width}
+    options = {"encoders": features.details["encoders"], "hidden": config.head_width}
     model = resolve(MODELS["fitted_teacher"])(teacher_io(recipe, data, None), **options).eval()
     for encoder in model.encoders.values():
         encoder[0].load_pretrained()
         encoder[0].requires_grad_(False)
-    tokenizer = shutil.copyfile(model.encoders["text"][0].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
+    tokenizer = shutil.copyfile(features.file("tokenizer.json"), ctx.out / "tokenizer.json") if "text" in recipe.modalities else None
     io = teacher_io(recipe, data, vocabulary_size(tokenizer) if tokenizer else None)
-    splits = {name: encode(model, open_rows(data.split(name), io, tokenizer=tokenizer, teacher=True), name, ctx) for name in ("train", "validation")}
+    rows, check = (open_features(features, data.split(name)) for name in ("train", "validation"))
     for m, encoder in model.encoders.items():
-        features = splits["train"].inputs[m]
-        encoder[1].mean.copy_(torch.from_numpy(features.mean(0)))
-        encoder[1].deviation.copy_(torch.from_numpy(features.std(0) + 1e-5))
-    head = Classifier({m: encoder[1] for m, encoder in model.encoders.items()}, model.head)
-    batches = Batches(splits["train"], config.train.batch_size, seed=ctx.seed, keep=np.asarray(splits["train"].labels) >= 0)
-    check = Batches(splits["validation"], 512, shuffle=False)
+        encoder[1].fit(rows.inputs[m])
+    batches = Batches(rows, config.train.batch_size, seed=ctx.seed, keep=np.asarray(rows.labels) >= 0)
+    validation = Batches(check, 512, shuffle=False)
     history = train(
-        head,
+        over_features(model),
         batches,
         objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
         config=config.train,
         ctx=ctx,
-        validate=lambda m: accuracy(predict(m, check), check.data.labels),
+        validate=lambda m: accuracy(predict(m, validation), check.labels),
         label="teacher",
     )
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
-    return model.eval(), io, {"history": history.to_json(), "encoders": encoders}
-
-
-@torch.no_grad()
-def encode(model: nn.Module, rows: Rows, split: str, ctx: Context) -> Rows:
-    """The same rows over features (N_m, D) float32 instead of raw inputs; memory-mapped files, so a killed run encodes only what is left."""
-    features = {}
-    for m, encoder in model.encoders.items():
-        path = ctx.out / "checkpoint" / f"{split}-{m}.npy"
-        done = path.with_suffix(".done")
-        raw = rows.inputs[m]
-        if not done.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            out = allocate(path, (len(raw), encoder[0].width), np.float32)
-            for start in range(0, len(raw), ENCODE_BATCH):
-                out[start : start + ENCODE_BATCH] = encoder[0](torch.from_numpy(np.array(raw[start : start + ENCODE_BATCH]))).numpy()
-            out.flush()
-            done.touch()
-        features[m] = np.load(path, mmap_mode="r")
-    return Rows(features, rows.rows, rows.labels)
+    return model.eval(), io, {"history": history.to_json(), "encoders": features.details["encoders"]}
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compress.artifacts import Features
 from compress.data.prepared import Split
 from compress.data.tokens import tokenize
 from compress.io_spec import IOSpec
@@ -25,6 +26,15 @@ def open_rows(
         inputs["text"] = tokenize(require(tokenizer), given["text"], io.input("text").shape[0])
     rows = {m: split.rows[m] for m in io.modalities}
     return Rows(inputs, rows, split.labels, targets, views or Views(((False, 0, 0),)))
+
+
+def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
+    """The rows of one split over stored features (N_m, D) instead of raw inputs; of the images those of one view."""
+    inputs = {}
+    for m in split.rows:
+        stored = np.load(features.file(f"{split.name}-{m}.npy"), mmap_mode="r")  # (V, N, D); V is 1 but for training images
+        inputs[m] = stored[min(view, len(stored) - 1)]
+    return Rows(inputs, dict(split.rows), split.labels)
 
 
 def sample_feeds(split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:

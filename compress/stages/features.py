@@ -1,0 +1,70 @@
+"""Stage `features`: what the frozen encoders of a `fit` teacher make of every distinct input, in every view; computed once.
+
+The head is then fitted in seconds, and the teacher's answers for all views cost no second pass; other seeds share the result.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.artifacts import Features
+from compress.context import Context
+from compress.data.arrays import allocate
+from compress.data.prepared import PreparedData
+from compress.errors import RecipeError
+from compress.io_spec import io_spec
+from compress.recipe import Recipe
+from compress.tables import ENCODERS, resolve
+from compress.training.rows import open_rows
+from compress.training.views import Views, draw_views
+
+BATCH = 50  # inputs a call; larger ones ran no faster on a CPU
+
+
+@torch.no_grad()
+def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Features:
+    """`<split>-<modality>.npy`: (V, N, D) float16 for train and validation; V is the number of views for training images, else 1."""
+    parts = {m: part for m in recipe.modalities if (part := getattr(recipe.teacher, m)) is not None}
+    if set(parts) != set(recipe.modalities):
+        raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
+    encoders: dict[str, nn.Module] = {m: resolve(ENCODERS[part.model])(**part.options).eval() for m, part in parts.items()}
+    for encoder in encoders.values():
+        encoder.load_pretrained()
+    tokenizer = shutil.copyfile(encoders["text"].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
+    views = draw_views(recipe.distill.augment, recipe.data.seed)
+    io = io_spec(image_size=recipe.data.image_size, text_length=recipe.data.text_length, vocabulary=None, classes=len(data.labels))
+    for split in ("train", "validation"):
+        inputs = open_rows(data.split(split), io, tokenizer=tokenizer, teacher=True).inputs
+        for m, encoder in encoders.items():
+            several = m == "image" and split == "train"
+            encode(encoder, inputs[m], ctx.out / f"{split}-{m}.npy", views=views if several else Views(views.variants[:1]), ctx=ctx)
+    described = {m: {"model": part.model, "options": part.options} for m, part in parts.items()}
+    return Features(details={"encoders": described, "views": [list(v) for v in views.variants]})
+
+
+def encode(encoder: nn.Module, inputs: np.ndarray, path: Path, *, views: Views, ctx: Context) -> None:
+    """Writes (V, N, D) features of (N, ...) inputs; a killed run goes on behind the last finished view."""
+    progress = ctx.out / "checkpoint" / path.stem
+    done = int(progress.read_text()) if progress.is_file() else 0
+    out = np.load(path, mmap_mode="r+") if done else allocate(path, (len(views), len(inputs), encoder.width), np.float16)
+    for view in range(done, len(views)):
+        for start in range(0, len(inputs), BATCH):
+            values = torch.from_numpy(np.array(inputs[start : start + BATCH]))
+            out[view, start : start + BATCH] = encoder(views.vary(values, view) if view else values).numpy()
+        out.flush()
+        note_progress(progress, view + 1)
+    if not np.isfinite(out).all():
+        raise FloatingPointError(f"{path.name}: the encoder gave a feature that float16 cannot hold")
+
+
+def note_progress(path: Path, count: int) -> None:
+    """Writes a number whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".partial").write_text(str(count))
+    os.replace(path.with_suffix(".partial"), path)
