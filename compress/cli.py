@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from compress.errors import BUDGET_MISSED, CompressError, RecipeError
 
@@ -28,6 +28,23 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             print("\ninterrupted; run the same command again to go on", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+class Several(TyperCommand):
+    """A command whose repeatable options take several values in a row: `--batches 1 8` for `--batches 1 --batches 8`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        repeatable = {name for parameter in self.params if getattr(parameter, "multiple", False) for name in parameter.opts}
+        words: list[str] = []
+        option, taken = None, False
+        for word in args:
+            if word.startswith("-"):
+                option, taken = (word if word in repeatable else None), False
+            elif option and taken:
+                words.append(option)
+            words.append(word)
+            taken = not word.startswith("-")
+        return super().parse_args(ctx, words)
 
 
 # Plain help: rich would add 60 ms to every start. Completion scripts write to the user's shell files, which nobody asked for.
@@ -187,6 +204,62 @@ def verify(
     except DeviceError as error:
         raise BundleError(str(error)) from error
     raise typer.Exit(_call_runner(bundle, ["verify"]))
+
+
+@app.command(cls=Several)
+def bench(
+    target: Folder,
+    device: Annotated[str | None, typer.Option("--on", metavar="ssh://USER@HOST[:PORT][/FOLDER]", help="Measure there, over ssh.")] = None,
+    runtime: Annotated[str, typer.Option("--runtime", help="One of `compress list runtimes`.")] = "onnxruntime_cpu",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    batches: Annotated[list[int] | None, typer.Option("--batches", metavar="N...", min=1, help="Batch sizes.  [default: 1 8]")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Timed calls a model and batch.  [default: 200]")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Measure this model of the bundle only.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: measurements.json, or measurements-HOST.json, beside the bundle.")
+    ] = None,
+    python: Annotated[str, typer.Option("--python", help="With --on: the Python there.")] = "python3",
+    keep: Annotated[bool, typer.Option("--keep", help="With --on: leave the copy there.")] = False,
+    ssh_option: Annotated[list[str] | None, typer.Option("--ssh-option", metavar="NAME=VALUE", help="With --on: as in ssh_config.")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Measure the latency of a bundle's models, here or on another device, by the bundle's own runner."""
+    from compress.devices import BenchOptions, bench_here, measurement_lines, place_beside
+    from compress.listing import find_bundle
+
+    options = BenchOptions(runtime=runtime, threads=threads, batches=tuple(batches or ()), rounds=rounds, model=model)
+    bundle, beside = find_bundle(target, runs=runs), place_beside(target, runs=runs)
+    if device is None:
+        place = out or beside / "measurements.json"
+        measured = bench_here(bundle, place, options)
+    else:
+        from compress.remote import bench_there, parse_device
+
+        where = parse_device(device)
+        place = out or beside / f"measurements-{where.host.replace(':', '_')}.json"
+        settings: dict[str, Any] = {"python": python, "keep": keep, "ssh_options": ssh_option, "say": _say_stderr}
+        measured = bench_there(bundle, place, options, device=where, **settings)
+    for line in [*measurement_lines(measured), f"written to {place}"]:
+        print(line)
+
+
+@app.command(cls=Several)
+def report(
+    target: Folder,
+    add: Annotated[list[Path], typer.Option("--add", metavar="MEASUREMENTS...", help="What `compress bench` wrote, a file a device.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: report-devices.html in the run's folder, or beside the bundle.")
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Put the measurements of several devices side by side in one page."""
+    from compress.devices import place_beside
+    from compress.listing import find_bundle
+    from compress.reporting.devices import write_devices
+
+    place = out or place_beside(target, runs=runs) / "report-devices.html"
+    write_devices(place, find_bundle(target, runs=runs), add)
+    print(f"{place} written: {len(add)} file(s) of measurements")
 
 
 @store_app.command("ls")

@@ -5,24 +5,21 @@ A step is: fingerprint; in the store? take it; else call the stage in a partial 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol
 
-from compress.artifacts import Artifact, DataArtifact, explain, fingerprint, hash_file, ingredients, write_json_atomic
+from compress.artifacts import Artifact, DataArtifact, explain, fingerprint, ingredients, write_json_atomic
 from compress.context import Context
-from compress.errors import CompressError
+from compress.dependencies import as_json, identity, licences, machine, only, source_of
 from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
 from compress.store import RunFolder, Store, storage_errors
-from compress.tables import DATASETS, load_plugins, resolve
+from compress.tables import load_plugins, resolve
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,9 @@ class _Chain:
     def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:
         """Everything that the stage's result depends on."""
         stage = STAGES[name]
-        part = only(self.recipe, stage.reads)
-        config = json.loads(json.dumps(part, default=_plain))
+        config = as_json(only(self.recipe, stage.reads))
         extras: dict[str, Any] = identity(name, self.loaded)
-        if stage.seeded:
+        if stage.seeded and (name != "teacher" or self.recipe.teacher.source == "fit"):  # only a fitted teacher is trained here
             extras["seed"] = self.recipe.seed
         if name == "benchmark":
             extras |= {"machine": machine(), "threads": self.threads}
@@ -215,67 +211,6 @@ def opened(artifact: Artifact | None) -> Any:
     return artifact
 
 
-def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
-    """The recipe with nothing but these dotted places: what is no ingredient of the fingerprint cannot be read."""
-    part = SimpleNamespace(modalities=recipe.modalities)
-    for place in places:
-        source, target, *names = recipe, part, *place.split(".")
-        for name in names[:-1]:
-            source = getattr(source, name)
-            if not hasattr(target, name):
-                setattr(target, name, SimpleNamespace())
-            target = getattr(target, name)
-        setattr(target, names[-1], getattr(source, names[-1]))
-    return part
-
-
-def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
-    """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the GPU."""
-    plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in ("data", "teacher", "distill", "quantize") else {}
-    found: dict[str, Any] = {"plugins": plugins} if plugins else {}
-    recipe = loaded.recipe
-    if name == "data":
-        found["source"] = source_of(loaded).identity
-        if recipe.data.paraphrases:
-            found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
-    if name == "teacher" and recipe.teacher.source == "folder":
-        folder = loaded.base / str(recipe.teacher.path)
-        found["folder"] = {p.name: hash_file(p) for p in sorted(folder.glob("*")) if p.is_file()}
-    if name == "engine":
-        from compress.device.gpu import probe_gpu
-
-        gpu = probe_gpu()
-        found["gpu"] = [gpu.name, gpu.driver] if gpu.ok else None
-    return found
-
-
-def source_of(loaded: LoadedRecipe) -> Any:
-    """The recipe's data set, not yet read."""
-    data = loaded.recipe.data
-    return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
-
-
-def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
-    """Where the data and the teacher's weights come from, and under which licence, for the model card."""
-    from compress.tables import LICENCES
-
-    recipe = loaded.recipe
-    found = [{"name": recipe.data.source, "use": "data", "licence": source_of(loaded).licence, "source": recipe.data.source}]
-    if recipe.teacher.source != "fit":
-        where = recipe.teacher.id or recipe.teacher.path
-        return [*found, {"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)}]
-    names = [part.model for part in (recipe.teacher.image, recipe.teacher.text) if part]
-    return [*found, *({"name": name, "use": "teacher's encoder", **LICENCES[name]} for name in names)]
-
-
-def machine() -> str:
-    """The processor that timings belong to."""
-    from compress.device.info import describe_device
-
-    device = describe_device()
-    return f"{device['name']}, {device['cores']} cores, {device['system']}"
-
-
 def set_threads(name: str, threads: int) -> None:
     """torch's threads, for the stages that use torch."""
     if "torch" in STAGES[name].libraries:
@@ -287,7 +222,3 @@ def set_threads(name: str, threads: int) -> None:
 def number(name: str) -> int:
     """The stage's place in the run, from 1."""
     return list(STAGES).index(name) + 1
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)

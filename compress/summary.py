@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress.choice import Choice, list_misses
 from compress.recipe import Budget
-from compress.stages.choice import Choice, list_misses
 
 SCHEMA_VERSION = 1
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen

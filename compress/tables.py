@@ -50,6 +50,7 @@ LICENCES = {  # of the weights that an encoder of a teacher brings along
 
 STAGES = (
     "data",
+    "features",
     "teacher",
     "targets",
     "distill",

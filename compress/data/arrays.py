@@ -16,3 +16,15 @@ def allocate(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
+
+
+def read_progress(path: Path) -> int:
+    """How many pieces a killed writer had finished: what `note_progress` wrote last, else 0."""
+    return int(path.read_text()) if path.is_file() else 0
+
+
+def note_progress(path: Path, count: int) -> None:
+    """Writes a number whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".partial").write_text(str(count))
+    os.replace(path.with_suffix(".partial"), path)

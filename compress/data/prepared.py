@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ class Split:
     """R rows over their distinct inputs. Pixels are (N, H, W, 3) uint8, texts an Arrow array of M strings."""
 
     name: str
-    inputs: dict[str, np.ndarray | pa.Array]  # distinct inputs by modality
+    inputs: dict[str, Any]  # distinct inputs by modality: an array or, for text, pa.Array
     rows: dict[str, np.ndarray]  # by modality: (R,) int32, the input of each row
     labels: np.ndarray  # (R,) int32 index in PreparedData.labels, -1 is unlabelled
     kinds: np.ndarray  # (R,) int16 index in PreparedData.kinds, -1 is none
@@ -31,7 +32,7 @@ class Split:
         return len(self.labels)
 
     @property
-    def teacher_inputs(self) -> dict[str, np.ndarray | pa.Array]:
+    def teacher_inputs(self) -> dict[str, Any]:
         """The same inputs as the teacher sees them."""
         return self.inputs if self.teacher_image is None else {**self.inputs, "image": self.teacher_image}
 

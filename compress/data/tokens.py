@@ -30,7 +30,9 @@ def open_tokenizer(path: Path, length: int) -> Tokenizer:
 
 def padding_id(path: Path) -> int:
     """The id that fills short texts."""
-    return int(open_tokenizer(path, 8).padding["pad_id"])
+    padding = open_tokenizer(path, 8).padding
+    assert padding
+    return int(padding["pad_id"])
 
 
 def tokenize(path: Path, texts: Sequence[str], length: int) -> np.ndarray:
@@ -47,44 +49,48 @@ def unknown_rate(path: Path, texts: Iterable[str]) -> float:
     """Share of the tokens that the vocabulary does not know, special tokens left out."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
+    tokenizer.no_truncation()
     tokens = [t for e in tokenizer.encode_batch([str(t) for t in texts], add_special_tokens=False) for t in e.tokens]
-    return sum(t == "[UNK]" for t in tokens) / max(1, len(tokens))
+    return sum(t == tokenizer.model.unk_token for t in tokens) / max(1, len(tokens))
 
 
 def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     """Writes a tokenizer.json with only the tokens that a task needs; gives the old id of each new one.
 
     Kept: the tokens of `texts`, the special tokens, all single characters and their `##` forms, so that any word of known
-    letters can still be spelled. Order is kept, so [PAD] stays 0. Only WordPiece can be trimmed so: its tokens do not
-    depend on merges.
+    letters can still be spelled. The padding token becomes 0, which a student takes as padding; the others keep their order.
+    Only WordPiece can be trimmed so: its tokens do not depend on merges.
     """
-    described = json.loads(path.read_text())
+    described = json.loads(path.read_text(encoding="utf-8"))
     model = described["model"]
     if model.get("type") != "WordPiece":
         raise DataError(f"{path}: student.text.vocab: task trims WordPiece vocabularies, this one is {model.get('type')}; set vocab: full")
+    padding = padding_id(path)
     tokenizer = Tokenizer.from_str(json.dumps(described))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     used = {t for e in tokenizer.encode_batch([str(t) for t in texts]) for t in e.tokens}
     prefix = model.get("continuing_subword_prefix", "##")
-    special = {*SPECIAL, *(token["content"] for token in described.get("added_tokens", []))}
-    old = sorted(model["vocab"].items(), key=lambda item: item[1])
-    kept = [(t, n) for t, n in old if t in used or t in special or len(t) == 1 or (t.startswith(prefix) and len(t) == len(prefix) + 1)]
-    model["vocab"] = {token: new for new, (token, _) in enumerate(kept)}
-    renumber(described, model["vocab"])
-    out.write_text(json.dumps(described, ensure_ascii=False))
+    special = {*SPECIAL, model["unk_token"], *(token["content"] for token in described.get("added_tokens", []))}
+    old = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: (item[1] != padding, item[1]))
+    kept = [(t, n) for t, n in old if n == padding or t in used or t in special or len(t.removeprefix(prefix)) == 1]
+    numbers = {token: new for new, (token, _) in enumerate(kept)}
+    model["vocab"] = {token: new for token, new in numbers.items() if token in model["vocab"]}
+    renumber(described, numbers)
+    out.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
     return [number for _, number in kept]
 
 
-def renumber(described: dict, vocabulary: dict[str, int]) -> None:
+def renumber(described: dict, numbers: dict[str, int]) -> None:
     """Gives the special tokens their new ids wherever a tokenizer.json repeats them."""
     for token in described.get("added_tokens", []):
-        token["id"] = vocabulary[token["content"]]
+        token["id"] = numbers[token["content"]]
     processor = described.get("post_processor") or {}
     for special in (processor.get("special_tokens") or {}).values():
-        special["ids"] = [vocabulary[t] for t in special["tokens"]]
+        special["ids"] = [numbers[t] for t in special["tokens"]]
     for place in ("sep", "cls"):
         if isinstance(processor.get(place), list):
-            processor[place][1] = vocabulary[processor[place][0]]
-    described["padding"] = None
+            processor[place][1] = numbers[processor[place][0]]
+    if described.get("padding"):
+        described["padding"]["pad_id"] = numbers[described["padding"]["pad_token"]]
     described["truncation"] = None

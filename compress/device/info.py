@@ -17,7 +17,7 @@ def describe_device(root: Path = Path("/")) -> dict[str, Any]:
     fields = _cpu_fields(root)
     features = (fields.get("flags") or fields.get("Features") or "").split()
     return {
-        "name": _device_name(root, fields),
+        "name": _name(root, fields),
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mib": _memory_mib(root),
@@ -26,6 +26,11 @@ def describe_device(root: Path = Path("/")) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def device_name(root: Path = Path("/")) -> str:
+    """The name alone, without asking any driver."""
+    return _name(root, _cpu_fields(root))
 
 
 def read_sensors(root: Path = Path("/")) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def read_sensors(root: Path = Path("/")) -> dict[str, Any]:
     return {"clocks_mhz": clocks, "temperatures_c": temperatures, "governors": sorted(governors - {""})}
 
 
-def _device_name(root: Path, fields: dict[str, str]) -> str:
+def _name(root: Path, fields: dict[str, str]) -> str:
     board = _read(root / "proc/device-tree/model")  # Jetson, Raspberry Pi and other boards
     return board or fields.get("model name") or fields.get("Hardware") or platform.processor() or platform.machine()
 

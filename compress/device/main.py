@@ -1,4 +1,4 @@
-"""The commands of a bundle's `run.py`: predict, verify, bench, build-engine and info.
+"""The commands of a bundle's `run.py`: predict, verify, bench, choose, build-engine and info.
 
 Each command is one function that prints and returns nothing. An expected failure is one line on stderr and a non-zero exit code:
 1 unusable input or runtime, 2 wrong usage, 7 other answers than recorded, 8 TensorRT, 9 a bundle that does not verify.
@@ -34,9 +34,10 @@ def main(argv: list[str], *, folder: Path) -> int:
 def predict(arguments: argparse.Namespace, folder: Path) -> None:
     """Prints the most probable label, then the three best with their probabilities."""
     from . import bundle as bundles
+    from .choose import stored_choice
 
     bundle = bundles.read_bundle(folder)
-    model = bundles.find_model(bundle, arguments.model)
+    model = bundles.find_model(bundle, arguments.model or stored_choice(bundle, runtime=arguments.runtime))
     image = Path(arguments.image) if arguments.image is not None else None
     options = {"runtime": arguments.runtime, "threads": arguments.threads}
     answer = bundles.predict(bundle, model, image=image, question=arguments.question, **options)
@@ -82,6 +83,19 @@ def bench(arguments: argparse.Namespace, folder: Path) -> None:
         interval = f"median {line['median_ms']:.3f} ms [{line['low_ms']:.3f}, {line['high_ms']:.3f}], p95 {line['p95_ms']:.3f} ms"
         lines.append(f"{line['model']:<16} batch {line['batch']:<3} {interval}, {line['rounds']} rounds")
     _show(result, [*lines, f"written to {out}"], as_json=arguments.json)
+
+
+def choose(arguments: argparse.Namespace, folder: Path) -> None:
+    """Chooses the model that answers on this device from its measurements, and says why."""
+    from . import bundle as bundles
+    from .choose import CHOSEN
+    from .choose import choose as decide
+    from .measure import MEASUREMENTS
+
+    measurements = Path(arguments.measurements) if arguments.measurements else folder / MEASUREMENTS
+    choice = decide(bundles.read_bundle(folder), measurements=measurements, batch=arguments.batch)
+    lines = [f"{choice['model']}: {choice['reason']}", *(f"{name} {verdict}" for name, verdict in choice["verdicts"].items())]
+    _show(choice, [*lines, f"written to {folder / CHOSEN}; predict uses it with this runtime"], as_json=arguments.json)
 
 
 def build_engine(arguments: argparse.Namespace, folder: Path) -> None:
@@ -131,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=_positive, default=200, help="timed calls a model and batch (default: 200)")
     command.add_argument("--warmup", type=_positive, default=20, help="calls before the clock starts (default: 20)")
     command.add_argument("--out", help="where the measurements go (default: measurements.json in the bundle)")
+    command = _add(commands, "choose", choose, "choose the model that is fastest here")
+    command.add_argument("--batch", type=_positive, default=1, help="batch size that counts (default: 1)")
+    command.add_argument("--measurements", help="what bench wrote (default: measurements.json in the bundle)")
     command = _add(commands, "build-engine", build_engine, "build the TensorRT engine for this device")
     command.add_argument("--flavour", choices=("tensorrt", "tensorrt_rtx"), default="tensorrt", help="default: tensorrt")
     _add(commands, "info", info, "show bundle, device and runtimes")
@@ -141,7 +158,7 @@ def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.Argu
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=function.__doc__, allow_abbrev=False)
     command.set_defaults(command=function)
     command.add_argument("--json", action="store_true", help="print one line of JSON")
-    if name != "info":
+    if name not in ("info", "choose"):
         command.add_argument("--model", help="a name in models.json (default: the chosen one; verify and bench: all)")
     if name in ("predict", "verify", "bench"):
         command.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=f"default: {RUNTIMES[0]}")

@@ -1,6 +1,6 @@
 """The manifest of a bundle: sha256 and size of every file, written once and checked on each device.
 
-`manifest.json` lists all files but itself, its signature and what a device adds later (engines, caches, measurements). A folder
+`manifest.json` lists all files but itself, its signature and what a device adds later (engines, caches, measurements, its choice). A folder
 verifies when it holds exactly the listed files, unchanged. Standard library only, so that nothing else is imported before the check.
 """
 
@@ -18,7 +18,7 @@ from .errors import ManifestError
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
-DEVICE_FILES = ("*.engine", "*.engine.json", "engines/*", "measurements*.json")  # added by a device, so never listed
+DEVICE_FILES = ("*.engine", "*.engine.json", "engines/*", "measurements*.json", "chosen.json")  # added by a device, so never listed
 SCHEMA = 1
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from .bundle import BundleFolder, Model, open_model, read_inputs
 from .errors import DeviceError
 from .info import describe_device, read_sensors
+from .manifest import read_manifest
 from .sessions import runtime_version
 
 SCHEMA = 1
@@ -94,11 +95,12 @@ def bench(
         start = time.perf_counter_ns()
         sessions[model.name] = open_model(bundle, model, runtime=runtime, threads=threads)
         load_ms[model.name] = (time.perf_counter_ns() - start) / 1e6
+    files = read_manifest(bundle.folder)["files"]  # each model was compared with it when it was opened
     before, lines = read_sensors(), []
     for batch in batches:
         feeds = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in samples.items()}  # repeats the samples
         times = time_calls({name: _call(session, feeds) for name, session in sessions.items()}, rounds=rounds, warmup=warmup)
-        lines += [_line(model, batch, times[model.name], load_ms[model.name]) for model in models]
+        lines += [_line(model, batch, times[model.name], load_ms[model.name], files[model.file]) for model in models]
     result = {
         "schema": SCHEMA,
         "kind": "measurements",
@@ -114,10 +116,11 @@ def bench(
     return result
 
 
-def _line(model: Model, batch: int, ns: np.ndarray, load_ms: float) -> dict[str, Any]:
+def _line(model: Model, batch: int, ns: np.ndarray, load_ms: float, file: dict[str, Any]) -> dict[str, Any]:
     summary = summarise(ns)
     rate = 1000 * batch / summary["median_ms"]
-    return {"model": model.name, "precision": model.precision, "batch": batch, **summary, "samples_per_s": rate, "load_ms": load_ms}
+    what = {"model": model.name, "precision": model.precision, "sha256": file["sha256"], "size_bytes": file["size"], "batch": batch}
+    return {**what, **summary, "samples_per_s": rate, "load_ms": load_ms}
 
 
 def _call(session: Any, feeds: dict[str, np.ndarray]) -> Callable[[], None]:

@@ -81,7 +81,7 @@ def _dequantize_before_gather(graph: Graph) -> None:
         if node.op_type != "Gather" or (table := graph.value(node.input[0])) is None or table.dtype != np.int8:
             continue
         for after in list(graph.consumers(node.output[0])):
-            if after.op_type != "DequantizeLinear" or np.size(graph.input_value(after, 1)) != 1:
+            if after.op_type != "DequantizeLinear" or (scale := graph.input_value(after, 1)) is None or scale.size != 1:
                 continue
             before = onnx.helper.make_node("DequantizeLinear", [node.input[0], *after.input[1:]], [graph.unique(f"{node.input[0]}_float")])
             graph.insert_before(node, before)

@@ -6,62 +6,134 @@ stream are those whose word embeddings vary most over the kept vocabulary; heads
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from operator import attrgetter
+
 import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
-from compress.models.text import TextEncoder
+from compress.models.text import TextEncoder, TransformerLayer
+
+Parts = dict[str, nn.Module]  # the parts of one teacher layer, by our names
+
+# where BERT and DistilBERT keep their layers, and the parts of each by our names
+LAYOUTS: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "encoder.layer",
+        {
+            "query": "attention.self.query",
+            "key": "attention.self.key",
+            "value": "attention.self.value",
+            "output": "attention.output.dense",
+            "attention_norm": "attention.output.LayerNorm",
+            "expand": "intermediate.dense",
+            "project": "output.dense",
+            "output_norm": "output.LayerNorm",
+        },
+    ),
+    (
+        "transformer.layer",
+        {
+            "query": "attention.q_lin",
+            "key": "attention.k_lin",
+            "value": "attention.v_lin",
+            "output": "attention.out_lin",
+            "attention_norm": "sa_layer_norm",
+            "expand": "ffn.lin1",
+            "project": "ffn.lin2",
+            "output_norm": "output_layer_norm",
+        },
+    ),
+)
 
 
 def inherit_text(student: TextEncoder, teacher: nn.Module, kept_tokens: list[int]) -> dict:
-    """Fills `student` from the first BERT-like encoder inside `teacher`; `kept_tokens[i]` is the teacher's id of token i."""
-    body = find_bert(teacher)
-    words = body.embeddings.word_embeddings.weight.detach()[kept_tokens]  # (V', D)
-    if student.width > words.shape[1] or len(student.layers) > len(body.encoder.layer):
-        raise RecipeError(
-            f"student.text: {len(student.layers)} layers of width {student.width} cannot be picked from the teacher's "
-            f"{len(body.encoder.layer)} of width {words.shape[1]}; make the student smaller or set initialise: random"
-        )
+    """Fills `student` from the first BERT-like encoder inside `teacher`; `kept_tokens[i]` is the teacher's id of token i.
+
+    Raises: RecipeError when there is none, or when the student is larger than it in any direction.
+    """
+    body, layers = find_bert(teacher)
+    embeddings = body.embeddings
+    check_sizes(student, embeddings, layers)
+    words = embeddings.word_embeddings.weight.detach()[kept_tokens]  # (V', D)
     channels = top(words.var(0), student.width)
-    length = student.positions.shape[0]
+    places = embeddings.position_embeddings.weight.detach()[: student.positions.shape[0]]  # (T, D)
+    if hasattr(embeddings, "token_type_embeddings"):  # DistilBERT has none
+        places = places + embeddings.token_type_embeddings.weight.detach()[0]
+    picked = torch.linspace(0, len(layers) - 1, len(student.layers)).round().int().tolist()
     with torch.no_grad():
         student.words.weight.copy_(words[:, channels])
-        kinds = body.embeddings.token_type_embeddings.weight[0] if hasattr(body.embeddings, "token_type_embeddings") else 0
-        student.positions.copy_((body.embeddings.position_embeddings.weight[:length] + kinds)[:, channels])
-        copy_norm(student.norm, body.embeddings.LayerNorm, channels)
-        picked = torch.linspace(0, len(body.encoder.layer) - 1, len(student.layers)).round().int().tolist()
+        student.positions.copy_(places[:, channels])
+        copy_norm(student.norm, embeddings.LayerNorm, channels)
         for layer, index in zip(student.layers, picked, strict=True):
-            copy_layer(layer, body.encoder.layer[index], channels)
+            copy_layer(layer, layers[index], channels, source_heads=body.config.num_attention_heads)
     return {"teacher_layers": picked, "channels": student.width, "teacher_channels": words.shape[1]}
 
 
-def find_bert(teacher: nn.Module) -> nn.Module:
-    """The first module with BERT's embeddings and layers; a teacher without one cannot be inherited from."""
+def find_bert(teacher: nn.Module) -> tuple[nn.Module, list[Parts]]:
+    """The first module with BERT's embeddings and layers, and the parts of its layers; a teacher without one cannot be inherited from."""
     for module in teacher.modules():
-        embeddings, encoder = getattr(module, "embeddings", None), getattr(module, "encoder", None)
-        if hasattr(embeddings, "word_embeddings") and hasattr(encoder, "layer") and hasattr(encoder.layer[0], "intermediate"):
-            return module
+        words = getattr(getattr(module, "embeddings", None), "word_embeddings", None)
+        if words is None or not hasattr(module.embeddings, "position_embeddings"):
+            continue
+        for layers in read_layouts(module):
+            if layers[0]["query"].in_features == words.embedding_dim:  # otherwise the stream has other channels than the words
+                return module, layers
     raise RecipeError("student.text.initialise: the teacher has no BERT-like text encoder to pick layers from; set it to random")
 
 
-def copy_layer(layer: nn.Module, source: nn.Module, channels: Tensor) -> None:
+def read_layouts(module: nn.Module) -> Iterator[list[Parts]]:
+    """The layers of a module, for each of LAYOUTS that it has."""
+    for place, names in LAYOUTS:
+        try:
+            yield [{ours: attrgetter(theirs)(layer) for ours, theirs in names.items()} for layer in attrgetter(place)(module)]
+        except AttributeError:
+            continue
+
+
+def check_sizes(student: TextEncoder, embeddings: nn.Module, layers: list[Parts]) -> None:
+    """Raises RecipeError unless everything that the student has can be picked from the teacher."""
+    sizes = {
+        "student.text.layers": (len(student.layers), len(layers)),
+        "student.text.width": (student.width, embeddings.word_embeddings.embedding_dim),
+        "student.text.feedforward": (student.layers[0].expand.out_features, layers[0]["expand"].out_features),
+        "data.text_length": (student.positions.shape[0], embeddings.position_embeddings.num_embeddings),
+    }
+    problems = [f"{place}: {wanted} cannot be picked from the teacher's {there}" for place, (wanted, there) in sizes.items() if wanted > there]
+    if problems:
+        raise RecipeError([f"{problem}; make it smaller or set student.text.initialise: random" for problem in problems])
+
+
+def copy_layer(layer: TransformerLayer, source: Parts, channels: Tensor, *, source_heads: int) -> None:
     """One transformer layer: `channels` (D') of the stream, the strongest heads and neurons."""
-    attention = source.attention.self
-    output = source.attention.output.dense
-    per_head = output.weight.shape[1] // attention.num_attention_heads
-    strength = output.weight.norm(dim=0).view(-1, per_head).norm(dim=1)  # (heads,)
-    wanted = layer.attention.heads
-    heads = top(strength, min(wanted, len(strength))).repeat(wanted)[:wanted]
-    width = layer.attention.head_width
-    inside = (heads[:, None] * per_head + torch.arange(width) % per_head).flatten()  # rows of q, k, v
+    attention, output = layer.attention, source["output"]
+    inside = pick_heads(output.weight, source_heads, heads=attention.heads, width=attention.head_width)  # rows of q, k, v
     for name in ("query", "key", "value"):
-        copy_linear(getattr(layer.attention, name), getattr(attention, name), inside, channels)
-    copy_linear(layer.attention.output, output, channels, inside)
-    neurons = top(source.intermediate.dense.weight.norm(dim=1) * source.output.dense.weight.norm(dim=0), layer.expand.out_features)
-    copy_linear(layer.expand, source.intermediate.dense, neurons, channels)
-    copy_linear(layer.project, source.output.dense, channels, neurons)
-    copy_norm(layer.attention_norm, source.attention.output.LayerNorm, channels)
-    copy_norm(layer.output_norm, source.output.LayerNorm, channels)
+        copy_linear(getattr(attention, name), source[name], inside, channels)
+    copy_linear(attention.output, output, channels, inside)
+    neurons = top(source["expand"].weight.norm(dim=1) * source["project"].weight.norm(dim=0), layer.expand.out_features)
+    copy_linear(layer.expand, source["expand"], neurons, channels)
+    copy_linear(layer.project, source["project"], channels, neurons)
+    copy_norm(layer.attention_norm, source["attention_norm"], channels)
+    copy_norm(layer.output_norm, source["output_norm"], channels)
+
+
+def pick_heads(output: Tensor, source_heads: int, *, heads: int, width: int) -> Tensor:
+    """Which of the teacher's attention channels stand for `heads` heads of `width` channels, head after head: (heads * width,).
+
+    `output`: (D, D) weight behind the teacher's heads. Each head takes the first channels of one of the strongest; heads wider than
+    the teacher's take several of them, and more heads than the teacher has share its heads' channels.
+    """
+    per_head = output.shape[1] // source_heads
+    strength = output.norm(dim=0).view(-1, per_head).norm(dim=1)  # (source_heads,)
+    if width > per_head:
+        chosen = top(strength, -(-heads * width // per_head))
+        return (chosen[:, None] * per_head + torch.arange(per_head)).flatten()[: heads * width]
+    chosen = top(strength, min(heads, source_heads))
+    index = torch.arange(heads)
+    first = index // len(chosen) * width  # 0 but for heads beyond the teacher's number
+    return (chosen[index % len(chosen), None] * per_head + (first[:, None] + torch.arange(width)) % per_head).flatten()
 
 
 def copy_linear(target: nn.Linear, source: nn.Linear, rows: Tensor, columns: Tensor) -> None:

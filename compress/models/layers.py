@@ -33,6 +33,9 @@ class Sum(nn.Module):
 class Pixels(nn.Module):
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus the mean, over the deviation: pixel arithmetic stays in the graph."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
         super().__init__()
         self.register_buffer("scale", 1 / (255 * torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)

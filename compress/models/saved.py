@@ -36,6 +36,12 @@ def build_model(folder: Path) -> nn.Module:
     return resolve(MODELS[described["model"]])(IOSpec.load(folder / "io_spec.json"), **options)
 
 
+def tokenizer_of(folder: Path) -> Path | None:
+    """The tokenizer.json in a model's folder; None for a model without text."""
+    path = folder / "tokenizer.json"
+    return path if path.is_file() else None
+
+
 def count_parameters(model: nn.Module) -> int:
     """Numbers that training sets, frozen ones included."""
     return sum(p.numel() for p in model.parameters())

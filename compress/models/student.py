@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from compress.tables import ENCODERS, resolve
 def student(io: IOSpec, *, config: dict) -> Classifier:
     """A student for the inputs that `io` names; `config` is the recipe's student part as plain data."""
     parts = Student.model_validate(config)
-    encoders: dict[str, nn.Module] = {}
+    encoders: dict[str, Any] = {}  # modules with their width D as `width`
     if parts.image:
         encoders["image"] = resolve(ENCODERS[parts.image.model])(**parts.image.options)
     if parts.text:
@@ -36,18 +38,22 @@ def student(io: IOSpec, *, config: dict) -> Classifier:
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
     """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
     built = {m: resolve(ENCODERS[e["model"]])(**e["options"]) for m, e in encoders.items()}
-    parts = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
+    parts: dict[str, nn.Module] = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
     head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1, normalise=True)
     return Classifier(parts, head)
 
 
 def over_features(teacher: Classifier) -> Classifier:
     """The part of a fitted teacher behind its frozen encoders: features (N_m, D) by modality -> logits; weights are shared."""
-    return Classifier({m: encoder[1] for m, encoder in teacher.encoders.items()}, teacher.head)
+    encoders: dict[str, Any] = dict(teacher.encoders.items())
+    return Classifier({m: encoder[1] for m, encoder in encoders.items()}, teacher.head)
 
 
 class Standardise(nn.Module):
     """(x - mean) / deviation, channel by channel, with the training set's statistics."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()

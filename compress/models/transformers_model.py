@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,12 +65,15 @@ def open_pretrained(where: str, modalities: tuple[str, ...], *, revision: str | 
     return model.eval()
 
 
-def label_columns(model: nn.Module, labels: list[str], where: str) -> list[int]:
+def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
     """Which logit stands for each of the data's labels; every label must be one of the model's."""
     names = {str(name): int(column) for column, name in model.config.id2label.items()}
     absent = [label for label in labels if label not in names]
     if absent:
-        raise DataError(f"teacher {where}: {len(absent)} of the data's {len(labels)} labels are not the model's, such as {absent[:5]}; the model has {list(names)[:10]}")
+        raise DataError(
+            f"teacher {where}: {len(absent)} of the data's {len(labels)} labels are not the model's, such as {absent[:5]}; "
+            f"the model has {list(names)[:10]}"
+        )
     return [names[label] for label in labels]
 
 
@@ -87,11 +91,13 @@ def make_exportable(model: nn.Module) -> None:
             module.visual_embed = _embed_whole_images.__get__(module)
 
 
-def _embed_whole_images(self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, max_image_length: int = 200) -> tuple[Tensor, Tensor, None]:
+def _embed_whole_images(self: Any, pixel_values: Tensor, pixel_mask: Tensor, max_image_length: int = 200) -> tuple[Tensor, Tensor, None]:
     """ViltEmbeddings.visual_embed for images without padding: (B, 3, H, W) -> (B, 1 + P, D), mask (B, 1 + P)."""
     patches = self.patch_embeddings(pixel_values)  # (B, D, h, w)
     height, width = patches.shape[2:]
-    side = self.patch_embeddings.image_size[0] // self.patch_embeddings.patch_size[0] if isinstance(self.patch_embeddings.image_size, (tuple, list)) else self.config.image_size // self.config.patch_size
+    trained = self.patch_embeddings.image_size
+    pairs = isinstance(trained, (tuple, list))
+    side = trained[0] // self.patch_embeddings.patch_size[0] if pairs else self.config.image_size // self.config.patch_size
     grid = self.position_embeddings[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
     if (height, width) != (side, side):
         grid = nn.functional.interpolate(grid, size=(height, width), mode="bilinear", align_corners=True)

@@ -11,6 +11,9 @@ from compress.data.prepared import PreparedData
 def list_notes(summary: dict[str, Any], data: PreparedData, student: TorchModel, quantized: TorchModel | None, paraphrases: dict | None) -> list[str]:
     """What a reader must know to read the numbers rightly, one sentence each."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
+    for name, value in (("the commonest answer", summary["majority_accuracy"]), ("the text alone", summary["question_only_accuracy"])):
+        if value is not None and summary["shipped_accuracy"] <= value:
+            notes.append(f"What ships is no better than {name} ({100 * value:.1f} %): do not use it.")
     test = data.report["splits"]["test"]
     for modality, seen in (test.get("seen_in_train") or {}).items():
         if seen == test["inputs"][modality]:

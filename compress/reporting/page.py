@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
@@ -28,12 +28,8 @@ def render_page(
     if unknown := sorted(set(extras) - set(EXTRAS)):
         raise ValueError(f"extras has unknown keys {', '.join(unknown)}; known: {', '.join(EXTRAS)}")
     extras = {**dict.fromkeys(EXTRAS), **extras}
-    environment = Environment(
-        loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "count": _count, "cell": _cell}
     models = measurements["models"]
-    return environment.get_template("page.html.j2").render(
+    return find_template("page.html.j2").render(
         summary=summary,
         measurements=measurements,
         models=models,
@@ -47,6 +43,15 @@ def render_page(
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
         samples=[{**sample, "image": None if sample["image"] is None else _data_uri(sample["image"])} for sample in samples],
     )
+
+
+def find_template(name: str) -> Template:
+    """A template of this folder, with the filters that show numbers; every value is escaped, and an unknown name is an error."""
+    environment = Environment(
+        loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "count": _count, "cell": _cell}
+    return environment.get_template(name)
 
 
 def _tables(extras: dict[str, Any]) -> Iterable[dict[str, Any]]:

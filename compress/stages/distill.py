@@ -6,25 +6,22 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from compress.artifacts import Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.data.tokens import trim_vocabulary, unknown_rate
+from compress.data.tokens import trim_vocabulary, unknown_rate, vocabulary_size
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
 from compress.models.inherit import inherit_text
-from compress.models.saved import count_parameters, load_model, save_model
+from compress.models.saved import count_parameters, load_model, save_model, tokenizer_of
 from compress.models.student import student as build_student
 from compress.recipe import Recipe
-from compress.stages.teacher import tokenizer_of, vocabulary_size
 from compress.training.batches import Batches, Rows
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import History, accuracy, predict, train
-from compress.training.rows import open_rows
-from compress.training.views import Views
+from compress.training.rows import open_rows, training_rows
 
 
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -35,20 +32,27 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     io = io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=len(kept) or None, classes=len(data.labels))
     details: dict = {"vocabulary": vocabulary}
     model, details["inherited"] = new_student(recipe, io, teacher.path, kept, ctx.seed)
-    rows = training_rows(data, io, targets, ctx.out)
+    rows = training_rows(data.split("train"), io, targets, tokenizer=tokenizer_of(ctx.out))
     check = Batches(open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out)), 512, shuffle=False)
     details["parameters"] = count_parameters(model)
     ctx.say(f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled")
     details["history"] = run(recipe, model, rows, check, ctx, "student").to_json()
+    save_student(model, ctx.out, recipe, io)
     if recipe.distill.compare_alone:
         alone, _ = new_student(recipe, io, teacher.path, kept, ctx.seed)
         details["history_alone"] = run(recipe, alone, replace(rows, targets=None), check, ctx, "alone").to_json()
         details["comparison"] = compare(details["history"]["best"], details["history_alone"]["best"], int((check.data.labels >= 0).sum()))
         ctx.say(f"distill: {details['comparison']['sentence']}")
-    save_model(model, ctx.out, name="student", options={"config": recipe.student.model_dump(mode="json")}, io=io)
+        save_student(alone, ctx.out / "alone", recipe, io)
     best = details["history"]["best"]
     samples = int((check.data.labels >= 0).sum())
     return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
+
+
+def save_student(model: nn.Module, folder: Path, recipe: Recipe, io: IOSpec) -> None:
+    """The student as a model folder; its tokenizer.json lies in the artifact's own folder."""
+    folder.mkdir(exist_ok=True)
+    save_model(model, folder, name="student", options={"config": recipe.student.model_dump(mode="json")}, io=io)
 
 
 def run(recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, ctx: Context, label: str) -> History:
@@ -71,13 +75,6 @@ def run(recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, ctx: Conte
         validate=lambda m: accuracy(predict(m, check), check.data.labels),
         label=label,
     )
-
-
-def training_rows(data: PreparedData, io: IOSpec, targets: Targets, folder: Path) -> Rows:
-    """The training split with the teacher's stored answers and the views that they belong to."""
-    views = Views(tuple((bool(flip), int(down), int(right)) for flip, down, right in targets.details["views"]))
-    logits = np.load(targets.file("logits.npy"), mmap_mode="r")
-    return open_rows(data.split("train"), io, tokenizer=tokenizer_of(folder), targets=logits, views=views)
 
 
 def new_student(recipe: Recipe, io: IOSpec, teacher: Path, kept: list[int], seed: int) -> tuple[nn.Module, dict | None]:

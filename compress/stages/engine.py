@@ -26,7 +26,7 @@ SUMMARY = ("key", "onnx_sha256", "onnx_bytes", "engine_sha256", "engine_bytes", 
 
 def engine(recipe: Recipe, onnx: OnnxModels, *, ctx: Context) -> Engines:
     """Engines of the student's fp32, fp16 and TensorRT int8 files, or why there are none here."""
-    assert onnx.io_spec
+    assert onnx.io_spec and recipe.engine
     names = {"fp32": "fp32", "fp16": "fp16"}
     names |= {"int8": name for name, entry in onnx.details["files"].items() if entry.get("target") == "tensorrt"}  # qat comes last and wins
     models = {short: onnx.file(onnx.details["files"][name]["file"]) for short, name in names.items()}

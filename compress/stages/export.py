@@ -29,11 +29,10 @@ from compress.graphs.linear import own_weights
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import Feeds, run_model
 from compress.io_spec import IOSpec
-from compress.models.saved import load_model
+from compress.models.saved import load_model, tokenizer_of
 from compress.quantizers import freeze, qdq_opset
+from compress.quantizers.saved import open_quantized
 from compress.recipe import Parity, Recipe
-from compress.stages.quantize import open_quantized
-from compress.stages.teacher import tokenizer_of
 from compress.training.rows import sample_feeds
 
 IR_VERSION = 10  # what ONNX Runtime 1.18 and JetPack's TensorRT read

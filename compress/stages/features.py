@@ -5,26 +5,24 @@ The head is then fitted in seconds, and the teacher's answers for all views cost
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from compress.artifacts import Features
 from compress.context import Context
-from compress.data.arrays import allocate
+from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
 from compress.errors import RecipeError
 from compress.io_spec import io_spec
 from compress.recipe import Recipe
 from compress.tables import ENCODERS, resolve
+from compress.training.batches import INFERENCE_BATCH
 from compress.training.rows import open_rows
 from compress.training.views import Views, draw_views
-
-BATCH = 50  # inputs a call; larger ones ran no faster on a CPU
 
 
 @torch.no_grad()
@@ -33,7 +31,7 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     parts = {m: part for m in recipe.modalities if (part := getattr(recipe.teacher, m)) is not None}
     if set(parts) != set(recipe.modalities):
         raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
-    encoders: dict[str, nn.Module] = {m: resolve(ENCODERS[part.model])(**part.options).eval() for m, part in parts.items()}
+    encoders: dict[str, Any] = {m: resolve(ENCODERS[part.model])(**part.options).eval() for m, part in parts.items()}
     for encoder in encoders.values():
         encoder.load_pretrained()
     tokenizer = shutil.copyfile(encoders["text"].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
@@ -48,23 +46,16 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     return Features(details={"encoders": described, "views": [list(v) for v in views.variants]})
 
 
-def encode(encoder: nn.Module, inputs: np.ndarray, path: Path, *, views: Views, ctx: Context) -> None:
+def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: Context) -> None:
     """Writes (V, N, D) features of (N, ...) inputs; a killed run goes on behind the last finished view."""
     progress = ctx.out / "checkpoint" / path.stem
-    done = int(progress.read_text()) if progress.is_file() else 0
+    done = read_progress(progress)
     out = np.load(path, mmap_mode="r+") if done else allocate(path, (len(views), len(inputs), encoder.width), np.float16)
     for view in range(done, len(views)):
-        for start in range(0, len(inputs), BATCH):
-            values = torch.from_numpy(np.array(inputs[start : start + BATCH]))
-            out[view, start : start + BATCH] = encoder(views.vary(values, view) if view else values).numpy()
+        for start in range(0, len(inputs), INFERENCE_BATCH):
+            values = torch.from_numpy(np.array(inputs[start : start + INFERENCE_BATCH]))
+            out[view, start : start + INFERENCE_BATCH] = encoder(views.vary(values, view) if view else values).numpy()
         out.flush()
         note_progress(progress, view + 1)
     if not np.isfinite(out).all():
         raise FloatingPointError(f"{path.name}: the encoder gave a feature that float16 cannot hold")
-
-
-def note_progress(path: Path, count: int) -> None:
-    """Writes a number whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".partial").write_text(str(count))
-    os.replace(path.with_suffix(".partial"), path)

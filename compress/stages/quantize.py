@@ -7,30 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from compress.artifacts import Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective
-from compress.models.saved import load_model
-from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, prepare, quantized_modules, restore_layers
+from compress.models.saved import load_model, tokenizer_of
+from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
+from compress.quantizers.saved import save_quantized
 from compress.recipe import Quantize, Recipe
-from compress.stages.distill import training_rows
-from compress.stages.teacher import tokenizer_of
 from compress.training.batches import Batches
 from compress.training.loop import accuracy, predict, train
-from compress.training.rows import open_rows
+from compress.training.rows import open_rows, training_rows
 
 
 def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
     assert recipe.quantize and student.path and student.io_spec
     config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
-    rows = training_rows(data, student.io_spec, targets, student.path)
+    rows = training_rows(data.split("train"), student.io_spec, targets, tokenizer=tokenizer_of(student.path))
     check = Batches(open_rows(data.split("validation"), student.io_spec, tokenizer=tokenizer_of(student.path)), 512, shuffle=False)
 
     def score(model: nn.Module) -> float:
@@ -45,7 +42,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     calibrate(model, calibration_batches(batches, config.calibration_batches))
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
-    save_state(model, ctx.out / "ptq")
+    save_quantized(model, ctx.out / "ptq")
     if quantizer.trained:
         history = train(
             model,
@@ -62,7 +59,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
     if quantizer.trained:
-        save_state(model, ctx.out / "qat")
+        save_quantized(model, ctx.out / "qat")
     samples = int((check.data.labels >= 0).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
     return TorchModel(io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details)
@@ -90,16 +87,3 @@ def calibration_batches(batches: Batches, count: int) -> Iterator[tuple[dict[str
     """The first `count` training batches, as inputs and rows."""
     for number, batch in zip(range(count), batches.epoch(0), strict=False):
         yield batch.inputs, batch.rows
-
-
-def save_state(model: nn.Module, folder: Path) -> None:
-    """model.safetensors of a prepared model: `open_quantized` builds it again."""
-    folder.mkdir(exist_ok=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
-
-
-def open_quantized(student: Path, state: Path, config: Quantize) -> nn.Module:
-    """The fake-quantized student of `save_state`, in eval mode."""
-    model = prepare(load_model(student), config)
-    model.load_state_dict(load_file(state / "model.safetensors"))
-    return model.eval()

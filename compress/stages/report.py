@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from compress.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
+from compress.choice import choose_precision
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.recipe import Recipe
 from compress.reporting.notes import histories, list_notes, list_skipped, show_coverage, show_engines, show_sensitivity
 from compress.reporting.paraphrases import score_paraphrases
-from compress.stages.choice import choose_precision
 from compress.summary import budget_misses, summarise_run
 from compress.tables import STAGES
 
@@ -42,7 +42,8 @@ def report(
     seconds = [{"name": name, "seconds": value, "reused": False} for name, value in stages.items()]
     comparison = student.details.get("comparison")
     summary = summarise_run(measured, choice, name=recipe.name, stages=seconds, exports=files, comparison=comparison)
-    summary["paraphrase_accuracy"] = paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
+    paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
+    summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
     misses = budget_misses(summary, recipe.budget)
     extras = {
         "description": recipe.description,

@@ -7,14 +7,12 @@ import torch
 
 from compress.artifacts import Features, Targets, TorchModel
 from compress.context import Context
-from compress.data.arrays import allocate
+from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
-from compress.models.saved import load_model
+from compress.models.saved import load_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe import Recipe
-from compress.stages.features import BATCH, note_progress
-from compress.stages.teacher import tokenizer_of
-from compress.training.batches import Batches
+from compress.training.batches import INFERENCE_BATCH, Batches
 from compress.training.loop import accuracy
 from compress.training.rows import open_features, open_rows
 from compress.training.views import draw_views
@@ -27,7 +25,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     model, train = load_model(teacher.path), data.split("train")
     views = draw_views(recipe.distill.augment, recipe.data.seed)
     path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
-    first = int(progress.read_text()) if progress.is_file() else 0
+    first = read_progress(progress)
     shape = (len(views), len(train), len(data.labels))
     out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
     for view in range(first, len(views)):
@@ -35,7 +33,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             body, rows = over_features(model), open_features(features, train, view=view)
         else:
             body, rows = model, open_rows(train, teacher.io_spec, tokenizer=tokenizer_of(teacher.path), teacher=True)
-        for batch in Batches(rows, BATCH, shuffle=False).epoch(0):
+        for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
             varied = view and features is None and "image" in batch.inputs
             inputs = {**batch.inputs, "image": views.vary(batch.inputs["image"], view)} if varied else batch.inputs
             out[view, batch.index] = body(inputs, batch.rows).numpy()
@@ -43,9 +41,10 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         note_progress(progress, view + 1)
     if not np.isfinite(out).all():
         raise FloatingPointError("targets: the teacher gave a logit that float16 cannot hold")
-    scored = accuracy(np.asarray(out[0], np.float32), train.labels)
-    ctx.say(f"targets: {shape[0]} views of {shape[1]:,} rows; the teacher knows {100 * scored:.2f} % of the training labels")
-    return Targets(
-        metrics={"train_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((train.labels >= 0).sum())}},
-        details={"views": [list(v) for v in views.variants], "rows": shape[1], "classes": shape[2]},
-    )
+    known, metrics, words = int((train.labels >= 0).sum()), {}, "no row has a label"
+    if known:
+        scored = 100 * accuracy(np.asarray(out[0], np.float32), train.labels)
+        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": known}}
+        words = f"the teacher knows {scored:.2f} % of the training labels"
+    ctx.say(f"targets: {shape[0]} views of {shape[1]:,} rows; {words}")
+    return Targets(metrics=metrics, details={"views": [list(v) for v in views.variants], "rows": shape[1], "classes": shape[2]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,21 +13,19 @@ from torch import nn
 from compress.artifacts import Features, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.data.tokens import padding_id
+from compress.data.tokens import padding_id, vocabulary_size
 from compress.errors import DataError, DependencyError
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
 from compress.models.pretrained import check_sha256
-from compress.models.saved import count_parameters, save_model
+from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe import Loss, Recipe
 from compress.tables import MODELS, resolve
-from compress.training.batches import Batches
+from compress.training.batches import INFERENCE_BATCH, Batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import accuracy, predict, train
 from compress.training.rows import open_features, open_rows
-
-BATCH = 50  # grouping inputs a call; larger ones ran no faster on a CPU
 
 
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -38,7 +37,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     size = recipe.teacher.image_size or recipe.data.image_size
     details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
     rows = open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out), teacher=True)
-    scored = details["history"]["best"] if features else accuracy(predict(model, Batches(rows, BATCH, shuffle=False)), rows.labels)
+    scored = details["history"]["best"] if features else accuracy(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
     ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, images of {size} pixels, validation accuracy {100 * scored:.2f} %")
     metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((rows.labels >= 0).sum())}}
     return TorchModel(io_spec=io, metrics=metrics, details=details)
@@ -101,7 +100,7 @@ def from_transformers(where: str, folder: Path, recipe: Recipe, data: PreparedDa
     """A transformers classifier, cut to the data's labels."""
     from compress.models.transformers_model import TransformersTeacher, label_columns, normalisation, open_pretrained
 
-    body = open_pretrained(where, recipe.modalities, trust_remote_code=recipe.teacher.trust_remote_code)
+    body: Any = open_pretrained(where, recipe.modalities, trust_remote_code=recipe.teacher.trust_remote_code)
     tokenizer = None
     if "text" in recipe.modalities:
         tokenizer = folder / "tokenizer.json"
@@ -151,16 +150,3 @@ def teacher_io(recipe: Recipe, data: PreparedData, vocabulary: int | None) -> IO
     """The teacher's ports: the data's, with its own image size and vocabulary."""
     size = (recipe.teacher.image_size or recipe.data.image_size) if recipe.data.image_size else None
     return io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=vocabulary, classes=len(data.labels))
-
-
-def tokenizer_of(folder: Path) -> Path | None:
-    """The tokenizer.json in a model's folder; None for a model without text."""
-    path = folder / "tokenizer.json"
-    return path if path.is_file() else None
-
-
-def vocabulary_size(tokenizer: Path) -> int:
-    """Number of tokens of a tokenizer.json, added ones included."""
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(tokenizer)).get_vocab_size(with_added_tokens=True)

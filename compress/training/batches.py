@@ -15,6 +15,7 @@ from torch import Tensor
 
 from compress.training.views import Views
 
+INFERENCE_BATCH = 50  # grouping inputs a call without gradients; larger ones ran no faster on a CPU
 
 @dataclass(frozen=True)
 class Rows:

@@ -29,6 +29,7 @@ from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
 
 LOG_EVERY = 20  # steps between two scalars
+TELL_EVERY_S = 30  # seconds between two lines where there is no terminal to draw a bar on
 
 
 @dataclass
@@ -61,7 +62,7 @@ def train(
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
 ) -> History:
     """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model)."""
-    accelerator = Accelerator(log_with=trackers(config), project_dir=str(ctx.out / "logs"))
+    accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"))
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
@@ -73,7 +74,7 @@ def train(
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
     every = max(1, round(config.validate_every * batches.steps))
     frozen_from = math.ceil(freeze[0] * total) if freeze else total + 1
-    started = saved = time.monotonic()
+    started = saved = told = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task(label, total=total, completed=run.history.steps, best="")
         for step in range(run.history.steps, 0 if run.history.stopped_early else total):
@@ -89,9 +90,13 @@ def train(
                 check_finite(loss, label, step, config)
                 accelerator.log({"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step)
             if (step + 1) % every == 0 or step + 1 == total:
+                check_finite(loss, label, step, config)
                 run.validated(validate(model), loss.item())
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 bar.update(task, best=f"best {100 * run.history.best:.2f} %")
+                if not bar.console.is_terminal and time.monotonic() - told >= TELL_EVERY_S:
+                    ctx.say(f"{label}: step {step + 1:,} of {total:,}, loss {loss.item():.3f}, best {100 * run.history.best:.2f} %")
+                    told = time.monotonic()
                 if config.patience and run.since_gain >= config.patience:
                     run.history.stopped_early = True
                     break
@@ -170,8 +175,10 @@ def predict(model: nn.Module, batches: Batches) -> np.ndarray:
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the labelled rows whose largest logit is the label's."""
+    """Share of the labelled rows whose largest logit is the label's: logits (R, K), labels (R,)."""
     known = labels >= 0
+    if not known.any():
+        raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
     return float((logits[known].argmax(1) == labels[known]).mean())
 
 
@@ -221,4 +228,5 @@ class RateColumn(ProgressColumn):
 def progress_bar() -> Progress:
     """Steps done, rate and time left, on standard error; gone when finished."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(), TextColumn("{task.fields[best]}"))
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

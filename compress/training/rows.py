@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.artifacts import Features
+from compress.artifacts import Features, Targets
 from compress.data.prepared import Split
 from compress.data.tokens import tokenize
 from compress.io_spec import IOSpec
@@ -26,6 +26,13 @@ def open_rows(
         inputs["text"] = tokenize(require(tokenizer), given["text"], io.input("text").shape[0])
     rows = {m: split.rows[m] for m in io.modalities}
     return Rows(inputs, rows, split.labels, targets, views or Views(((False, 0, 0),)))
+
+
+def training_rows(split: Split, io: IOSpec, targets: Targets, *, tokenizer: Path | None) -> Rows:
+    """The training split with the teacher's stored answers and the views that they belong to."""
+    views = Views(tuple((bool(flip), int(down), int(right)) for flip, down, right in targets.details["views"]))
+    logits = np.load(targets.file("logits.npy"), mmap_mode="r")
+    return open_rows(split, io, tokenizer=tokenizer, targets=logits, views=views)
 
 
 def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:

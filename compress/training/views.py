@@ -46,5 +46,5 @@ def draw_views(config: Augment, seed: int) -> Views:
     others = [(flip, down, right) for flip in ((False, True) if config.flip else (False,)) for down in moves for right in moves]
     others.remove((False, 0, 0))
     count = min(config.views - 1, len(others))
-    picked = np.random.default_rng(seed).choice(len(others), size=count, replace=False) if count else []
+    picked = np.random.default_rng(seed).choice(len(others), size=count, replace=False).tolist() if count else []
     return Views(((False, 0, 0), *(others[i] for i in picked)))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.data import DATASETS, dataset
 from compress.data.prepare import prepare
 from compress.options import check_options
+from compress.tables import DATASETS, resolve
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Callable, tmp_path: Path) -> None:
-    function = dataset(name)
+    function = resolve(DATASETS[name])
     assert check_options(function, options[name], "data.options", injected={"base"}) == []
     source = function(base=tmp_path, **options[name])
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
@@ -40,14 +40,14 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_dataset_refuses_an_unknown_option(name: str) -> None:
-    assert check_options(dataset(name), {"trian": "a"}, "data.options", injected={"base"})[0].startswith(
+    assert check_options(resolve(DATASETS[name]), {"trian": "a"}, "data.options", injected={"base"})[0].startswith(
         "data.options.trian: unknown option"
     )
 
 
 def test_importing_the_table_and_its_functions_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from compress.data import DATASETS, dataset; [dataset(name) for name in DATASETS]; "
+        "import sys; from compress.tables import DATASETS, resolve; [resolve(entry) for entry in DATASETS.values()]; "
         "print([m for m in ('torch', 'pyarrow', 'datasets', 'numpy', 'PIL') if m in sys.modules])"
     )
     root = Path(__file__).parents[2]

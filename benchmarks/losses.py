@@ -1,0 +1,123 @@
+"""Which losses to distil with: one student a candidate, all else equal, scored on validation, so that the test split stays unseen.
+
+    python benchmarks/losses.py --setting cifar10 -o data.train_limit=10000 -o distill.train.epochs=8      trains every candidate
+    python benchmarks/losses.py --table                                                                    prints the table
+
+Candidates share the stored teacher answers. Results lie in results/losses, one file a setting, candidate and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from record import RESULTS, ROOT, markdown_table, origin, origin_line, read_results, spread, write_result
+from students import SETTINGS, load_setting, say, train
+
+from compress.errors import CompressError
+
+
+def term(name: str, weight: float = 1.0, **options: float) -> dict[str, Any]:
+    """One entry of `distill.losses`."""
+    return {"name": name, "weight": weight, "options": options}
+
+
+HARD = term("cross_entropy")
+CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    "alone": [HARD],
+    "kd T=2": [HARD, term("kd", temperature=2.0)],
+    "kd T=4": [HARD, term("kd", temperature=4.0)],
+    "kd T=2, labels 0.1": [term("cross_entropy", 0.1), term("kd", temperature=2.0)],
+    "kd T=4, labels 0.1": [term("cross_entropy", 0.1), term("kd", temperature=4.0)],
+    "dkd beta=2": [HARD, term("dkd", alpha=1.0, beta=2.0, temperature=4.0)],
+    "dkd beta=8": [HARD, term("dkd", alpha=1.0, beta=8.0, temperature=4.0)],
+    "dist": [HARD, term("dist", inter=2.0, intra=2.0)],
+    "dist T=4": [HARD, term("dist", inter=1.0, intra=1.0, temperature=4.0)],
+    "logit mse": [term("cross_entropy", 0.1), term("logit_mse", 0.5)],
+}
+
+
+def measure(setting: str, candidate: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
+    """The result of one candidate: the best validation accuracy of its student, %."""
+    own = ["distill.compare_alone=false", f"distill.losses={json.dumps(CANDIDATES[candidate])}"]
+    made = train(load_setting(setting, seed, [*overrides, *own], name="losses"), setting, runs=runs, threads=threads)
+    student = made.artifacts["distill"]
+    history = student.details["history"]
+    return {
+        **origin(threads=threads),
+        "setting": setting,
+        "candidate": candidate,
+        "losses": CANDIDATES[candidate],
+        "seed": seed,
+        "overrides": list(overrides),
+        "accuracy": student.metrics["validation_accuracy"],
+        "steps": history["steps"],
+        "best_step": history["best_step"],
+        "seconds": round(history["seconds"], 1),
+        "rows": made.artifacts["data"].details["splits"]["train"]["rows"],
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table for each setting and its overrides, the best candidate first."""
+    groups: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for result in results:
+        groups.setdefault((result["setting"], tuple(result["overrides"])), []).append(result)
+    parts = []
+    for (setting, overrides), found in groups.items():
+        title = f"{SETTINGS[setting].title}{' with ' + ', '.join(overrides) if overrides else ''}"
+        parts.append(f"{title}: {found[0]['rows']:,} training rows, {found[0]['steps']:,} steps, {found[0]['accuracy']['samples']:,} validation rows.")
+        parts.append(markdown_table(("losses", "validation accuracy, %", "seeds", "seconds"), candidate_rows(found)))
+        parts.append(origin_line(found, "torch"))
+    return "\n\n".join(parts)
+
+
+def candidate_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """One line a candidate, by falling mean accuracy; seconds are the mean of one training."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_name.setdefault(result["candidate"], []).append(result)
+    lines = []
+    for name, found in by_name.items():
+        values = [r["accuracy"]["value"] for r in found]
+        seconds = sum(r["seconds"] for r in found) / len(found)
+        lines.append((-sum(values) / len(values), [name, spread(values), ", ".join(str(r["seed"]) for r in found), f"{seconds:.0f}"]))
+    return [cells for _, cells in sorted(lines)]
+
+
+def slug(candidate: str) -> str:
+    """The candidate's name as part of a file name."""
+    return "".join(c if c.isalnum() or c == "." else "_" for c in candidate)
+
+
+def main() -> None:
+    """Trains the candidates, or prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", choices=SETTINGS, default="cifar10")
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE", help=f"of {', '.join(CANDIDATES)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for all candidates")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=RESULTS / "losses")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    args = parser.parse_args()
+    if args.table:
+        print(table(read_results(args.results)))
+        return
+    for seed in args.seeds:
+        for candidate in args.only:
+            result = measure(args.setting, candidate, seed, args.overrides, runs=args.runs, threads=args.threads)
+            write_result(args.results / f"{args.setting}-{slug(candidate)}-{seed}.json", result)
+            say(f"{args.setting} {candidate!r} seed {seed}: {result['accuracy']['value']:.2f} %")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CompressError as error:
+        sys.exit(f"error: {error}")

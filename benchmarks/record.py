@@ -1,0 +1,118 @@
+"""What all benchmarks share: where a figure comes from, results as JSON files, and Markdown tables made of them.
+
+Results lie in `benchmarks/results`; a document holds a table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from compress.artifacts import write_json_atomic
+from compress.device.info import describe_device
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SCHEMA = 1
+
+
+def origin(*, threads: int, libraries: Sequence[str] = ("torch", "numpy")) -> dict[str, Any]:
+    """{schema, device, threads, versions, git_commit, git_clean, command}: what every result carries beside its figures."""
+    return {
+        "schema": SCHEMA,
+        "device": describe_device(),
+        "threads": threads,
+        "versions": {name: installed_version(name) for name in libraries},
+        "git_commit": git("rev-parse", "HEAD") or None,
+        "git_clean": not git("status", "--porcelain", "--", "compress", "benchmarks", "recipes", ":!benchmarks/results"),
+        "command": shlex.join(["python", *sys.argv]),
+    }
+
+
+def installed_version(name: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git(*arguments: str) -> str:
+    """What a git command prints in the repository; "" where there is no git."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Writes one result; a reader finds the old file or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(path, result)
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """Every result in a folder, in the order of the file names."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, all others to the right."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def origin_line(results: Sequence[dict[str, Any]], library: str) -> str:
+    """One line below a table: devices, threads, version of `library` and commits, each kind once."""
+    threads = sorted({r["threads"] for r in results})
+    parts = [
+        _distinct(f"{r['device']['name']}, {r['device']['cores']} cores" for r in results),
+        f"{', '.join(map(str, threads))} {'thread' if threads == [1] else 'threads'}",
+        _distinct(f"{library} {r['versions'][library]}" for r in results),
+        "commit " + _distinct((r["git_commit"] or "unknown")[:10] + ("" if r["git_clean"] else " with changes") for r in results),
+    ]
+    return "; ".join(parts) + "."
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def held_table(document: str, name: str) -> str | None:
+    """What stands between the markers of table `name`; None where the document has no such markers."""
+    found = re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", document, re.DOTALL)
+    return found[1].strip() if found else None
+
+
+def publish_table(table: str, name: str, document: Path) -> None:
+    """Puts the table between its markers in a document.
+
+    Raises: SystemExit where the markers are missing.
+    """
+    text = document.read_text(encoding="utf-8")
+    if held_table(text, name) is None:
+        sys.exit(f"{document}: no markers <!-- {name}:begin --> and <!-- {name}:end -->, each on a line of its own; add them where the table belongs")
+    before, rest = text.split(f"<!-- {name}:begin -->\n", 1)
+    after = rest.split(f"<!-- {name}:end -->", 1)[1]
+    document.write_text(f"{before}<!-- {name}:begin -->\n{table}\n<!-- {name}:end -->{after}", encoding="utf-8")
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and the sample's standard deviation (n - 1 below the line); None for a single value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+
+
+def spread(values: Sequence[float], *, signed: bool = False) -> str:
+    """`mean ± deviation` with two decimals."""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:+.2f}" * signed + f"{mean:.2f}" * (not signed) + ("" if deviation is None else f" ± {deviation:.2f}")

@@ -1,0 +1,183 @@
+"""Teacher, student alone and distilled student on the test split: three settings, three seeds, same data and steps in both trainings.
+
+    python benchmarks/students.py --only cifar10 --seeds 0 1 2 --threads 1     trains, writes results/students/cifar10-0.json, ...
+    python benchmarks/students.py --table                                      prints the table of all results
+    python benchmarks/students.py --publish README.md                          puts it between the document's markers
+
+Several processes may share the work, each with its own `--only` or `--seeds`, and one `--runs` folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from record import RESULTS, ROOT, markdown_table, mean_and_deviation, origin, origin_line, publish_table, read_results, spread, write_result
+
+from compress.artifacts import Artifact
+from compress.errors import CompressError
+from compress.grammar import LoadedRecipe, load_recipe
+from compress.pipeline import RunResult, run
+
+ARMS = ("teacher", "alone", "distilled")
+CONFIG = ("data", "student", "distill")  # parts of the recipe that a result belongs to
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A recipe, relative to the repository, with what is changed in it."""
+
+    recipe: str
+    title: str
+    overrides: tuple[str, ...] = ()
+
+
+SETTINGS = {
+    "easy_vqa_100": Setting("recipes/mobile_vqa.yaml", "easy-VQA, all labels"),
+    "easy_vqa_5": Setting("recipes/mobile_vqa.yaml", "easy-VQA, labels for 5 % of the images", ("data.labelled_fraction=0.05",)),
+    "cifar10": Setting("benchmarks/recipes/cifar10.yaml", "CIFAR-10"),
+}
+
+
+def load_setting(setting: str, seed: int, overrides: Sequence[str] = (), *, name: str = "students") -> LoadedRecipe:
+    """The setting's recipe with its own run name and this seed; later overrides win."""
+    chosen = SETTINGS[setting]
+    own = [*chosen.overrides, "distill.compare_alone=true", *overrides, f"seed={seed}", f"name={name}-{setting}-{seed}"]
+    return load_recipe(ROOT / chosen.recipe, own)
+
+
+def train(loaded: LoadedRecipe, setting: str, *, runs: Path, threads: int) -> RunResult:
+    """The chain until the trained student. What seeds share is made under a lock, so that a second process waits for it."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs / f".{setting}.lock"):
+        run(loaded, runs=runs, threads=threads, last="targets", say=say)
+    return run(loaded, runs=runs, threads=threads, last="distill", say=say)
+
+
+def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
+    """The result of one setting and seed; accuracies are percentages of the labelled test rows."""
+    loaded = load_setting(setting, seed, overrides)
+    made = train(loaded, setting, runs=runs, threads=threads)
+    right = {arm: score(made, arm) for arm in ARMS}
+    student, seconds = made.artifacts["distill"], {name: round(a.seconds, 1) for name, a in made.artifacts.items()}
+    history, alone = student.details["history"], student.details["history_alone"]
+    return {
+        **origin(threads=threads, libraries=("torch", "transformers", "numpy")),
+        "setting": setting,
+        "seed": seed,
+        "recipe": SETTINGS[setting].recipe,
+        "overrides": list(overrides),
+        "config": {part: getattr(loaded.recipe, part).model_dump(mode="json") for part in CONFIG},
+        "samples": len(right["teacher"]),
+        "accuracy": {arm: {"value": 100 * float(hits.mean()), "correct": int(hits.sum()), "unit": "%"} for arm, hits in right.items()},
+        "only_distilled_right": int((right["distilled"] & ~right["alone"]).sum()),
+        "only_alone_right": int((right["alone"] & ~right["distilled"]).sum()),
+        "parameters": {"teacher": made.artifacts["teacher"].details["parameters"], "student": student.details["parameters"]},
+        "steps": {"distilled": history["steps"], "alone": alone["steps"]},
+        "seconds": {"stages": seconds, "distilled": round(history["seconds"], 1), "alone": round(alone["seconds"], 1)},
+        "validation": student.details["comparison"],
+        "rows": made.artifacts["data"].details["splits"]["train"]["rows"],
+        "labelled_rows": made.artifacts["data"].details["splits"]["train"]["labelled_rows"],
+    }
+
+
+def score(made: RunResult, arm: str) -> np.ndarray:
+    """(R,) bool: which labelled test rows the arm answers right, by torch."""
+    from compress.data.prepared import open_data
+    from compress.models.saved import load_model
+    from compress.models.saved import tokenizer_of
+    from compress.training.batches import Batches
+    from compress.training.loop import predict
+    from compress.training.rows import open_rows
+
+    data, artifact = made.artifacts["data"].path, made.artifacts["teacher" if arm == "teacher" else "distill"]
+    assert data and artifact.path and artifact.io_spec
+    rows = open_rows(open_data(data).split("test"), artifact.io_spec, tokenizer=tokenizer_of(artifact.path), teacher=arm == "teacher")
+    logits = predict(load_model(model_folder(artifact, arm)), Batches(rows, 50, shuffle=False))
+    known = rows.labels >= 0
+    return np.asarray(logits[known].argmax(1) == rows.labels[known])
+
+
+def model_folder(artifact: Artifact, arm: str) -> Path:
+    """Where the arm's model lies in its artifact.
+
+    Raises: CompressError where the student alone was not kept.
+    """
+    assert artifact.path
+    folder = artifact.path / "alone" if arm == "alone" else artifact.path
+    if not (folder / "model.safetensors").is_file():
+        raise CompressError(f"{folder}: no model.safetensors; the run is from before it was kept. Give another --runs folder")
+    return folder
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """The Markdown table, one line a setting, and below it where the figures come from."""
+    rows = [table_row(name, found) for name in SETTINGS if (found := [r for r in results if r["setting"] == name])]
+    header = ("test accuracy, %", "test rows", "seeds", "steps", "teacher", "student alone", "distilled", "gain, points", "gain by seed", "seconds")
+    return f"{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
+
+
+def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
+    """One setting: mean ± standard deviation over the seeds; gains are differences of the same seed; seconds of both trainings."""
+    results = sorted(results, key=lambda r: r["seed"])
+    values = {arm: [r["accuracy"][arm]["value"] for r in results] for arm in ARMS}
+    gains = [distilled - alone for distilled, alone in zip(values["distilled"], values["alone"], strict=True)]
+    seconds, _ = mean_and_deviation([r["seconds"]["distilled"] for r in results])
+    seconds_alone, _ = mean_and_deviation([r["seconds"]["alone"] for r in results])
+    return [
+        f"{SETTINGS[name].title} (student {results[0]['parameters']['student'] / 1e3:.0f} k parameters)",
+        ", ".join(sorted({f"{r['samples']:,}" for r in results})),
+        ", ".join(str(r["seed"]) for r in results),
+        ", ".join(sorted({f"{steps:,}" for r in results for steps in r["steps"].values()})),
+        *(spread(values[arm]) for arm in ARMS),
+        spread(gains, signed=True),
+        ", ".join(f"{gain:+.2f}" for gain in gains),
+        f"{seconds:.0f} and {seconds_alone:.0f}",
+    ]
+
+
+def say(line: str) -> None:
+    """A line of progress; the tables alone go to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING", help=f"of {', '.join(SETTINGS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipes; give another --results then")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=RESULTS / "students")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Trains and measures, or prints or publishes the table."""
+    args = parse()
+    if args.publish:
+        publish_table(table(read_results(args.results)), "students", args.publish)
+    elif args.table:
+        print(table(read_results(args.results)))
+    else:
+        for seed in args.seeds:
+            for setting in args.only:
+                result = measure(setting, seed, args.overrides, runs=args.runs, threads=args.threads)
+                write_result(args.results / f"{setting}-{seed}.json", result)
+                say(f"{setting} seed {seed}: " + ", ".join(f"{arm} {result['accuracy'][arm]['value']:.2f} %" for arm in ARMS))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CompressError as error:
+        sys.exit(f"error: {error}")

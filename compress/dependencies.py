@@ -1,0 +1,84 @@
+"""What the result of a stage depends on besides its input artifacts: its part of the recipe, and what lies outside recipe and store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from compress.artifacts import hash_file
+from compress.grammar import LoadedRecipe
+from compress.recipe import Recipe
+from compress.tables import DATASETS, LICENCES, resolve
+
+
+def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
+    """The recipe with nothing but these dotted places: what is no ingredient of the fingerprint cannot be read."""
+    part = SimpleNamespace(modalities=recipe.modalities)
+    for place in places:
+        source, target, *names = recipe, part, *place.split(".")
+        for name in names[:-1]:
+            source = getattr(source, name)
+            if not hasattr(target, name):
+                setattr(target, name, SimpleNamespace())
+            target = getattr(target, name)
+        setattr(target, names[-1], getattr(source, names[-1]))
+    return part
+
+
+def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
+    """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the GPU."""
+    plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in ("data", "teacher", "distill", "quantize") else {}
+    found: dict[str, Any] = {"plugins": plugins} if plugins else {}
+    recipe = loaded.recipe
+    if name == "data":
+        found["source"] = source_of(loaded).identity
+        if recipe.data.paraphrases:
+            found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
+    if name == "teacher" and recipe.teacher.source == "folder":
+        folder = loaded.base / str(recipe.teacher.path)
+        found["folder"] = {p.name: hash_file(p) for p in sorted(folder.glob("*")) if p.is_file()}
+    if name == "engine":
+        from compress.device.gpu import probe_gpu
+
+        gpu = probe_gpu()
+        found["gpu"] = [gpu.name, gpu.driver] if gpu.ok else None
+    if name == "bundle":  # the runner is copied into it
+        found["runner"] = {path.name: hash_file(path) for path in sorted((Path(__file__).parent / "device").glob("*.py"))}
+    return found
+
+
+def source_of(loaded: LoadedRecipe) -> Any:
+    """The recipe's data set, not yet read."""
+    data = loaded.recipe.data
+    return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
+
+
+def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
+    """Where the data and the teacher's weights come from, and under which licence, for the model card."""
+
+    recipe = loaded.recipe
+    found = [{"name": recipe.data.source, "use": "data", "licence": source_of(loaded).licence, "source": recipe.data.source}]
+    if recipe.teacher.source != "fit":
+        where = recipe.teacher.id or recipe.teacher.path
+        return [*found, {"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)}]
+    names = [part.model for part in (recipe.teacher.image, recipe.teacher.text) if part]
+    return [*found, *({"name": name, "use": "teacher's encoder", **LICENCES[name]} for name in names)]
+
+
+def machine() -> str:
+    """The processor that timings belong to."""
+    from compress.device.info import describe_device
+
+    device = describe_device()
+    return f"{device['name']}, {device['cores']} cores, {device['system']}"
+
+
+def as_json(part: Any) -> Any:
+    """A part of `only` as plain data."""
+    return json.loads(json.dumps(part, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)

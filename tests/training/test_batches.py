@@ -1,0 +1,177 @@
+"""Batches: each distinct input once, every row of the chosen groups once, the same numbers as row by row, and the same batch again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compress.models.classifier import Classifier, Head, LinearHead
+from compress.training.batches import Batches, Rows, take
+from compress.training.views import Views
+
+CLASSES = 3
+
+
+def draw_rows(*, images: int = 7, texts: int = 5, rows: int = 40, views: int = 1, seed: int = 0) -> Rows:
+    """Rows in no order, over images of 4x4 pixels and texts of 3 tokens; targets[v, r, k] is 100 v + r + k / 10."""
+    rng = np.random.default_rng(seed)
+    owner = np.concatenate([np.arange(images), rng.integers(images, size=rows - images)])  # no image without rows
+    targets = 100 * np.arange(views)[:, None, None] + np.arange(rows)[:, None] + np.arange(CLASSES) / 10
+    return Rows(
+        {"image": rng.integers(0, 256, (images, 4, 4, 3)).astype(np.uint8), "text": rng.integers(1, 9, (texts, 3))},
+        {"image": rng.permutation(owner).astype(np.int32), "text": rng.integers(texts, size=rows).astype(np.int32)},
+        rng.integers(-1, CLASSES, rows).astype(np.int32),
+        targets.astype(np.float16),
+        Views(((False, 0, 0), (True, 0, 0), (False, 1, -1))[:views]),
+    )
+
+
+class Flat(nn.Module):
+    """(N, ...) numbers to (N, 6) features."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.linear(x.float().flatten(1) / 64))
+
+
+def build_classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier({"image": Flat(48), "text": Flat(3)}, Head({"image": 6, "text": 6}, hidden=5, classes=CLASSES))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_batch_holds_each_distinct_input_once(size: int) -> None:
+    data = draw_rows()
+    for batch in Batches(data, size).epoch(0):
+        for m in ("image", "text"):
+            distinct = np.unique(data.rows[m][batch.index])
+            assert len(batch.inputs[m]) == len(distinct)
+            # what a row points at inside the batch is what it points at in the data
+            assert np.array_equal(batch.inputs[m].numpy()[batch.rows[m].numpy()], data.inputs[m][data.rows[m][batch.index]])
+
+
+def test_batch_brings_every_row_of_its_groups_once() -> None:
+    data = draw_rows()
+    for batch in Batches(data, 2).epoch(0):
+        images = np.unique(data.rows["image"][batch.index])
+        assert len(images) == 2
+        assert sorted(batch.index) == list(np.flatnonzero(np.isin(data.rows["image"], images)))
+        assert np.array_equal(batch.labels.numpy(), data.labels[batch.index])
+
+
+def test_batch_gives_loss_and_gradient_of_row_by_row() -> None:
+    data, model = draw_rows(), build_classifier()
+    batch = Batches(data, 4, seed=3).collect(np.arange(4))
+    loss = F.cross_entropy(model(batch.inputs, batch.rows), batch.labels, ignore_index=-1)
+    loss.backward()
+    fast = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    total, count = torch.zeros(()), 0
+    for r in range(len(data.labels)):  # the definition: mean over the labelled rows of these four images
+        if data.rows["image"][r] in Batches(data, 4).groups[:4] and data.labels[r] >= 0:
+            inputs = {m: torch.from_numpy(data.inputs[m][data.rows[m][r] : data.rows[m][r] + 1]) for m in ("image", "text")}
+            total, count = total + F.cross_entropy(model(inputs), torch.tensor([int(data.labels[r])])), count + 1
+    (total / count).backward()
+    assert loss.item() == pytest.approx((total / count).item(), rel=1e-5)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(fast[name], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_epoch_without_shuffling_covers_every_row_once() -> None:
+    data = draw_rows()
+    batches = Batches(data, 3, shuffle=False)
+    index = np.concatenate([batch.index for batch in batches.epoch(0)])
+    assert batches.steps == 3  # 7 images, 3 a batch
+    assert sorted(index) == list(range(40))
+
+
+def test_shuffled_epoch_covers_whole_batches_and_drops_the_rest() -> None:
+    data = draw_rows()
+    batches = Batches(data, 3)
+    seen = [np.unique(data.rows["image"][batch.index]) for batch in batches.epoch(0)]
+    assert [len(images) for images in seen] == [3, 3]  # of 7
+    assert len(np.unique(np.concatenate(seen))) == 6
+
+
+def test_shuffled_epochs_reach_every_group() -> None:
+    data = draw_rows()
+    batches = Batches(data, 3)
+    assert len(set(np.concatenate([data.rows["image"][b.index] for epoch in range(5) for b in batches.epoch(epoch)]))) == 7
+
+
+def test_batch_larger_than_the_data_takes_all() -> None:
+    batches = Batches(draw_rows(), 100)
+    assert batches.steps == 1
+    assert sorted(next(batches.epoch(0)).index) == list(range(40))
+
+
+def test_batch_depends_on_seed_epoch_and_step_alone() -> None:
+    data = draw_rows(views=3)
+    whole = list(Batches(data, 2, seed=5).epoch(4))
+    resumed = list(Batches(data, 2, seed=5).epoch(4, first_step=2))
+    assert len(resumed) == len(whole) - 2
+    for a, b in zip(whole[2:], resumed):
+        assert np.array_equal(a.index, b.index)
+        assert torch.equal(a.inputs["image"], b.inputs["image"])
+        assert a.teacher is not None
+        assert torch.equal(a.teacher, b.teacher)
+    for other in (Batches(data, 2, seed=6).epoch(4), Batches(data, 2, seed=5).epoch(3)):
+        assert any(not np.array_equal(a.index, b.index) for a, b in zip(whole, other))
+
+
+def test_keep_leaves_out_rows_and_groups_without_rows() -> None:
+    data = draw_rows()
+    keep = (data.labels >= 0) & (data.rows["image"] != 2)
+    batches = Batches(data, 2, keep=keep, shuffle=False)
+    index = np.concatenate([batch.index for batch in batches.epoch(0)])
+    assert sorted(index) == list(np.flatnonzero(keep))
+    assert 2 not in batches.groups
+
+
+def test_teacher_logits_are_of_the_row_and_the_view() -> None:
+    data = draw_rows(views=3)
+    drawn = set()
+    for batch in (b for epoch in range(3) for b in Batches(data, 3, seed=1).epoch(epoch)):
+        assert batch.teacher is not None
+        view = ((batch.teacher[:, 0].numpy() - batch.index) / 100).round().astype(int)  # targets are 100 v + r + k / 10
+        drawn |= set(view.tolist())
+        expected = 100 * view[:, None] + batch.index[:, None] + np.arange(CLASSES) / 10
+        np.testing.assert_allclose(batch.teacher.numpy(), expected, atol=0.2)  # float16 near 240
+        for row, v in enumerate(view):
+            image = torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index[row]]][None])
+            assert torch.equal(batch.inputs["image"][batch.rows["image"][row]], data.views.vary(image, int(v))[0])
+    assert drawn == {0, 1, 2}
+
+
+def test_unshuffled_batches_see_the_images_themselves() -> None:
+    data = draw_rows(views=3)
+    for batch in Batches(data, 3, shuffle=False).epoch(0):
+        assert batch.teacher is not None
+        np.testing.assert_allclose(batch.teacher[:, 0].numpy(), batch.index, atol=0.1)
+        assert torch.equal(batch.inputs["image"][batch.rows["image"]], torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index]]))
+
+
+def test_text_alone_groups_by_text() -> None:
+    both = draw_rows()
+    data = Rows({"text": both.inputs["text"]}, {"text": both.rows["text"]}, both.labels)
+    batch = Batches(data, 2, shuffle=False).collect(np.array([1, 3]))
+    assert data.group == "text"
+    assert batch.teacher is None
+    assert sorted(batch.index) == list(np.flatnonzero(np.isin(data.rows["text"], [1, 3])))
+    torch.manual_seed(0)
+    model = Classifier({"text": Flat(3)}, LinearHead("text", 6, CLASSES))
+    assert model(batch.inputs, batch.rows).shape == (len(batch.index), CLASSES)
+
+
+def test_take_keeps_the_asked_order_of_a_mapped_file(tmp_path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(20).reshape(10, 2))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    got = take(mapped, np.array([7, 0, 7, 3]))
+    assert got.tolist() == [[14, 15], [0, 1], [14, 15], [6, 7]]
+    assert got.flags.writeable
