@@ -56,14 +56,16 @@ def open_run(folder: Path) -> dict[str, Artifact]:
 
 def calibration_feeds(stages: dict[str, Artifact], data: PreparedData) -> dict[str, np.ndarray]:
     """The rows that our own quantizer was calibrated on, laid out row by row: {"image": (R, H, W, 3), "text": (R, T)}."""
-    from compress.stages.distill import training_rows
+    from compress.models.saved import tokenizer_of
     from compress.stages.quantize import calibration_batches
     from compress.training.batches import Batches
+    from compress.training.rows import training_rows
 
     student, made_of = stages["distill"], json.loads((_path(stages["quantize"]) / INGREDIENTS).read_text())
     config = Quantize.model_validate(made_of["config"]["quantize"])
     assert student.io_spec
-    rows = training_rows(data, student.io_spec, stages["targets"], _path(student))  # type: ignore[arg-type]
+    tokenizer = tokenizer_of(_path(student))
+    rows = training_rows(data.split("train"), student.io_spec, stages["targets"], tokenizer=tokenizer)  # type: ignore[arg-type]
     batches = Batches(rows, config.train.batch_size, seed=made_of["extras"]["seed"])
     parts = [{m: x[which[m]].numpy() for m, x in inputs.items()} for inputs, which in calibration_batches(batches, config.calibration_batches)]
     return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}

@@ -106,6 +106,7 @@ class _Chain:
         self.threads = threads or os.cpu_count() or 1
         self.store = Store(runs / ".store", say=say, runs=runs)
         self.folder = RunFolder(runs / loaded.recipe.name)
+        self.made_by: dict[str, str] = {}  # fingerprint -> stage
 
     def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:
         """Everything that the stage's result depends on."""
@@ -116,7 +117,7 @@ class _Chain:
             extras["seed"] = self.recipe.seed
         if name == "benchmark":
             extras |= {"machine": machine(), "threads": self.threads}
-        given = {f"{p.kind}_{i}": p.fingerprint for i, p in enumerate(parents) if p is not None}
+        given = {self.made_by[p.fingerprint]: p.fingerprint for p in parents if p is not None}
         return ingredients(name, stage.version, config=config, parents=given, extras=extras, libraries=stage.libraries)
 
 
@@ -128,6 +129,7 @@ def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> lis
     def step(name: str, *parents: Artifact | None) -> Artifact:
         made_of = steps.made_of(name, parents)
         key = fingerprint(made_of)
+        steps.made_by[key] = name
         found = steps.store.look_up(name, key)
         if found:
             action, reason = "reuse", f"made {found.created} in {found.seconds:.1f} s"
@@ -153,6 +155,7 @@ def run(
     def step(name: str, *parents: Artifact | None) -> Artifact:
         made_of = steps.made_of(name, parents)
         key = fingerprint(made_of)
+        steps.made_by[key] = name
         if name in anew:
             steps.store.discard(name, key)
         artifact = steps.store.look_up(name, key)

@@ -35,6 +35,11 @@ def padding_id(path: Path) -> int:
     return int(padding["pad_id"])
 
 
+def vocabulary_size(path: Path) -> int:
+    """Number of tokens of a tokenizer.json, added ones included."""
+    return Tokenizer.from_file(str(path)).get_vocab_size(with_added_tokens=True)
+
+
 def tokenize(path: Path, texts: Sequence[str], length: int) -> np.ndarray:
     """Token ids (M, length) int64 of M texts."""
     tokenizer = open_tokenizer(path, length)
@@ -50,8 +55,10 @@ def unknown_rate(path: Path, texts: Iterable[str]) -> float:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokens = [t for e in tokenizer.encode_batch([str(t) for t in texts], add_special_tokens=False) for t in e.tokens]
-    return sum(t == tokenizer.model.unk_token for t in tokens) / max(1, len(tokens))
+    model = json.loads(tokenizer.to_str())["model"]
+    unknown = model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model.get("unk_token") or "")  # the first is Unigram's
+    ids = [n for e in tokenizer.encode_batch([str(t) for t in texts], add_special_tokens=False) for n in e.ids]
+    return sum(n == unknown for n in ids) / max(1, len(ids))
 
 
 def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
