@@ -33,7 +33,10 @@ from compress.models.vision import DEVIATION, MEAN, mobilenet_v4
 from compress.stages.export import export_module, save
 
 SIZE, CLASSES, BATCH = 64, 13, 128
-OURS = {"small": {"width": 1.0, "out": 128}, "large": {"width": 2.0, "out": 512}}  # the VQA student's encoder, and one four times as big
+OURS: dict[str, dict[str, Any]] = {
+    "small": {"width": 1.0, "out": 128},
+    "large": {"width": 2.0, "out": 512},
+}  # the VQA student's encoder, and one four times as big
 MULTIPLIERS = [round(0.05 * n, 2) for n in range(2, 29)]  # depth_multiplier of MobileNetV2, from 0.1 to 1.4
 
 
@@ -54,8 +57,8 @@ class MobileNetV2(nn.Module):
         return self.body(self.pixels(image)).pooler_output
 
 
-def classifier(encoder: nn.Module) -> Classifier:
-    """The encoder with one linear layer to CLASSES."""
+def classifier(encoder: Any) -> Classifier:
+    """An encoder, which knows its `width`, with one linear layer to CLASSES."""
     return Classifier({"image": encoder}, LinearHead("image", encoder.width, CLASSES))
 
 

@@ -70,7 +70,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     parts = []
     for (setting, overrides), found in groups.items():
         title = f"{SETTINGS[setting].title}{' with ' + ', '.join(overrides) if overrides else ''}"
-        parts.append(f"{title}: {found[0]['rows']:,} training rows, {found[0]['steps']:,} steps, {found[0]['accuracy']['samples']:,} validation rows.")
+        parts.append(
+            f"{title}: {found[0]['rows']:,} training rows, {found[0]['steps']:,} steps, {found[0]['accuracy']['samples']:,} validation rows."
+        )
         parts.append(markdown_table(("losses", "validation accuracy, %", "seeds", "seconds"), candidate_rows(found)))
         parts.append(origin_line(found, "torch"))
     return "\n\n".join(parts)
@@ -98,9 +100,13 @@ def main() -> None:
     """Trains the candidates, or prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=SETTINGS, default="cifar10")
-    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE", help=f"of {', '.join(CANDIDATES)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE", help=f"of {', '.join(CANDIDATES)}"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for all candidates")
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for all candidates"
+    )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=RESULTS / "losses")
     parser.add_argument("--threads", type=int, default=1)

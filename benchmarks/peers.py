@@ -49,7 +49,14 @@ def ort_static_tuned(job: dict[str, Any]) -> None:
     types_of = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     options = {"MatMulConstBOnly": True}
     quantize_static(
-        job["out"], job["out"], ort_reader(job), op_types_to_quantize=types, nodes_to_quantize=chosen, per_channel=True, extra_options=options, **types_of
+        job["out"],
+        job["out"],
+        ort_reader(job),
+        op_types_to_quantize=types,
+        nodes_to_quantize=chosen,
+        per_channel=True,
+        extra_options=options,
+        **types_of,
     )
 
 
@@ -110,6 +117,7 @@ def brevitas(job: dict[str, Any]) -> None:
     from brevitas.graph.calibrate import calibration_mode
     from brevitas.graph.quantize import layerwise_quantize
 
+    from compress.io_spec import IOSpec
     from compress.models.saved import load_model
     from compress.quantizers import fold_norms
     from compress.stages.export import ByPort
@@ -117,21 +125,16 @@ def brevitas(job: dict[str, Any]) -> None:
     student = load_model(Path(job["student"]))
     fold_norms(student)
     batches = [{name: torch.from_numpy(array) for name, array in feeds.items()} for feeds in calibration(job)]
-    model = ByPort(layerwise_quantize(student), IOPorts(tuple(batches[0]))).eval()
+    model = ByPort(layerwise_quantize(student), IOSpec.load(Path(job["student"]) / "io_spec.json")).eval()
     with torch.no_grad(), calibration_mode(model):
         for batch in batches:
             model(*batch.values())
     names = list(batches[0])
     example = tuple(array[:2] for array in batches[0].values())
     axes = {name: {0: "batch"} for name in [*names, "logits"]}
-    export_onnx_qcdq(model, example, job["out"], input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=17, dynamo=False)
-
-
-@dataclass(frozen=True)
-class IOPorts:
-    """The names of the inputs, in their order."""
-
-    modalities: tuple[str, ...]
+    export_onnx_qcdq(
+        model, example, job["out"], input_names=names, output_names=["logits"], dynamic_axes=axes, opset_version=17, dynamo=False
+    )
 
 
 def calibration(job: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@
     python benchmarks/quantization.py runs/mobile_vqa --venv nncf=/path/venv   also that peer, in its own environment
     python benchmarks/quantization.py --table                                  prints the table of all results
 
-Peers get the same float32 file and the same calibration rows; see peers.py for what each needs. A peer that cannot run is named with
+Peers get the same float32 file, and calibration rows taken evenly from ours; see peers.py for what each needs. A peer that cannot run is named with
 the reason.
 """
 
@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException
 from peers import PEERS
 from record import RESULTS, ROOT, markdown_table, origin, origin_line, publish_table, read_results, write_result
 
@@ -30,6 +33,8 @@ from compress.data.prepared import PreparedData, open_data
 from compress.device.sessions import open_session
 from compress.errors import CompressError
 from compress.graphs.coverage import int8_coverage
+from compress.graphs.graph import Graph
+from compress.graphs.linear import own_weights
 from compress.metrics import agreement
 from compress.recipe import Quantize
 from compress.stages.benchmark import Candidate, tokens_of
@@ -54,8 +59,11 @@ def open_run(folder: Path) -> dict[str, Artifact]:
     return {stage: load(path) for stage, path in links.items()}
 
 
-def calibration_feeds(stages: dict[str, Artifact], data: PreparedData) -> dict[str, np.ndarray]:
-    """The rows that our own quantizer was calibrated on, laid out row by row: {"image": (R, H, W, 3), "text": (R, T)}."""
+def calibration_feeds(stages: dict[str, Artifact], data: PreparedData, *, limit: int) -> tuple[dict[str, np.ndarray], int]:
+    """At most `limit` of the rows that our own quantizer was calibrated on, evenly spread, and how many these are in all.
+
+    Shapes: {"image": (R, H, W, 3), "text": (R, T)}, laid out row by row. A limit, because entropy calibration keeps every activation.
+    """
     from compress.models.saved import tokenizer_of
     from compress.stages.quantize import calibration_batches
     from compress.training.batches import Batches
@@ -67,11 +75,18 @@ def calibration_feeds(stages: dict[str, Artifact], data: PreparedData) -> dict[s
     tokenizer = tokenizer_of(_path(student))
     rows = training_rows(data.split("train"), student.io_spec, stages["targets"], tokenizer=tokenizer)  # type: ignore[arg-type]
     batches = Batches(rows, config.train.batch_size, seed=made_of["extras"]["seed"])
-    parts = [{m: x[which[m]].numpy() for m, x in inputs.items()} for inputs, which in calibration_batches(batches, config.calibration_batches)]
-    return {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
+    parts = [
+        {m: x[which[m]].numpy() for m, x in inputs.items()} for inputs, which in calibration_batches(batches, config.calibration_batches)
+    ]
+    feeds = {m: np.concatenate([part[m] for part in parts]) for m in parts[0]}
+    count = len(next(iter(feeds.values())))
+    picked = np.arange(min(limit, count)) * count // min(limit, count)
+    return {m: array[picked] for m, array in feeds.items()}, count
 
 
-def make_peers(stages: dict[str, Artifact], feeds: dict[str, np.ndarray], venvs: dict[str, Path], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def make_peers(
+    stages: dict[str, Artifact], feeds: dict[str, np.ndarray], venvs: dict[str, Path], folder: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
     """({peer: {"path", "versions"}}, {peer: why it was skipped}); files are written to `folder`."""
     np.savez(folder / "calibration.npz", **feeds)  # type: ignore[arg-type]
     made: dict[str, Any] = {}
@@ -82,7 +97,12 @@ def make_peers(stages: dict[str, Artifact], feeds: dict[str, np.ndarray], venvs:
             skipped[name] = f"no environment given; install {', '.join(peer.requires)} in one and add --venv {name}=PATH"
             continue
         out, job = folder / f"{name}.onnx", folder / f"{name}.json"
-        files = {"fp32": stages["export"].file("fp32.onnx"), "calibration": folder / "calibration.npz", "student": _path(stages["distill"]), "out": out}
+        files = {
+            "fp32": stages["export"].file("fp32.onnx"),
+            "calibration": folder / "calibration.npz",
+            "student": _path(stages["distill"]),
+            "out": out,
+        }
         job.write_text(json.dumps({key: str(path.resolve()) for key, path in files.items()}))
         versions, reason = run_peer(python, name, job)
         if reason is None and not out.is_file():
@@ -124,17 +144,21 @@ def candidates(stages: dict[str, Artifact], made: dict[str, Any], data: Prepared
     return found | peers
 
 
-def measure(folder: Path, venvs: dict[str, Path], *, rounds: int, test_limit: int | None, threads: int) -> dict[str, Any]:
+def measure(
+    folder: Path, venvs: dict[str, Path], *, rounds: int, calibration_rows: int, test_limit: int | None, threads: int
+) -> dict[str, Any]:
     """The result of one run folder; shares are fractions, latencies ms at batch 1 on one thread."""
     stages = open_run(folder)
     data = open_data(_path(stages["data"]))
     test = data.split("test")
     rows = select_rows(np.asarray(test.labels), test_limit)
     with tempfile.TemporaryDirectory() as scratch:
-        feeds = calibration_feeds(stages, data)
+        feeds, own_rows = calibration_feeds(stages, data, limit=calibration_rows)
         made, skipped = make_peers(stages, feeds, venvs, Path(scratch))
         models = candidates(stages, made, data)
         for name in list(made):
+            if refusal(models[name].path) and separate_weights(models[name].path):
+                made[name]["rewritten"] = "constants folded, no weight or zero point shared"
             if reason := refusal(models[name].path):
                 skipped[name] = reason
                 del models[name]
@@ -149,7 +173,7 @@ def measure(folder: Path, venvs: dict[str, Path], *, rounds: int, test_limit: in
                 "size": {"value": model.path.stat().st_size, "unit": "bytes"},
                 "latency": latency[name]["1"],
                 "int8": {key: value for key, value in int8_coverage(model.path).to_json().items() if key != "nodes"},
-                "versions": made.get(name, {}).get("versions", {}),
+                **{key: value for key, value in made.get(name, {}).items() if key != "path"},
             }
             for name, model in models.items()
         }
@@ -157,10 +181,28 @@ def measure(folder: Path, venvs: dict[str, Path], *, rounds: int, test_limit: in
         **origin(threads=1, libraries=("onnxruntime", "onnx", "torch", "numpy")),
         "run": folder.resolve().name,
         "samples": len(rows),
-        "calibration_rows": len(next(iter(feeds.values()))),
+        "calibration_rows": {"ours": own_rows, "peers": len(next(iter(feeds.values())))},
         "models": entries,
         "skipped": skipped,
     }
+
+
+def separate_weights(path: Path) -> bool:
+    """Folds a peer's constants and gives each layer its own: the meaning stays, and ONNX Runtime opens it with exact int8 products.
+
+    False, and the file as it was, where ONNX Runtime does not open it in any way.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    try:
+        onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException):
+        return False
+    graph = Graph(onnx.load(path))
+    own_weights(graph)
+    onnx.save(graph.model, path)
+    return True
 
 
 def refusal(path: Path) -> str | None:
@@ -178,8 +220,19 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     """One Markdown table a run, with the peers that did not run named below."""
     parts = []
     for result in results:
-        parts.append(f"**{result['run']}**: {result['samples']:,} test rows, calibrated on {result['calibration_rows']:,} rows, batch 1.")
-        header = ("file", "accuracy, %", "drop, points", "kB", "size over fp32", "median, ms", "p95, ms", "over fp32", "multiply-adds in int8")
+        calibrated = f"ours on {result['calibration_rows']['ours']:,} rows, the others on {result['calibration_rows']['peers']:,} of them"
+        parts.append(f"**{result['run']}**: {result['samples']:,} test rows, batch 1; calibrated: {calibrated}.")
+        header = (
+            "file",
+            "accuracy, %",
+            "drop, points",
+            "kB",
+            "size over fp32",
+            "median, ms",
+            "p95, ms",
+            "over fp32",
+            "multiply-adds in int8",
+        )
         parts.append(markdown_table(header, [table_row(entry, result["models"]["fp32"]) for entry in result["models"].values()]))
         if result["skipped"]:
             parts.append("Not run: " + "; ".join(f"{PEERS[name].title} ({reason})" for name, reason in result["skipped"].items()) + ".")
@@ -221,6 +274,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path, help="a run folder, such as runs/mobile_vqa")
     parser.add_argument("--venv", action="append", default=[], type=_venv, metavar="NAME=PATH", help="environment of a peer")
     parser.add_argument("--rounds", type=int, default=2000, help="timed calls of each file")
+    parser.add_argument("--calibration-rows", type=int, default=512, help="rows that peers are calibrated on")
     parser.add_argument("--test-limit", type=int, help="test rows scored at most")
     parser.add_argument("--threads", type=int, default=1, help="threads for scoring; timing always has one")
     parser.add_argument("--results", type=Path, default=RESULTS / "quantization")
@@ -234,7 +288,13 @@ def main() -> None:
     elif args.run is None:
         parser.error("give a run folder, or --table")
     else:
-        result = measure(args.run, dict(args.venv), rounds=args.rounds, test_limit=args.test_limit, threads=args.threads)
+        settings = {
+            "rounds": args.rounds,
+            "calibration_rows": args.calibration_rows,
+            "test_limit": args.test_limit,
+            "threads": args.threads,
+        }
+        result = measure(args.run, dict(args.venv), **settings)
         write_result(args.results / f"{result['run']}.json", result)
         print(table([result]))
 

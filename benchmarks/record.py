@@ -98,7 +98,9 @@ def publish_table(table: str, name: str, document: Path) -> None:
     """
     text = document.read_text(encoding="utf-8")
     if held_table(text, name) is None:
-        sys.exit(f"{document}: no markers <!-- {name}:begin --> and <!-- {name}:end -->, each on a line of its own; add them where the table belongs")
+        sys.exit(
+            f"{document}: no markers <!-- {name}:begin --> and <!-- {name}:end -->, each on a line of its own; add them where the table belongs"
+        )
     before, rest = text.split(f"<!-- {name}:begin -->\n", 1)
     after = rest.split(f"<!-- {name}:end -->", 1)[1]
     document.write_text(f"{before}<!-- {name}:begin -->\n{table}\n<!-- {name}:end -->{after}", encoding="utf-8")

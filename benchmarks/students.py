@@ -90,8 +90,7 @@ def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, th
 def score(made: RunResult, arm: str) -> np.ndarray:
     """(R,) bool: which labelled test rows the arm answers right, by torch."""
     from compress.data.prepared import open_data
-    from compress.models.saved import load_model
-    from compress.models.saved import tokenizer_of
+    from compress.models.saved import load_model, tokenizer_of
     from compress.training.batches import Batches
     from compress.training.loop import predict
     from compress.training.rows import open_rows
@@ -119,7 +118,18 @@ def model_folder(artifact: Artifact, arm: str) -> Path:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """The Markdown table, one line a setting, and below it where the figures come from."""
     rows = [table_row(name, found) for name in SETTINGS if (found := [r for r in results if r["setting"] == name])]
-    header = ("test accuracy, %", "test rows", "seeds", "steps", "teacher", "student alone", "distilled", "gain, points", "gain by seed", "seconds")
+    header = (
+        "test accuracy, %",
+        "test rows",
+        "seeds",
+        "steps",
+        "teacher",
+        "student alone",
+        "distilled",
+        "gain, points",
+        "gain by seed",
+        "seconds",
+    )
     return f"{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
 
 
@@ -132,9 +142,9 @@ def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
     seconds_alone, _ = mean_and_deviation([r["seconds"]["alone"] for r in results])
     return [
         f"{SETTINGS[name].title} (student {results[0]['parameters']['student'] / 1e3:.0f} k parameters)",
-        ", ".join(sorted({f"{r['samples']:,}" for r in results})),
+        ", ".join(f"{n:,}" for n in sorted({r["samples"] for r in results})),
         ", ".join(str(r["seed"]) for r in results),
-        ", ".join(sorted({f"{steps:,}" for r in results for steps in r["steps"].values()})),
+        ", ".join(f"{n:,}" for n in sorted({steps for r in results for steps in r["steps"].values()})),
         *(spread(values[arm]) for arm in ARMS),
         spread(gains, signed=True),
         ", ".join(f"{gain:+.2f}" for gain in gains),
@@ -152,7 +162,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING", help=f"of {', '.join(SETTINGS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipes; give another --results then")
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipes; give another --results then"
+    )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=RESULTS / "students")
     parser.add_argument("--threads", type=int, default=1)

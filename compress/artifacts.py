@@ -247,7 +247,7 @@ def explain(stage: str, made_of: Mapping[str, Any], previous: Mapping[str, Any] 
     reasons = []
     if made_of["version"] != previous["version"]:
         reasons.append(f"stage {stage} version {previous['version']} -> {made_of['version']}")
-    reasons += [f"config {place}: {change}" for place, change in _changes(stage, made_of["config"], previous["config"])]
+    reasons += [f"config {place}: {change}" for place, change in _changes("", made_of["config"], previous["config"])]
     reasons += [f"parent {role} changed" for role, _ in _changes("", made_of["parents"], previous["parents"])]
     for name, change in _changes("", made_of["extras"], previous["extras"]):
         reasons.append(f"{name}: {change}" if len(change) <= 60 else f"{name} changed")

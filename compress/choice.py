@@ -27,7 +27,8 @@ def choose_precision(
 ) -> Choice:
     """The fastest student at batch 1 among those that are accurate enough and inside the budget.
 
-    Accurate enough: at most `max_drop_points` (0.5 where None) of test accuracy below the fp32 student, and all logits finite.
+    Accurate enough: at most `max_drop_points` (0.5 where None) of accuracy below the fp32 student, and all logits finite.
+    Accuracy is that of the validation split where it was measured: the test split is for the report and decides nothing.
     Speed is the paired ratio to fp32; two whose 95 % intervals overlap are tied (fp32 is exactly 1), and ties go to the smaller
     file, then to the more accurate. If nothing is inside the budget, the budget is left out of the choice and the reason says so.
     """
@@ -54,6 +55,11 @@ def choose_precision(
     return Choice(best, chosen["precision"], reason, target, True, verdicts)
 
 
+def quality(model: dict[str, Any]) -> dict[str, Any]:
+    """The accuracy that decides: on validation, or on the test split where validation was not scored."""
+    return model.get("validation") or model["accuracy"]
+
+
 def list_misses(values: dict[str, float | None], budget: Budget | None) -> list[str]:
     """One line for each line of the budget that is missed: which, and by how much. `values` has the budget's keys; None: not measured."""
     if budget is None:
@@ -65,7 +71,7 @@ def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[
     teacher = next(m for m in measurements["models"].values() if m["role"] == "teacher")
     latency, other = (model["latency"] or {}).get("1"), (teacher["latency"] or {}).get("1")
     return {
-        "max_drop_points": 100 * (teacher["accuracy"]["value"] - model["accuracy"]["value"]),
+        "max_drop_points": 100 * (quality(teacher)["value"] - quality(model)["value"]),
         "min_latency_ratio": other["median_ms"] / latency["median_ms"] if latency and other else None,
         "max_latency_ms": latency["p95_ms"] if latency else None,
         "max_size_mb": model["size"]["value"] / 1e6,
@@ -84,7 +90,7 @@ def _miss(key: str, value: float | None, limit: float | None) -> str | None:
 
 
 def _objection(model: dict[str, Any], base: dict[str, Any], *, limit: float) -> str:
-    drop = 100 * (base["accuracy"]["value"] - model["accuracy"]["value"])
+    drop = 100 * (quality(base)["value"] - quality(model)["value"])
     if model["non_finite"]["value"]:
         return f"gives logits that are not finite on {model['non_finite']['value']:,} samples"
     if drop > limit + 1e-9:
@@ -102,7 +108,7 @@ def _fastest(students: dict[str, dict[str, Any]]) -> str:
     tied = {name: m for name, m in students.items() if _ratio(m)[1] <= _ratio(first)[2]}
     smallest = min(m["size"]["value"] for m in tied.values())
     small = {name: m for name, m in tied.items() if m["size"]["value"] <= SIZE_TIE * smallest}
-    return max(small, key=lambda name: small[name]["accuracy"]["value"])
+    return max(small, key=lambda name: quality(small[name])["value"])
 
 
 def _compare_speed(model: dict[str, Any]) -> str:
@@ -112,10 +118,13 @@ def _compare_speed(model: dict[str, Any]) -> str:
 
 
 def _describe(name: str, model: dict[str, Any], base: dict[str, Any]) -> str:
-    samples, latency = model["accuracy"]["samples"], model["latency"]["1"]
+    samples, latency = quality(model)["samples"], model["latency"]["1"]
     timing = f"{latency['median_ms']:.3g} ms at batch 1"
     if model["precision"] == "fp32":
         return f"{name} ships: {timing}, and no smaller precision is faster beyond noise and accurate enough"
-    change = 100 * (model["accuracy"]["value"] - base["accuracy"]["value"])
+    change = 100 * (quality(model)["value"] - quality(base)["value"])
     size = model["size"]["value"] / base["size"]["value"]
-    return f"{name} ships: {timing}, {_compare_speed(model)}, at {size:.2f}x its size and {change:+.2f} points on {samples:,} samples"
+    where = "validation" if model.get("validation") else "test"
+    return (
+        f"{name} ships: {timing}, {_compare_speed(model)}, at {size:.2f}x its size and {change:+.2f} points on {samples:,} {where} samples"
+    )

@@ -29,7 +29,7 @@ def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
 
 def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
     """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the GPU."""
-    plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in ("data", "teacher", "distill", "quantize") else {}
+    plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in ("data", "features", "teacher", "distill", "quantize") else {}
     found: dict[str, Any] = {"plugins": plugins} if plugins else {}
     recipe = loaded.recipe
     if name == "data":
@@ -64,7 +64,8 @@ def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
         where = recipe.teacher.id or recipe.teacher.path
         return [*found, {"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)}]
     names = [part.model for part in (recipe.teacher.image, recipe.teacher.text) if part]
-    return [*found, *({"name": name, "use": "teacher's encoder", **LICENCES[name]} for name in names)]
+    unknown = {"licence": "not recorded"}  # an encoder of a plugin
+    return [*found, *({"name": name, "use": "teacher's encoder", **LICENCES.get(name, unknown | {"source": name})} for name in names)]
 
 
 def machine() -> str:

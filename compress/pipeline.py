@@ -36,7 +36,9 @@ class Stage:
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage("compress.stages.data:prepare_data", 1, ("data", "teacher.image_size"), ("numpy", "pillow", "pyarrow")),
-    "features": Stage("compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", "distill.augment"), TRAINING),
+    "features": Stage(
+        "compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", "distill.augment"), TRAINING
+    ),
     "teacher": Stage("compress.stages.teacher:load_teacher", 1, ("data", "teacher"), TRAINING, seeded=True),
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 1, ("data", "student", "distill"), TRAINING, seeded=True),
@@ -45,7 +47,9 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export": Stage("compress.stages.export:export", 1, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage("compress.stages.benchmark:benchmark", 1, ("benchmark",), ("onnxruntime", "numpy")),
-    "report": Stage("compress.stages.report:report", 1, ("name", "description", "quantize", "export.targets", "budget"), ("matplotlib", "jinja2")),
+    "report": Stage(
+        "compress.stages.report:report", 1, ("name", "description", "quantize", "export.targets", "budget"), ("matplotlib", "jinja2")
+    ),
     "bundle": Stage("compress.stages.bundle:bundle", 1, ("engine",), ("numpy",)),
 }
 
@@ -53,7 +57,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
 class Step(Protocol):
     """What `chain` calls for each stage: the artifact of that stage made from these artifacts."""
 
-    def __call__(self, stage: str, *parents: Artifact | None) -> Artifact: ...
+    def __call__(self, name: str, *parents: Artifact | None) -> Artifact: ...
 
 
 def chain(step: Step, recipe: Recipe) -> None:
@@ -135,7 +139,10 @@ def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> lis
             action, reason = "reuse", f"made {found.created} in {found.seconds:.1f} s"
         else:
             half = (steps.store.partial_folder(name, key) / "checkpoint").is_dir()
-            action, reason = "run", "goes on from its checkpoint" if half else explain(name, made_of, steps.store.previous(name, steps.folder.path))
+            action, reason = (
+                "run",
+                "goes on from its checkpoint" if half else explain(name, made_of, steps.store.previous(name, steps.folder.path)),
+            )
         planned.append(PlannedStage(number(name), name, action, reason, key))
         return found or Artifact(fingerprint=key)
 
@@ -144,7 +151,13 @@ def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> lis
 
 
 def run(
-    loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, first: str | None = None, last: str | None = None, say: Callable[[str], None] = print
+    loaded: LoadedRecipe,
+    *,
+    runs: Path,
+    threads: int | None = None,
+    first: str | None = None,
+    last: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> RunResult:
     """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one."""
     steps = _Chain(loaded, runs, threads, say)
@@ -162,6 +175,7 @@ def run(
         verb = "reused"
         if artifact is None:
             artifact, verb = make(steps, name, made_of, parents, result), "made"
+        assert artifact.path
         steps.folder.link(number(name), name, artifact.path)
         result.artifacts[name] = artifact
         say(f"{number(name):>2}-{name:<14} {verb} {artifact.seconds:8.1f} s  {artifact.fingerprint[:12]}")
@@ -178,7 +192,9 @@ def run(
         result.budget_misses = result.artifacts["report"].details["budget_misses"]
         summary["seconds_cold"] = round(sum(a.seconds for a in result.artifacts.values()), 1)
         write_json_atomic(steps.folder.path / "summary.json", summary)
-    say(f"finished in {time.monotonic() - started:.1f} s: {steps.folder.path}/{number('report')}-report/report.html, {steps.folder.path}/{number('bundle')}-bundle")
+    say(
+        f"finished in {time.monotonic() - started:.1f} s: {steps.folder.path}/{number('report')}-report/report.html, {steps.folder.path}/{number('bundle')}-bundle"
+    )
     return result
 
 
@@ -189,7 +205,9 @@ def make(steps: _Chain, name: str, made_of: dict[str, Any], parents: tuple[Artif
         started = time.monotonic()
         ctx = Context(folder, steps.recipe.seed, steps.threads, steps.say, steps.loaded.base)
         set_threads(name, steps.threads)
-        artifact = resolve(STAGES[name].function)(only(steps.recipe, STAGES[name].reads), *map(opened, parents), ctx=ctx, **given(name, steps, result))
+        artifact = resolve(STAGES[name].function)(
+            only(steps.recipe, STAGES[name].reads), *map(opened, parents), ctx=ctx, **given(name, steps, result)
+        )
         return steps.store.publish(folder, artifact, made_of=made_of, seconds=time.monotonic() - started)
 
 

@@ -26,14 +26,34 @@ class Data(Section):
     options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
     image_size: int | None = Field(None, ge=8, le=1024, description="Pixels a side of the student's images; null: no images.")
     text_length: int | None = Field(None, ge=4, le=512, description="Tokens a text is cut or padded to; null: no texts.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits, of the labels that are hidden, and of the views; the recipe's own seed is that of training.")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="Share of the training images (texts where there are none) held out, when the source has no validation split.")
-    labelled_fraction: float = Field(1.0, gt=0, le=1, description="Share of the training images that keep their labels; the rest trains on the teacher alone.")
-    train_limit: int | None = Field(None, ge=1, description="At most this many training inputs (images, or texts where there are none); null: all.")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Seed of the splits, of the labels that are hidden, and of the views; the recipe's own seed is that of training.",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training images (texts where there are none) held out, when the source has no validation split.",
+    )
+    labelled_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the training images that keep their labels; the rest trains on the teacher alone."
+    )
+    train_limit: int | None = Field(
+        None, ge=1, description="At most this many training inputs (images, or texts where there are none); null: all."
+    )
     test_limit: int | None = Field(None, ge=1, description="At most this many inputs of the validation and of the test split; null: all.")
-    allow_unlabelled: bool = Field(False, description="Take empty labels in the training split as unlabelled rows; otherwise they are an error.")
-    paraphrases: str | None = Field(None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe.")
-    on_bad_row: Literal["error", "skip"] = Field("error", description="What an unusable row does: stop before training, or be counted, reported and left out.")
+    allow_unlabelled: bool = Field(
+        False, description="Take empty labels in the training split as unlabelled rows; otherwise they are an error."
+    )
+    paraphrases: str | None = Field(
+        None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe."
+    )
+    on_bad_row: Literal["error", "skip"] = Field(
+        "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
+    )
 
 
 class Augment(Section):
@@ -57,14 +77,21 @@ class Train(Section):
 
     epochs: float = Field(30, gt=0, le=10_000, description="Passes over the training inputs.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps at most; null: as epochs says.")
-    batch_size: int = Field(128, ge=1, le=65_536, description="Distinct inputs of the grouping modality (images if there are any) a step; all their rows come along.")
+    batch_size: int = Field(
+        128,
+        ge=1,
+        le=65_536,
+        description="Distinct inputs of the grouping modality (images if there are any) a step; all their rows come along.",
+    )
     learning_rate: float = Field(3e-3, gt=0, le=10, description="Peak of the cosine schedule, AdamW.")
     warmup_fraction: Fraction = Field(0.1, description="Share of the steps in which the rate climbs linearly from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled decay; biases and normalisation are spared.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
     validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
     patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
-    checkpoint_seconds: float = Field(30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step.")
+    checkpoint_seconds: float = Field(
+        30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
+    )
     trackers: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"], description="Where accelerate logs scalars.")
 
 
@@ -78,7 +105,9 @@ class PretrainedEncoder(Section):
 class Teacher(Section):
     """The big model. Exactly the keys of its source may be set."""
 
-    source: Literal["fit", "folder", "hub", "weights"] = Field(description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of MODELS with a weights file.")
+    source: Literal["fit", "folder", "hub", "weights"] = Field(
+        description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of MODELS with a weights file."
+    )
     image: PretrainedEncoder | None = Field(None, description="fit: the image encoder.")
     text: PretrainedEncoder | None = Field(None, description="fit: the text encoder.")
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
@@ -90,6 +119,10 @@ class Teacher(Section):
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
+    fine_tune: Train | None = Field(
+        None,
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+    )
     image_size: int | None = Field(None, ge=8, le=1024, description="Pixels a side the teacher sees; null: as data.image_size.")
 
     @model_validator(mode="after")
@@ -98,8 +131,8 @@ class Teacher(Section):
         for key in needed[self.source]:
             if getattr(self, key) is None:
                 raise ValueError(f"source {self.source} needs the key {key!r}")
-        every = {"image", "text", "path", "id", "revision", "sha256", "model"}
-        allowed = {"fit": {"image", "text"}}.get(self.source, set(needed[self.source]))
+        every = {"image", "text", "path", "id", "revision", "sha256", "model", "fine_tune"}
+        allowed = {"fit": {"image", "text"}, "weights": {*needed["weights"], "fine_tune"}}.get(self.source, set(needed[self.source]))
         for key in sorted(every - allowed):
             if getattr(self, key) is not None:
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
@@ -122,8 +155,12 @@ class TextStudent(Section):
     width: int = Field(64, ge=8, description="Channels of the residual stream.")
     heads: int = Field(2, ge=1, description="Attention heads; divides width.")
     feedforward: int = Field(256, ge=8, description="Channels inside the feed-forward part.")
-    initialise: Literal["teacher", "random"] = Field("teacher", description="teacher: layers, channels, heads and neurons picked from the teacher's text encoder.")
-    vocab: Literal["task", "full"] = Field("task", description="task: keep only the tokens of the training text, the special tokens and the single characters.")
+    initialise: Literal["teacher", "random"] = Field(
+        "teacher", description="teacher: layers, channels, heads and neurons picked from the teacher's text encoder."
+    )
+    vocab: Literal["task", "full"] = Field(
+        "task", description="task: keep only the tokens of the training text, the special tokens and the single characters."
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TextStudent:
@@ -152,10 +189,17 @@ class Loss(Section):
 class Distill(Section):
     """Training the student on labels and on the teacher."""
 
-    losses: list[Loss] = Field([Loss(name="cross_entropy"), Loss(name="kd", options={"temperature": 2.0})], min_length=1, description="Terms of the loss; those that read labels skip unlabelled rows.")
+    losses: list[Loss] = Field(
+        [Loss(name="cross_entropy"), Loss(name="kd", options={"temperature": 2.0})],
+        min_length=1,
+        description="Terms of the loss; those that read labels skip unlabelled rows.",
+    )
     train: Train = Field(Train(), description="Schedule.")
     augment: Augment = Field(Augment(), description="Views of the images.")
-    compare_alone: bool = Field(False, description="Also train the student without the teacher, on labels alone with the same schedule, and say which is better on validation.")
+    compare_alone: bool = Field(
+        False,
+        description="Also train the student without the teacher, on labels alone with the same schedule, and say which is better on validation.",
+    )
 
 
 class Quantize(Section):
@@ -170,8 +214,12 @@ class Quantize(Section):
     calibration_batches: int = Field(16, ge=1, description="Training batches that set the first ranges.")
     freeze_after: Fraction = Field(0.6, description="Share of the steps after which ranges and batch statistics are fixed.")
     keep_float: list[str] = Field([], description="Modules (dotted prefixes) left in float.")
-    max_drop_points: float | None = Field(None, ge=0, description="Validation points the int8 student may lose before its worst layers go back to float; null: do not search.")
-    min_int8_coverage: Fraction = Field(0.0, description="Share of the multiply-adds that must run in int8 after the runtime's optimisation; less ends the run.")
+    max_drop_points: float | None = Field(
+        None, ge=0, description="Validation points the int8 student may lose before its worst layers go back to float; null: do not search."
+    )
+    min_int8_coverage: Fraction = Field(
+        0.0, description="Share of the multiply-adds that must run in int8 after the runtime's optimisation; less ends the run."
+    )
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
 
 
@@ -179,7 +227,9 @@ class Parity(Section):
     """How far two forms of one model may differ on real samples."""
 
     samples: int = Field(256, ge=1, description="Test rows compared.")
-    max_difference: float = Field(2e-3, gt=0, description="Largest difference of a float32 logit, as a share of the logits' largest magnitude.")
+    max_difference: float = Field(
+        2e-3, gt=0, description="Largest difference of a float32 logit, as a share of the logits' largest magnitude."
+    )
     min_agreement: Fraction = Field(0.995, description="Share of the rows with the same arg-max.")
 
 
@@ -187,15 +237,21 @@ class Export(Section):
     """ONNX files."""
 
     opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
-    targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(["onnxruntime_x86", "tensorrt"], description="Runtimes that get a quantized file of their own.")
+    targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
+        ["onnxruntime_x86", "tensorrt"], description="Runtimes that get a quantized file of their own."
+    )
     parity: Parity = Field(Parity(), description="The gate.")
 
 
 class Engine(Section):
     """TensorRT engines."""
 
-    flavour: Literal["tensorrt_rtx", "tensorrt"] = Field("tensorrt_rtx", description="tensorrt_rtx builds without a GPU; tensorrt builds on the target GPU.")
-    required: bool = Field(False, description="End the run when the engine cannot be built here; otherwise the report says what was skipped and why.")
+    flavour: Literal["tensorrt_rtx", "tensorrt"] = Field(
+        "tensorrt_rtx", description="tensorrt_rtx builds without a GPU; tensorrt builds on the target GPU."
+    )
+    required: bool = Field(
+        False, description="End the run when the engine cannot be built here; otherwise the report says what was skipped and why."
+    )
     workspace_mib: int = Field(1024, ge=16, description="Builder's scratch memory, MiB.")
     opt_batch: int = Field(8, ge=1, le=32, description="Batch the kernels are tuned for.")
 
@@ -225,7 +281,9 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the run folder.")
     description: str = Field("", description="One line for the report and the model card.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of training: fresh weights, order of batches, dropout.")
-    plugins: list[str] = Field([], description="Python files, relative to the recipe, that add to the tables; their content is part of the fingerprints.")
+    plugins: list[str] = Field(
+        [], description="Python files, relative to the recipe, that add to the tables; their content is part of the fingerprints."
+    )
     data: Data = Field(description="The rows.")
     teacher: Teacher = Field(description="The big model.")
     student: Student = Field(description="The small model.")
@@ -248,4 +306,5 @@ class Recipe(Section):
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The inputs, in the order of the ONNX graph; the first one groups the rows of a batch."""
-        return tuple(m for m, on in (("image", self.data.image_size), ("text", self.data.text_length)) if on)
+        sizes: dict[Modality, int | None] = {"image": self.data.image_size, "text": self.data.text_length}
+        return tuple(name for name, size in sizes.items() if size)

@@ -1,10 +1,13 @@
-"""A bundle of tiny models, for the tests of what is written into a bundle and of what runs inside one."""
+"""A bundle of tiny models, for the tests of what is written into a bundle and of what runs inside one; and one run of the whole chain."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,6 +17,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+
+if TYPE_CHECKING:
+    from compress.pipeline import RunResult
 
 WORDS = ["[PAD]", "[UNK]", "what", "colour", "is", "the", "square", "red", "a", "?"]
 SIZE, TOKENS, LABELS = 8, 6, ["no", "yes", "red", "blue"]
@@ -110,3 +116,69 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)).save(path)
     return path
+
+
+SMALL_RECIPE = """\
+name: small
+description: Every stage on a handful of images.
+data:
+  source: easy_vqa
+  image_size: 32
+  text_length: 16
+  train_limit: 100
+  test_limit: 40
+  labelled_fraction: 0.5
+teacher:
+  source: fit
+  image: {model: efficientnet_lite2, options: {size: 64}}
+  text: {model: minilm_l6}
+  head_width: 64
+  train: {epochs: 4, batch_size: 16, learning_rate: 2.0e-3}
+student:
+  image: {model: mobilenet_v4, options: {width: 0.5, out: 32}}
+  text: {layers: 1, width: 32, heads: 1, feedforward: 64}
+  head_width: 32
+  dropout: 0.1
+distill:
+  augment: {views: 2, flip: true}
+  train: {epochs: 3, batch_size: 16}
+  compare_alone: true
+quantize:
+  calibration_batches: 2
+  train: {epochs: 1, batch_size: 16, learning_rate: 3.0e-4}
+export:
+  targets: [onnxruntime_x86, onnxruntime_arm, tensorrt]
+  parity: {samples: 32, min_agreement: 0.9}
+engine: {flavour: tensorrt_rtx}
+benchmark: {batches: [1, 2], rounds: 10, warmup: 1}
+"""
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """A finished run: its recipe, the folder of runs and store, what came back and what was said."""
+
+    recipe: Path
+    runs: Path
+    result: RunResult
+    said: list[str]
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> WholeRun:
+    """The chain from data to bundle, run once for all tests that read its result; they must not write to it."""
+    from compress.grammar import load_recipe
+    from compress.pipeline import run
+
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "small.yaml").write_text(SMALL_RECIPE)
+    said: list[str] = []
+    result = run(load_recipe(folder / "small.yaml", []), runs=folder / "runs", threads=1, say=said.append)
+    return WholeRun(folder / "small.yaml", folder / "runs", result, said)
+
+
+@pytest.fixture
+def own_run(whole_run: WholeRun, tmp_path: Path) -> WholeRun:
+    """The same run in a folder of one's own. Files are hard links: replace them, never write into them."""
+    shutil.copytree(whole_run.runs, tmp_path / "runs", symlinks=True, copy_function=os.link)
+    return WholeRun(whole_run.recipe, tmp_path / "runs", whole_run.result, whole_run.said)

@@ -148,10 +148,10 @@ def test_fingerprint_ignores_the_order_of_keys():
 # what changes -> why the stage runs
 CHANGES = [
     ({"version": 2}, "stage distill version 1 -> 2"),
-    ({"config": {**BASE["config"], "train": {"epochs": 20, "batch_size": 128}}}, "config distill.train.epochs: 30 -> 20"),
-    ({"config": {**BASE["config"], "losses": [{"name": "mse", "weight": 1.0}]}}, 'config distill.losses[0].name: "kd" -> "mse"'),
-    ({"config": {**BASE["config"], "patience": 3}}, "config distill.patience: (not set) -> 3"),
-    ({"config": {**BASE["config"], "losses": []}}, 'config distill.losses: [{"name": "kd", "weight": 1.0}] -> []'),
+    ({"config": {**BASE["config"], "train": {"epochs": 20, "batch_size": 128}}}, "config train.epochs: 30 -> 20"),
+    ({"config": {**BASE["config"], "losses": [{"name": "mse", "weight": 1.0}]}}, 'config losses[0].name: "kd" -> "mse"'),
+    ({"config": {**BASE["config"], "patience": 3}}, "config patience: (not set) -> 3"),
+    ({"config": {**BASE["config"], "losses": []}}, 'config losses: [{"name": "kd", "weight": 1.0}] -> []'),
     ({"parents": {**BASE["parents"], "teacher": "d" * 64}}, "parent teacher changed"),
     ({"extras": {**BASE["extras"], "seed": 1}}, "seed: 0 -> 1"),
     ({"extras": {**BASE["extras"], "plugins": "d" * 64}}, "plugins changed"),

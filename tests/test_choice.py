@@ -1,7 +1,7 @@
 """Which file ships, on made-up measurements."""
 
-from compress.recipe import Budget
 from compress.choice import choose_precision
+from compress.recipe import Budget
 
 
 def model(

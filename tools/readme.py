@@ -1,7 +1,7 @@
 """Keeps README.md's generated parts current: the tree, from each module's first docstring line, and the recipe's own text.
 
-    python tools/readme.py           says whether README.md is current, and exits with 1 if not
-    python tools/readme.py --write   brings it up to date
+python tools/readme.py           says whether README.md is current, and exits with 1 if not
+python tools/readme.py --write   brings it up to date
 """
 
 from __future__ import annotations

@@ -19,18 +19,27 @@ def read_paraphrases(path: Path, texts: list[str]) -> dict[str, str]:
     if not path.is_file():
         raise DataError(f"data.paraphrases: {path} is missing")
     known, found, problems = set(texts), {}, []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames is None or not {"text", "paraphrase"} <= set(reader.fieldnames):
-            raise DataError(f"{path}: columns are {reader.fieldnames}, expected text and paraphrase")
-        for row in reader:
-            if row["text"] not in known:
-                near = difflib.get_close_matches(row["text"], known, 1)
-                problems.append(f"{path}:{reader.line_num} text {row['text']!r} is no text of the data" + (f" (did you mean {near[0]!r}?)" if near else ""))
-            elif not (row["paraphrase"] or "").strip():
-                problems.append(f"{path}:{reader.line_num} paraphrase of {row['text']!r} is empty")
-            else:
-                found[row["text"]] = row["paraphrase"]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+    if not {"text", "paraphrase"} <= set(columns):
+        raise DataError(f"{path}: columns are {list(columns)}, expected text and paraphrase")
+    for line, row in rows:
+        text, paraphrase = row["text"], row["paraphrase"] or ""
+        if text not in known:
+            near = difflib.get_close_matches(text, known, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            problems.append(f"{path}:{line} text {text!r} is no text of the data{hint}")
+        elif not paraphrase.strip():
+            problems.append(f"{path}:{line} paraphrase of {text!r} is empty")
+        elif text in found:
+            problems.append(f"{path}:{line} text {text!r} has a paraphrase already")
+        else:
+            found[text] = paraphrase
     if problems:
         raise DataError("\n".join(problems[:5] + ([f"and {len(problems) - 5} more"] if len(problems) > 5 else [])))
     return found

@@ -23,8 +23,8 @@ SCHEMA = 1
 def choose(bundle: BundleFolder, *, measurements: Path, batch: int = 1) -> dict[str, Any]:
     """The choice {model, reason, verdicts, ...}, also written to chosen.json in the bundle.
 
-    The fastest median at `batch` among the models whose golden answers hold in the measured runtime; models whose 95 % interval of the
-    median overlaps the fastest one's are tied, and ties go to the smaller file. `verdicts` has a line for each other model.
+    The fastest median at `batch` among the models whose golden answers hold in the measured runtime; models whose median lies in the 95 %
+    interval of the fastest one's are tied, and ties go to the smaller file. `verdicts` has a line for each other model.
     Raises DeviceError where the measurements are absent, of another bundle or device, or leave nothing to choose from.
     """
     measured = _read_measurements(bundle, measurements)
@@ -37,7 +37,10 @@ def choose(bundle: BundleFolder, *, measurements: Path, batch: int = 1) -> dict[
         raise DeviceError(f"{measurements}: no model can be chosen for batch {batch}: {why}")
     sizes = {model.name: read_manifest(bundle.folder)["files"][model.file]["size"] for model in bundle.models}
     name = pick(usable, sizes)
-    verdicts.update({other: _compare(line, usable[name], sizes[other] / sizes[name]) for other, line in usable.items() if other != name})
+    tied = find_tied(usable)
+    for other in sorted(set(usable) - {name}):
+        same = ", a tie" if other in tied else ""
+        verdicts[other] = f"takes {_timing(usable[other])}{same}, at {sizes[other] / sizes[name]:.2f}x its size"
     choice = {
         "schema": SCHEMA,
         "kind": "choice",
@@ -58,11 +61,16 @@ def choose(bundle: BundleFolder, *, measurements: Path, batch: int = 1) -> dict[
 def pick(lines: dict[str, dict[str, Any]], sizes: dict[str, int]) -> str:
     """The name of the smallest file among those tied with the fastest; of equal sizes the one with the lower median.
 
-    lines: {model: {median_ms, low_ms, high_ms}}, low and high a 95 % interval of the median; sizes: {model: bytes}.
+    lines: {model: {median_ms, high_ms}}, high being the end of the median's 95 % interval; sizes: {model: bytes}.
     """
+    return min(find_tied(lines), key=lambda name: (sizes[name], lines[name]["median_ms"]))
+
+
+def find_tied(lines: dict[str, dict[str, Any]]) -> list[str]:
+    """The names of the models whose median lies in the interval of the fastest one's. Not those whose intervals overlap: after few
+    rounds on a busy device that would tie one with another of half its speed."""
     fastest = min(lines.values(), key=lambda line: line["median_ms"])
-    tied = [name for name, line in lines.items() if line["low_ms"] <= fastest["high_ms"]]
-    return min(tied, key=lambda name: (sizes[name], lines[name]["median_ms"]))
+    return [name for name, line in lines.items() if line["median_ms"] <= fastest["high_ms"]]
 
 
 def stored_choice(bundle: BundleFolder, *, runtime: str) -> str | None:
@@ -129,11 +137,6 @@ def _check_models(bundle: BundleFolder, lines: dict[str, dict[str, Any]], *, run
         except GoldenError as error:
             verdicts[model.name] = f"fails its golden answers ({error})"
     return verdicts
-
-
-def _compare(line: dict[str, Any], best: dict[str, Any], size: float) -> str:
-    tied = line["low_ms"] <= best["high_ms"] and best["low_ms"] <= line["high_ms"]
-    return f"takes {_timing(line)}{', within noise of it' if tied else ''}, at {size:.2f}x its size"
 
 
 def _timing(line: dict[str, Any]) -> str:

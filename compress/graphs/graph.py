@@ -123,7 +123,7 @@ class Graph:
         position = next(i for i, other in enumerate(self.proto.node) if other is anchor)
         self.proto.node.insert(position, node)
         held = self.proto.node[position]
-        self.producers.update({name: held for name in held.output})
+        self.producers.update(dict.fromkeys(held.output, held))
         self._names.update(held.output)
         self._register(held)
         return held

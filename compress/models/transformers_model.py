@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import DataError, DependencyError
+from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import IOSpec
 from compress.models.classifier import Inputs, RowModel
 from compress.models.layers import Pixels
@@ -40,29 +40,67 @@ class TransformersTeacher(RowModel):
         return self.body(**given).logits[:, self.columns]
 
 
-def transformers_teacher(io: IOSpec, *, config_folder: str, columns: list[int], padding: int, mean: list[float], deviation: list[float]) -> nn.Module:
-    """The architecture from a folder's config.json, with fresh weights."""
+def transformers_teacher(
+    io: IOSpec,
+    *,
+    config_folder: str,
+    columns: list[int],
+    padding: int,
+    mean: list[float],
+    deviation: list[float],
+    trust_remote_code: bool = False,
+) -> nn.Module:
+    """The architecture from a folder's config.json (and the model's own code beside it, where that is trusted), with fresh weights."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=False)
-    config._attn_implementation = "eager"
-    body = getattr(transformers, AUTO_CLASSES[io.modalities]).from_config(config)
+    config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=trust_remote_code)
+    auto = getattr(transformers, AUTO_CLASSES[io.modalities])
+    body = auto.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=trust_remote_code)
     make_exportable(body)
     return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation)
 
 
-def open_pretrained(where: str, modalities: tuple[str, ...], *, revision: str | None = None, trust_remote_code: bool = False) -> nn.Module:
-    """The classifier in a local folder, or of a hub id at a pinned revision, in eval mode."""
+def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_code: bool = False) -> nn.Module:
+    """The classifier in a local folder, in float32 and in eval mode.
+
+    Raises: DependencyError for files that are missing, damaged or incomplete; RecipeError for a model of another task.
+    """
     import transformers
+    from safetensors import SafetensorError
 
     auto = getattr(transformers, AUTO_CLASSES[modalities])
+    settings = {"attn_implementation": "eager", "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
-        model = auto.from_pretrained(where, revision=revision, trust_remote_code=trust_remote_code, attn_implementation="eager", use_safetensors=True)
-    except OSError as error:
-        way_out = "save the model with save_pretrained and use source: folder" if revision else "a folder needs config.json and model.safetensors"
-        raise DependencyError(f"teacher: cannot load {where!r}: {str(error).splitlines()[0]}; {way_out}") from error
+        model, found = auto.from_pretrained(folder, trust_remote_code=trust_remote_code, **settings)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise DependencyError(f"teacher: cannot load {folder}: {first}; a folder needs config.json and model.safetensors, whole") from error
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise RecipeError(
+            f"teacher: {folder} is no model that {AUTO_CLASSES[modalities]} reads, as the data's {' and '.join(modalities)} ask: {first}"
+        ) from error
+    absent = sorted(found["missing_keys"])
+    if absent:  # transformers fills them with random numbers
+        raise DependencyError(
+            f"teacher: {folder}: the weights lack {len(absent)} of the model's parts, such as {absent[:3]}; save the fine-tuned classifier"
+        )
     make_exportable(model)
     return model.eval()
+
+
+@torch.no_grad()
+def try_out(model: nn.Module, io: IOSpec, where: str) -> None:
+    """Raises RecipeError unless the model reads one row of inputs as `io` says: it may want other sizes than the data has."""
+    inputs = {p.name: torch.full((1, *p.shape), int(p.high or 0), dtype=getattr(torch, p.dtype)) for p in io.inputs}
+    try:
+        model(inputs)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # whatever the foreign model raises
+        sizes = ", ".join(f"{p.name} {list(p.shape)}" for p in io.inputs)
+        raise RecipeError(
+            f"teacher: {where} cannot read {sizes}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            "set teacher.image_size or data.text_length to what it was trained with"
+        ) from error
 
 
 def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
@@ -78,9 +116,14 @@ def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
 
 
 def normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the pixels from preprocessor_config.json; 0.5 and 0.5, as ViLT has it, where the file says none."""
-    path = folder / "preprocessor_config.json"
-    given = json.loads(path.read_text()) if path.is_file() else {}
+    """Mean and deviation of the pixels from preprocessor_config.json or processor_config.json; 0.5 and 0.5, as ViLT has it, where neither says."""
+    given: dict[str, Any] = {}
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file():
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            given |= content.get("image_processor", content)
+    if given.get("do_normalize") is False:
+        return [0.0] * 3, [1.0] * 3
     return given.get("image_mean", [0.5] * 3), given.get("image_std", [0.5] * 3)
 
 

@@ -8,7 +8,9 @@ from compress.artifacts import Engines, OnnxModels, TorchModel
 from compress.data.prepared import PreparedData
 
 
-def list_notes(summary: dict[str, Any], data: PreparedData, student: TorchModel, quantized: TorchModel | None, paraphrases: dict | None) -> list[str]:
+def list_notes(
+    summary: dict[str, Any], data: PreparedData, student: TorchModel, quantized: TorchModel | None, paraphrases: dict | None
+) -> list[str]:
     """What a reader must know to read the numbers rightly, one sentence each."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
     for name, value in (("the commonest answer", summary["majority_accuracy"]), ("the text alone", summary["question_only_accuracy"])):
@@ -17,7 +19,9 @@ def list_notes(summary: dict[str, Any], data: PreparedData, student: TorchModel,
     test = data.report["splits"]["test"]
     for modality, seen in (test.get("seen_in_train") or {}).items():
         if seen == test["inputs"][modality]:
-            notes.append(f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s.")
+            notes.append(
+                f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s."
+            )
     vocabulary = student.details.get("vocabulary")
     if vocabulary and vocabulary["saved_parameters"]:
         notes.append(
@@ -43,11 +47,18 @@ def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str
     skipped = []
     for name, entry in onnx.details["files"].items():
         if entry.get("target") in ("onnxruntime_arm", "tensorrt"):
-            skipped.append({"what": f"latency of {name}", "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here"})
+            skipped.append(
+                {
+                    "what": f"latency of {name}",
+                    "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here",
+                }
+            )
     if engine and engine.details["status"] == "skipped":
         skipped.append({"what": "TensorRT engines", "why": engine.details["reason"]})
     elif engine:
-        skipped.append({"what": "latency of the TensorRT engines", "why": "engines were built here, but running one needs the GPU that it is for"})
+        skipped.append(
+            {"what": "latency of the TensorRT engines", "why": "engines were built here, but running one needs the GPU that it is for"}
+        )
     return skipped
 
 
@@ -63,8 +74,15 @@ def show_coverage(coverage: dict[str, dict]) -> dict[str, Any]:
     if not coverage:
         return {}
     last = list(coverage.values())[-1]
-    rows = [{"layer": n["name"], "operator": n["op_type"], "int8": n["int8"], "multiply-adds": n["multiply_adds"], "why float": n["reason"]} for n in last["nodes"]]
-    return {"int8_share": last["share"], "nodes": [{k: v for k, v in row.items() if k != "why float"} for row in rows if row["int8"]], "float": [row for row in rows if not row["int8"]]}
+    rows = [
+        {"layer": n["name"], "operator": n["op_type"], "int8": n["int8"], "multiply-adds": n["multiply_adds"], "why float": n["reason"]}
+        for n in last["nodes"]
+    ]
+    return {
+        "int8_share": last["share"],
+        "nodes": [{k: v for k, v in row.items() if k != "why float"} for row in rows if row["int8"]],
+        "float": [row for row in rows if not row["int8"]],
+    }
 
 
 def show_sensitivity(quantized: TorchModel | None) -> list[dict[str, Any]]:
@@ -85,5 +103,7 @@ def show_engines(engine: Engines) -> dict[str, Any]:
         }
         for name, built in engine.details["engines"].items()
     ]
-    note = f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
+    note = (
+        f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
+    )
     return {"title": "Engines", "note": note, "rows": rows}

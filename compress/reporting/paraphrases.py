@@ -37,4 +37,9 @@ def score_paraphrases(model: Path, student: TorchModel, data: PreparedData) -> d
                 feeds["image"] = np.asarray(test.inputs["image"][test.rows["image"][part]])
             right += int((session.run(feeds)["logits"].argmax(1) == test.labels[part]).sum())
         shares[name] = right / len(rows)
-    return {**shares, "samples": len(rows), "texts": len(data.paraphrases), "unknown_rate": unknown_rate(tokenizer, data.paraphrases.values())}
+    return {
+        **shares,
+        "samples": len(rows),
+        "texts": len(data.paraphrases),
+        "unknown_rate": unknown_rate(tokenizer, data.paraphrases.values()),
+    }

@@ -59,7 +59,11 @@ def bundle(
     """bundle/, ready to be copied: the chosen file as model.onnx, the files that other machines may choose beside it."""
     assert onnx.io_spec
     chosen = report.details["chosen"]
-    files = {name: onnx.file(entry["file"]) for name, entry in onnx.details["files"].items() if entry["precision"] != "int8_ptq" or name == chosen}
+    files = {
+        name: onnx.file(entry["file"])
+        for name, entry in onnx.details["files"].items()
+        if entry["precision"] != "int8_ptq" or name == chosen
+    }
     summary = json.loads(report.file("summary.json").read_text())
     golden = golden_samples(files[chosen], onnx.io_spec, student, data)
     settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from compress.artifacts import Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.data.tokens import trim_vocabulary, unknown_rate, vocabulary_size
+from compress.data.tokens import padding_id, trim_vocabulary, unknown_rate, vocabulary_size
+from compress.errors import DataError
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
 from compress.models.inherit import inherit_text
@@ -35,7 +37,9 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     rows = training_rows(data.split("train"), io, targets, tokenizer=tokenizer_of(ctx.out))
     check = Batches(open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out)), 512, shuffle=False)
     details["parameters"] = count_parameters(model)
-    ctx.say(f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled")
+    ctx.say(
+        f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled"
+    )
     details["history"] = run(recipe, model, rows, check, ctx, "student").to_json()
     save_student(model, ctx.out, recipe, io)
     if recipe.distill.compare_alone:
@@ -83,7 +87,8 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, kept: list[int], seed
     model = build_student(io, config=recipe.student.model_dump(mode="json"))
     if recipe.student.text is None or recipe.student.text.initialise == "random":
         return model, None
-    return model, inherit_text(model.encoders["text"], load_model(teacher), kept)
+    encoder: Any = model.encoders["text"]
+    return model, inherit_text(encoder, load_model(teacher), kept)
 
 
 def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path) -> tuple[list[int], dict | None]:
@@ -93,6 +98,10 @@ def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path
     source, target = teacher / "tokenizer.json", out / "tokenizer.json"
     size = vocabulary_size(source)
     if recipe.student.text.vocab == "full":
+        if padding_id(source):
+            raise DataError(
+                f"{source}: its padding token has id {padding_id(source)}, and a student takes 0 as padding; student.text.vocab: task makes it so"
+            )
         shutil.copyfile(source, target)
         kept = list(range(size))
     else:
@@ -119,5 +128,15 @@ def compare(distilled: float, alone: float, samples: int) -> dict:
         verdict, words = "hurts", "the teacher does harm: train without it"
     else:
         verdict, words = "no difference", "the student alone would do as well"
-    sentence = f"validation {100 * distilled:.2f} % with the teacher, {100 * alone:.2f} % alone ({gain:+.2f} points, noise {noise:.2f}): {words}"
-    return {"distilled": distilled, "alone": alone, "gain_points": gain, "noise_points": noise, "samples": samples, "verdict": verdict, "sentence": sentence}
+    sentence = (
+        f"validation {100 * distilled:.2f} % with the teacher, {100 * alone:.2f} % alone ({gain:+.2f} points, noise {noise:.2f}): {words}"
+    )
+    return {
+        "distilled": distilled,
+        "alone": alone,
+        "gain_points": gain,
+        "noise_points": noise,
+        "samples": samples,
+        "verdict": verdict,
+        "sentence": sentence,
+    }

@@ -28,7 +28,9 @@ def engine(recipe: Recipe, onnx: OnnxModels, *, ctx: Context) -> Engines:
     """Engines of the student's fp32, fp16 and TensorRT int8 files, or why there are none here."""
     assert onnx.io_spec and recipe.engine
     names = {"fp32": "fp32", "fp16": "fp16"}
-    names |= {"int8": name for name, entry in onnx.details["files"].items() if entry.get("target") == "tensorrt"}  # qat comes last and wins
+    for name, entry in onnx.details["files"].items():
+        if entry.get("target") == "tensorrt":
+            names["int8"] = name  # the trained one comes after the calibrated one, and wins
     models = {short: onnx.file(onnx.details["files"][name]["file"]) for short, name in names.items()}
     return Engines(io_spec=onnx.io_spec, details=build_engines(recipe.engine, models, io_spec=onnx.io_spec, out=ctx.out, say=ctx.say))
 

@@ -107,7 +107,14 @@ class Hops:
         self.records: list[dict] = []
 
     def compare(
-        self, before: str, after: str, expected: np.ndarray, got: np.ndarray, *, loose: bool = False, graphs: tuple[onnx.ModelProto, onnx.ModelProto] | None = None
+        self,
+        before: str,
+        after: str,
+        expected: np.ndarray,
+        got: np.ndarray,
+        *,
+        loose: bool = False,
+        graphs: tuple[onnx.ModelProto, onnx.ModelProto] | None = None,
     ) -> None:
         """Notes the distance of two arrays of logits (R, K). `loose`: rounding differs by design, so only the arg-max must agree.
 
@@ -157,6 +164,7 @@ def export_module(model: nn.Module, io: IOSpec, opset: int) -> onnx.ModelProto:
             external_data=False,
             verbose=False,
         )
+    assert program
     return program.model_proto
 
 
@@ -206,5 +214,3 @@ def run_torch(model: nn.Module, feeds: Feeds, *, batch: int = 64) -> np.ndarray:
 def run_file(path: Path, feeds: Feeds) -> np.ndarray:
     """Logits (R, K) of an ONNX file with ONNX Runtime's full optimisation."""
     return run_model(path, feeds)["logits"]
-
-

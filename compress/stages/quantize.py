@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 
 from torch import Tensor, nn
 
@@ -62,7 +63,9 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
         save_quantized(model, ctx.out / "qat")
     samples = int((check.data.labels >= 0).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
-    return TorchModel(io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details)
+    return TorchModel(
+        io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details
+    )
 
 
 def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], config: Quantize, reference: float, ctx: Context) -> dict:
@@ -79,11 +82,13 @@ def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], conf
     if restoration.names:
         ctx.say(f"quantize: {len(restoration.names)} layers back in float to stay within {limit}: {', '.join(restoration.names)}")
     if not restoration.reached:
-        ctx.say(f"quantize: {restoration.drop_points:.2f} points are lost, more than the {limit} asked for, and not even float layers win them back")
+        ctx.say(
+            f"quantize: {restoration.drop_points:.2f} points are lost, more than the {limit} asked for, and not even float layers win them back"
+        )
     return {"layers": len(quantized_modules(model)), "sensitivity": sensitivity, "restored": asdict(restoration)}
 
 
 def calibration_batches(batches: Batches, count: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """The first `count` training batches, as inputs and rows."""
-    for number, batch in zip(range(count), batches.epoch(0), strict=False):
+    for batch in islice(batches.epoch(0), count):
         yield batch.inputs, batch.rows

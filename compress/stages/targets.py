@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -22,7 +24,8 @@ from compress.training.views import draw_views
 def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None, data: PreparedData, *, ctx: Context) -> Targets:
     """logits.npy: (V, R, K) float16, row by row as the training split has them; view 0 is the image itself."""
     assert teacher.path and teacher.io_spec
-    model, train = load_model(teacher.path), data.split("train")
+    model: Any = load_model(teacher.path)
+    train = data.split("train")
     views = draw_views(recipe.distill.augment, recipe.data.seed)
     path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
     first = read_progress(progress)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -14,18 +17,20 @@ from compress.artifacts import Features, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.data.tokens import padding_id, vocabulary_size
-from compress.errors import DataError, DependencyError
+from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
 from compress.models.pretrained import check_sha256
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
-from compress.recipe import Loss, Recipe
+from compress.recipe import Loss, Recipe, Train
 from compress.tables import MODELS, resolve
 from compress.training.batches import INFERENCE_BATCH, Batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import accuracy, predict, train
 from compress.training.rows import open_features, open_rows
+
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.py"]
 
 
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -37,7 +42,9 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     size = recipe.teacher.image_size or recipe.data.image_size
     details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
     rows = open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out), teacher=True)
-    scored = details["history"]["best"] if features else accuracy(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
+    scored = (
+        details["history"]["best"] if features else accuracy(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
+    )
     ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, images of {size} pixels, validation accuracy {100 * scored:.2f} %")
     metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((rows.labels >= 0).sum())}}
     return TorchModel(io_spec=io, metrics=metrics, details=details)
@@ -77,30 +84,41 @@ def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Mo
     folder = ctx.base / str(recipe.teacher.path)
     if not (folder / "config.json").is_file():
         raise DependencyError(f"teacher.path: {folder} has no config.json; give the folder that save_pretrained wrote")
-    return from_transformers(str(folder), folder, recipe, data, ctx)
+    return from_transformers(folder, recipe, data, ctx)
 
 
 def from_hub(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A classifier by id, at the recipe's pinned revision."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    return from_transformers(fetch(str(recipe.teacher.id), str(recipe.teacher.revision)), recipe, data, ctx)
 
-    config = recipe.teacher
+
+def fetch(model: str, revision: str) -> Path:
+    """The folder of a hub model at one commit: downloaded, or without a network as it was downloaded before."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
+
     try:
-        folder = Path(snapshot_download(str(config.id), revision=config.revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.py"], etag_timeout=5))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        try:
+            HfApi().model_info(model, revision=revision, timeout=10)  # asks once, where snapshot_download retries for half a minute
+            return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
+        except (HTTPError, OSError) as error:
+            try:
+                return Path(snapshot_download(model, revision=revision, local_files_only=True))
+            except LocalEntryNotFoundError:
+                raise error from None
+    except (HTTPError, OSError, HFValidationError) as error:
         raise DependencyError(
-            f"teacher.id: cannot fetch {config.id!r} at {config.revision}: {str(error).splitlines()[0]}; "
+            f"teacher.id: cannot fetch {model!r} at {revision}: {str(error).splitlines()[0]}; "
             "check the network and the id, or fetch it elsewhere and use source: folder"
         ) from error
-    return from_transformers(str(folder), folder, recipe, data, ctx)
 
 
-def from_transformers(where: str, folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
+def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A transformers classifier, cut to the data's labels."""
-    from compress.models.transformers_model import TransformersTeacher, label_columns, normalisation, open_pretrained
+    from compress.models.transformers_model import TransformersTeacher, label_columns, normalisation, open_pretrained, try_out
 
-    body: Any = open_pretrained(where, recipe.modalities, trust_remote_code=recipe.teacher.trust_remote_code)
+    trusted = recipe.teacher.trust_remote_code
+    body: Any = open_pretrained(folder, recipe.modalities, trust_remote_code=trusted)
     tokenizer = None
     if "text" in recipe.modalities:
         tokenizer = folder / "tokenizer.json"
@@ -108,41 +126,82 @@ def from_transformers(where: str, folder: Path, recipe: Recipe, data: PreparedDa
             raise DependencyError(f"teacher: {folder} has no tokenizer.json; save the fast tokenizer there with tokenizer.save_pretrained")
         shutil.copyfile(tokenizer, ctx.out / "tokenizer.json")
     mean, deviation = normalisation(folder)
-    columns = label_columns(body, data.labels, where)
-    padding = padding_id(tokenizer) if tokenizer else 0
+    options = {
+        "columns": label_columns(body, data.labels, str(folder)),
+        "padding": padding_id(tokenizer) if tokenizer else 0,
+        "mean": mean,
+        "deviation": deviation,
+    }
     io = teacher_io(recipe, data, vocabulary_size(tokenizer) if tokenizer else None)
-    model = TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation).eval()
-    (ctx.out / "config").mkdir(exist_ok=True)
+    model = TransformersTeacher(body, **options).eval()
+    try_out(model, io, str(folder))
     body.config.save_pretrained(ctx.out / "config")
-    options = {"config_folder": "config", "columns": columns, "padding": padding, "mean": mean, "deviation": deviation}
-    save_model(model, ctx.out, name="transformers_teacher", options=options, io=io)
+    for code in folder.glob("*.py") if trusted else ():
+        shutil.copyfile(code, ctx.out / "config" / code.name)
+    save_model(
+        model, ctx.out, name="transformers_teacher", options={**options, "config_folder": "config", "trust_remote_code": trusted}, io=io
+    )
     return model, io, {"architecture": type(body).__name__}
 
 
 def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A model of MODELS with weights from a file: safetensors, or torch's format read without unpickling."""
     config = recipe.teacher
-    path = ctx.base / str(config.path)
-    check_sha256(path, str(config.sha256))
+    if recipe.modalities != ("image",):
+        raise RecipeError(
+            f"teacher: source weights has no tokenizer and reads images alone, the data has {' and '.join(recipe.modalities)}"
+        )
+    path, entry = ctx.base / str(config.path), MODELS[str(config.model)]
+    check_sha256(path, str(config.sha256), way_out="give its own hash as teacher.sha256, or the file that was meant as teacher.path")
     io = teacher_io(recipe, data, None)
-    model = resolve(MODELS[str(config.model)])(io, **config.options)
+    model = resolve(entry)(io, **config.options)
     state = read_weights(path)
-    rename = resolve(MODELS[str(config.model)].split(":")[0] + ":rename_weights")
+    rename = getattr(sys.modules[resolve(entry).__module__], "rename_weights", dict)  # beside models whose published names differ
     try:
         model.load_state_dict(rename(state))
     except RuntimeError as error:
         raise DataError(f"teacher.path: {path} does not fit model {config.model!r} with {config.options}: {error}") from error
+    details: dict[str, Any] = {"weights_sha256": config.sha256}
+    if config.fine_tune:
+        details["fine_tune"] = fine_tune(model, config.fine_tune, recipe, io, data, ctx)
     save_model(model, ctx.out, name=str(config.model), options=config.options, io=io)
-    return model.eval(), io, {"weights_sha256": config.sha256}
+    return model.eval(), io, details
+
+
+def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data: PreparedData, ctx: Context) -> dict:
+    """Trains all of the model further on the labelled training rows, in place; gives the history.
+
+    Seeded by data.seed, because such a teacher is shared by runs that differ in the recipe's seed alone.
+    """
+    rows, check = (open_rows(data.split(name), io, tokenizer=None, teacher=True) for name in ("train", "validation"))
+    validation = Batches(check, INFERENCE_BATCH, shuffle=False)
+    before = accuracy(predict(model, validation), check.labels)
+    history = train(
+        model,
+        Batches(rows, config.batch_size, seed=recipe.data.seed, keep=np.asarray(rows.labels) >= 0),
+        objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
+        config=config,
+        ctx=replace(ctx, seed=recipe.data.seed),
+        validate=lambda m: accuracy(predict(m, validation), check.labels),
+        label="fine_tune",
+    )
+    ctx.say(f"teacher: validation accuracy {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps")
+    return {**history.to_json(), "before": before}
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from .safetensors, or from torch's own format with weights_only."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-        return load_file(path)
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"teacher.path: {path} holds no weights that can be read without running code: {str(error).splitlines()[0]}"
+        ) from error
     return state.get("state_dict", state)
 
 

@@ -17,6 +17,7 @@ from compress.training.views import Views
 
 INFERENCE_BATCH = 50  # grouping inputs a call without gradients; larger ones ran no faster on a CPU
 
+
 @dataclass(frozen=True)
 class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.

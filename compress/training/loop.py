@@ -88,7 +88,9 @@ def train(
             bar.update(task, advance=1)
             if step % LOG_EVERY == 0:
                 check_finite(loss, label, step, config)
-                accelerator.log({"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step)
+                accelerator.log(
+                    {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
+                )
             if (step + 1) % every == 0 or step + 1 == total:
                 check_finite(loss, label, step, config)
                 run.validated(validate(model), loss.item())
@@ -143,7 +145,9 @@ class _Run:
         self.history.resumed_at = self.history.steps
 
 
-def train_step(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, objective: Objective, config: Train) -> tuple[torch.Tensor, dict]:
+def train_step(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, objective: Objective, config: Train
+) -> tuple[torch.Tensor, dict]:
     """One step on one batch: the loss before it, and its terms."""
     model.train()
     device = accelerator.device
@@ -164,7 +168,12 @@ def predict(model: nn.Module, batches: Batches) -> np.ndarray:
     model.eval()
     out: np.ndarray | None = None
     for batch in batches.epoch(0):
-        logits = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()}).float().cpu().numpy()
+        logits = (
+            model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
+            .float()
+            .cpu()
+            .numpy()
+        )
         if out is None:
             out = np.full((len(batches.data.labels), logits.shape[1]), np.nan, np.float32)
         out[batch.index] = logits
@@ -207,7 +216,9 @@ def copy_state(model: nn.Module) -> dict[str, torch.Tensor]:
 def check_finite(loss: torch.Tensor, label: str, step: int, config: Train) -> None:
     """Stops a run whose loss is no number any more."""
     if not torch.isfinite(loss):
-        raise CompressError(f"{label}: the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate:g}) or raise warmup_fraction")
+        raise CompressError(
+            f"{label}: the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate:g}) or raise warmup_fraction"
+        )
 
 
 def trackers(config: Train) -> list[str]:
@@ -227,6 +238,13 @@ class RateColumn(ProgressColumn):
 
 def progress_bar() -> Progress:
     """Steps done, rate and time left, on standard error; gone when finished."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(), TextColumn("{task.fields[best]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[best]}"),
+    )
     console = Console(stderr=True)
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -15,7 +15,13 @@ from compress.training.views import Views
 
 
 def open_rows(
-    split: Split, io: IOSpec, *, tokenizer: Path | None, teacher: bool = False, targets: np.ndarray | None = None, views: Views | None = None
+    split: Split,
+    io: IOSpec,
+    *,
+    tokenizer: Path | None,
+    teacher: bool = False,
+    targets: np.ndarray | None = None,
+    views: Views | None = None,
 ) -> Rows:
     """The rows of one split for a model with ports `io`; a teacher may see the images in another size."""
     given = split.teacher_inputs if teacher else split.inputs
@@ -44,7 +50,9 @@ def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
     return Rows(inputs, dict(split.rows), split.labels)
 
 
-def sample_feeds(split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def sample_feeds(
+    split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """`count` rows of a split, evenly spread, as the arrays (R, ...) that an ONNX graph takes, and their row numbers (R,)."""
     index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
     given = split.teacher_inputs if teacher else split.inputs

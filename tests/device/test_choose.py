@@ -58,8 +58,8 @@ def test_predict_prefers_a_named_model(bundle: Path, picture: Path, capsys: pyte
 
 
 def test_a_tie_goes_to_the_smaller_file() -> None:
-    # a is fastest at 1.0 [0.9, 1.1]; b overlaps it, c does not, so c's size does not count
-    lines = {"a": line("a", 0.9, 1.0, 1.1), "b": line("b", 1.05, 1.2, 1.3), "c": line("c", 1.2, 1.3, 1.4)}
+    # a is fastest at 1.0 [0.9, 1.1]; the median of b lies in that, the one of c does not, though c's interval overlaps it
+    lines = {"a": line("a", 0.9, 1.0, 1.1), "b": line("b", 1.0, 1.05, 1.3), "c": line("c", 1.05, 1.2, 1.4)}
     assert pick(lines, {"a": 300, "b": 200, "c": 100}) == "b"
     assert pick(lines, {"a": 200, "b": 200, "c": 100}) == "a"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from compress.choice import choose_precision
 from compress.data.prepared import PreparedData, write_texts
 from compress.recipe import Budget
-from compress.choice import choose_precision
 from compress.stages.report import pick_samples, write_report
 from compress.summary import budget_misses, summarise_run
 

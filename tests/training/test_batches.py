@@ -154,7 +154,9 @@ def test_unshuffled_batches_see_the_images_themselves() -> None:
     for batch in Batches(data, 3, shuffle=False).epoch(0):
         assert batch.teacher is not None
         np.testing.assert_allclose(batch.teacher[:, 0].numpy(), batch.index, atol=0.1)
-        assert torch.equal(batch.inputs["image"][batch.rows["image"]], torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index]]))
+        assert torch.equal(
+            batch.inputs["image"][batch.rows["image"]], torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index]])
+        )
 
 
 def test_text_alone_groups_by_text() -> None:

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from compress.artifacts import Measurements, OnnxModels, TorchModel
 from compress.errors import CompressError
 from compress.stages.benchmark.candidate import Candidate
+from compress.stages.benchmark.quality import answer, score, select_rows, share
 
 if TYPE_CHECKING:
     from compress.context import Context
@@ -29,10 +31,17 @@ __all__ = ["Candidate", "benchmark", "compare"]
 
 
 def benchmark(
-    recipe: Recipe, teacher_onnx: OnnxModels, onnx: OnnxModels, teacher: TorchModel, student: TorchModel, data: PreparedData, *, ctx: Context
+    recipe: Recipe,
+    teacher_onnx: OnnxModels,
+    onnx: OnnxModels,
+    teacher: TorchModel,
+    student: TorchModel,
+    data: PreparedData,
+    *,
+    ctx: Context,
 ) -> Measurements:
     """Every exported file against the test split; see `compare` for what the measurements hold."""
-    sees = "image" if data.split("test").teacher_image is None else "teacher_image"
+    sees: Literal["image", "teacher_image"] = "image" if data.split("test").teacher_image is None else "teacher_image"
     parameters = teacher_onnx.details["parameters"]
     tokens = tokens_of(teacher, data)
     models = {"teacher": Candidate(teacher_onnx.file("teacher.onnx"), "teacher", "fp32", parameters, sees, tokens)}
@@ -41,19 +50,33 @@ def benchmark(
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
         models[name] = Candidate(file, "student", precision, onnx.details["parameters"], "image", tokens, target)
     measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
+    known = teacher.metrics["validation_accuracy"]  # by torch; the exported file agreed with it
+    measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
+    tokens = tokens_of(student, data, split="validation")
+    for name in onnx.details["files"]:
+        measurements["models"][name]["validation"] = score_validation(replace(models[name], tokens=tokens), data, threads=ctx.threads)
+    (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")
     return Measurements(metrics={name: m["accuracy"] for name, m in measurements["models"].items()})
 
 
-def tokens_of(model: TorchModel, data: PreparedData) -> np.ndarray | None:
-    """(M, T) tokens of the distinct test texts in that model's own vocabulary; None without text."""
+def score_validation(model: Candidate, data: PreparedData, *, threads: int) -> dict[str, Any]:
+    """The share of right answers on the validation split, which is what a choice may look at."""
+    split = data.split("validation")
+    rows = select_rows(np.asarray(split.labels), None)
+    answers = answer(score(model, split, rows, threads=threads), len(data.labels), name=str(model.path))
+    return share(answers == np.asarray(split.labels)[rows])
+
+
+def tokens_of(model: TorchModel, data: PreparedData, *, split: str = "test") -> np.ndarray | None:
+    """(M, T) tokens of the distinct texts of a split in that model's own vocabulary; None without text."""
     from compress.data.tokens import tokenize
 
     assert model.io_spec
     if "text" not in model.io_spec.modalities:
         return None
-    return tokenize(model.file("tokenizer.json"), data.split("test").inputs["text"], model.io_spec.input("text").shape[0])
+    return tokenize(model.file("tokenizer.json"), data.split(split).inputs["text"], model.io_spec.input("text").shape[0])
 
 
 def describe(model: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ def _cycling_call(session: Session, model: Candidate, test: Split, *, picks: np.
 def peak_memory(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, threads: int) -> dict[str, dict[str, Any] | None]:
     """{name: largest resident memory in bytes of a fresh process that opens the file and answers 3 times at batch 1}."""
     if not Path("/proc/self/status").exists():  # only Linux tells a process its own high-water mark, free of its parent's
-        return {name: None for name in models}
+        return dict.fromkeys(models)
     peaks: dict[str, dict[str, Any] | None] = {}
     for name, model in models.items():
         feeds = gather_feeds(model, test, rows[:1], names=open_candidate(model, 1).inputs)

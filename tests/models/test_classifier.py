@@ -1,0 +1,171 @@
+"""The call that all models share: rows over distinct inputs, the same in eval mode each time; every entry of MODELS keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.io_spec import IOSpec, io_spec
+from compress.models.classifier import Classifier, Head, LinearHead, RowModel
+from compress.models.saved import load_model, save_model
+from compress.tables import MODELS, resolve
+
+CLASSES, LENGTH, SIZE, TOKENS = 3, 6, 16, 40
+BOTH = ("image", "text")
+STUDENT = {
+    "image": {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}},
+    "text": {"layers": 1, "width": 16, "heads": 2, "feedforward": 16},
+    "head_width": 16,
+}
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": TOKENS,
+    "id2label": {str(i): str(i) for i in range(5)},
+}
+
+# name -> modalities and options; a new entry of MODELS needs a line here
+EXAMPLES: dict[str, tuple[tuple[str, ...], dict]] = {
+    "student": (BOTH, {"config": STUDENT}),
+    "fitted_teacher": (("image",), {"encoders": {"image": STUDENT["image"]}, "hidden": 16}),
+    "transformers_teacher": (
+        ("text",),
+        {"config_folder": "config", "columns": [4, 0, 2], "padding": 0, "mean": [0.5] * 3, "deviation": [0.5] * 3},
+    ),
+    "cifar_resnet": (("image",), {"depth": 8}),
+}
+
+
+def ports(modalities: tuple[str, ...]) -> IOSpec:
+    image, text = (m in modalities for m in BOTH)
+    return io_spec(
+        image_size=SIZE if image else None, text_length=LENGTH if text else None, vocabulary=TOKENS if text else None, classes=CLASSES
+    )
+
+
+def inputs(modalities: tuple[str, ...], count: int = 4) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randint(1, TOKENS, (count, LENGTH), generator=generator)
+    text[::2, 4:] = 0
+    image = torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
+    return {m: {"image": image, "text": text}[m] for m in modalities}
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[[str], nn.Module]:
+    """The example of one entry of MODELS, its configuration files beside it."""
+
+    def built(name: str) -> nn.Module:
+        torch.manual_seed(0)
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config" / "config.json").write_text(json.dumps(BERT))
+        modalities, options = EXAMPLES[name]
+        if "config_folder" in options:
+            options = {**options, "config_folder": str(tmp_path / options["config_folder"])}
+        return resolve(MODELS[name])(ports(modalities), **options).eval()
+
+    return built
+
+
+def test_every_model_has_an_example() -> None:
+    assert set(EXAMPLES) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_model_gives_float32_logits_the_same_each_time(name: str, build: Callable) -> None:
+    model, given = build(name), inputs(EXAMPLES[name][0])
+    logits = model(given)
+    assert logits.shape == (4, CLASSES) and logits.dtype == torch.float32 and torch.isfinite(logits).all()
+    assert torch.equal(model(given), logits)
+    assert logits.std(0).max() > 0  # it looks at its inputs
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_rows_over_distinct_inputs_give_what_laid_out_rows_give(name: str, build: Callable) -> None:
+    model, given = build(name), inputs(EXAMPLES[name][0])
+    rows = {m: torch.tensor(r) for m, r in (("image", [0, 0, 3, 1, 2]), ("text", [3, 1, 1, 0, 2])) if m in given}
+    laid_out = {m: x[rows[m]] for m, x in given.items()}
+    one_by_one = torch.cat([model({m: x[i : i + 1] for m, x in laid_out.items()}) for i in range(5)])
+    for logits in (model(given, rows), model(laid_out)):
+        torch.testing.assert_close(logits, one_by_one, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_saved_model_comes_back_bit_for_bit(name: str, build: Callable, tmp_path: Path) -> None:
+    modalities, options = EXAMPLES[name]
+    model = build(name)
+    for value in model.state_dict().values():
+        if value.dtype == torch.float32:
+            value.add_(0.1 * torch.rand_like(value))  # fresh running statistics and zero biases would come back by themselves
+    save_model(model, tmp_path, name=name, options=options, io=ports(modalities))
+    loaded, given = load_model(tmp_path), inputs(modalities)
+    assert not loaded.training
+    assert all(torch.equal(value, model.state_dict()[place]) for place, value in loaded.state_dict().items())
+    assert torch.isfinite(model(given)).all() and torch.equal(loaded(given), model(given))
+
+
+@pytest.mark.parametrize("name", ["student", "cifar_resnet"])
+def test_every_parameter_gets_a_gradient(name: str, build: Callable) -> None:
+    model = build(name).train()
+    model(inputs(EXAMPLES[name][0])).square().sum().backward()
+    without = [place for place, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_inputs_are_encoded_once_however_many_rows_use_them() -> None:
+    seen = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return x
+
+    model = Classifier({"image": Counting()}, LinearHead("image", 2, 3))
+    assert model({"image": torch.randn(2, 2)}, {"image": torch.tensor([0, 1, 1, 1, 0])}).shape == (5, 3)
+    assert seen == [2]
+
+
+def test_head_multiplies_projections() -> None:
+    head = Head({"image": 2, "text": 2}, hidden=2, classes=2)
+    with torch.no_grad():
+        for linear in (*head.project.values(), head.mix[0], head.output):
+            linear.weight.copy_(torch.eye(2))
+            linear.bias.zero_()
+    logits = head({"image": torch.tensor([[2.0, -3.0]]), "text": torch.tensor([[5.0, 4.0]])})
+    assert logits.tolist() == [[10.0, 0.0]]  # 2 * 5, and -3 * 4 behind the ReLU
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_head_normalises_projections_only_where_asked(normalise: bool) -> None:
+    head = Head({"image": 4}, hidden=8, classes=2, normalise=normalise)
+    assert any(isinstance(module, nn.LayerNorm) for module in head.modules()) is normalise
+
+
+def test_dropout_is_off_in_eval_mode() -> None:
+    head, x = LinearHead("image", 64, 2, dropout=0.5), {"image": torch.ones(1, 64)}
+    torch.manual_seed(0)
+    assert not torch.equal(head(x), head(x))
+    head.eval()
+    assert torch.equal(head(x), head(x))
+
+
+def test_row_model_lays_rows_out() -> None:
+    class Echo(RowModel):
+        def classify(self, inputs: dict[str, Tensor]) -> Tensor:
+            return torch.cat([inputs["image"], inputs["text"]], 1)
+
+    given = {"image": torch.tensor([[1], [2]]), "text": torch.tensor([[10], [20]])}
+    rows = {"image": torch.tensor([1, 1, 0]), "text": torch.tensor([0, 1, 1])}
+    assert Echo()(given, rows).tolist() == [[2, 10], [2, 20], [1, 20]]
+    assert Echo()(given).tolist() == [[1, 10], [2, 20]]

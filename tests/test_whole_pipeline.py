@@ -1,0 +1,123 @@
+"""The whole chain on a handful of images: what a run leaves behind is complete, plausible, and answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import easy_vqa
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.device.manifest import verify_folder
+from compress.errors import BUDGET_MISSED
+
+FILES = {
+    *("fp32.onnx", "fp16.onnx", "int8_dynamic.onnx"),
+    *(f"int8_{method}{target}.onnx" for method in ("ptq", "qat") for target in ("", "-onnxruntime_arm", "-tensorrt")),
+}
+
+
+@pytest.fixture(scope="module")
+def summary(whole_run) -> dict:
+    return json.loads((whole_run.runs / "small" / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def bundle(whole_run) -> Path:
+    return whole_run.runs / "small" / "12-bundle" / "bundle"
+
+
+def test_run_folder_reads_as_the_flow(whole_run) -> None:
+    links = sorted(
+        (path.name for path in (whole_run.runs / "small").iterdir() if path.is_symlink()), key=lambda name: int(name.split("-")[0])
+    )
+    assert [name.split("-", 1)[1] for name in links] == list(whole_run.result.artifacts)
+    assert links[0] == "1-data"
+    assert links[-1] == "12-bundle"
+
+
+def test_summary_is_what_the_run_gives_back(whole_run, summary) -> None:
+    assert whole_run.result.summary == summary
+    assert summary["name"] == "small"
+    assert whole_run.result.budget_misses == []
+
+
+@pytest.mark.parametrize("who", ["teacher", "student", "shipped", "question_only", "majority"])
+def test_accuracies_are_shares(summary, who: str) -> None:
+    assert 0 < summary[f"{who}_accuracy"] < 1
+
+
+def test_student_is_smaller_and_faster_than_its_teacher(summary) -> None:
+    assert summary["size_ratio"] > 20
+    assert summary["size_ratio"] == pytest.approx(summary["teacher_size_bytes"] / summary["student_size_bytes"])
+    assert summary["latency_ratio"] > 2
+    assert summary["teacher_parameters"] > 20e6 > 1e6 > summary["student_parameters"]
+    assert summary["shipped_size_ratio"] >= summary["size_ratio"] or summary["precision_chosen"] == "fp32"
+
+
+def test_summary_names_samples_device_and_choice(summary) -> None:
+    assert summary["samples"] > 100
+    assert summary["threads"] == 1
+    assert summary["device"]
+    assert summary["shipped_model"] in summary["precision_reason"]
+    assert summary["teacher_helps"] in (True, False)
+    assert summary["seconds_cold"] > 1
+
+
+def test_every_precision_has_a_file_for_every_target(whole_run, summary) -> None:
+    assert {Path(path).name for path in summary["exports"].values()} == FILES
+    for path in summary["exports"].values():
+        model = onnx.load(whole_run.runs / "small" / path)
+        onnx.checker.check_model(model)
+        assert [port.name for port in model.graph.input] == ["image", "text"]
+        assert model.ir_version <= 10
+    assert summary["student_size_bytes"] > (whole_run.runs / "small" / summary["exports"]["int8_qat"]).stat().st_size
+
+
+def test_every_hop_passed_the_parity_gate(whole_run) -> None:
+    hops = whole_run.result.artifacts["export"].details["parity"] + whole_run.result.artifacts["export_teacher"].details["parity"]
+    assert len(hops) == 1 + 2 + 2 * (1 + 3)  # teacher; fp32, fp16; for ptq and qat the graph as written and three targets
+    assert all(hop["passed"] and hop["agreement"] >= 0.9 for hop in hops)
+
+
+def test_report_is_one_file_that_loads_nothing(whole_run, summary) -> None:
+    page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?!#|data:)[^"'>\s]+""", page)
+    assert not re.search(r"@import|url\(\s*[\"']?(?!#|data:)", page)
+    assert f"{100 * summary['teacher_accuracy']:.1f}" in page
+
+
+def test_bundle_verifies_by_hash_and_by_its_own_runner(bundle: Path, summary) -> None:
+    manifest = verify_folder(bundle)
+    assert {"model.onnx", "run.py", "tokenizer.json", "golden.npz", "model_card.md", "recipe.yaml"} <= set(manifest["files"])
+    assert (bundle / "model.onnx").stat().st_size == summary["shipped_size_bytes"]
+    done = subprocess.run([sys.executable, "run.py", "verify"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bundle_answers_a_question_about_a_test_image(bundle: Path) -> None:
+    image = easy_vqa.get_test_image_paths()[0]
+    arguments = ["run.py", "predict", "--image", image, "--question", "what color is the shape?"]
+    done = subprocess.run([sys.executable, *arguments], cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(label in done.stdout for label in json.loads((bundle / "labels.json").read_text()))
+
+
+def test_budget_that_is_missed_ends_with_its_own_exit_code_after_the_report(own_run) -> None:
+    (own_run.runs / "small" / "summary.json").unlink()
+    arguments = ["run", own_run.recipe, "--runs", own_run.runs, "--threads", 1, "-o", "budget.max_size_mb=0.001"]
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == BUDGET_MISSED
+    lines = done.stderr.splitlines()
+    assert re.fullmatch(r"budget missed: budget\.max_size_mb: [0-9.]+, limit 0\.001, missed by [0-9.]+", lines[-1])
+    assert "8-export" in done.stdout
+    assert [line.split()[1] for line in done.stdout.splitlines() if re.match(r" *\d+-", line)] == ["reused"] * 10 + ["made"] * 2
+    assert (own_run.runs / "small" / "11-report" / "report.html").is_file()
+    assert (own_run.runs / "small" / "12-bundle" / "bundle" / "run.py").is_file()
+    assert (own_run.runs / "small" / "summary.json").is_file()
