@@ -20,6 +20,7 @@ class Choice:
     target: str
     measured: bool  # False: the target is another machine, so nothing was compared
     verdicts: dict[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()  # students that lose too much or give no numbers: no device may choose them
 
 
 def choose_precision(
@@ -32,14 +33,15 @@ def choose_precision(
     Speed is the paired ratio to fp32; two whose 95 % intervals overlap are tied (fp32 is exactly 1), and ties go to the smaller
     file, then to the more accurate. If nothing is inside the budget, the budget is left out of the choice and the reason says so.
     """
-    students = {name: m for name, m in measurements["models"].items() if m["role"] == "student" and m["target"] in (None, target)}
+    everyone = {name: m for name, m in measurements["models"].items() if m["role"] == "student"}
+    students = {name: m for name, m in everyone.items() if m["target"] in (None, target)}
     base = next(name for name, m in students.items() if m["precision"] == "fp32")
+    limit = 0.5 if max_drop_points is None else max_drop_points
+    refused = tuple(name for name, m in everyone.items() if _lost(m, students[base], limit=limit))
     if target != measurements["target"]:
         reason = f"{target} was not measured here (this machine is {measurements['target']}), so fp32 stays; choose again on the device"
-        return Choice(base, "fp32", reason, target, False)
-    verdicts = {
-        name: _objection(m, students[base], limit=0.5 if max_drop_points is None else max_drop_points) for name, m in students.items()
-    }
+        return Choice(base, "fp32", reason, target, False, refused=refused)
+    verdicts = {name: _objection(m, students[base], limit=limit) for name, m in students.items()}
     usable = {name: m for name, m in students.items() if not verdicts[name]}
     misses = {name: list_misses(_budget_values(m, measurements), budget) for name, m in usable.items()}
     inside = {name: m for name, m in usable.items() if not misses[name]}
@@ -52,7 +54,7 @@ def choose_precision(
     reason = _describe(best, chosen, students[base]) + (f"; {others}" if others else "")
     if not inside:
         reason += f"; no file is inside the budget ({'; '.join(misses[best])})"
-    return Choice(best, chosen["precision"], reason, target, True, verdicts)
+    return Choice(best, chosen["precision"], reason, target, True, verdicts, refused)
 
 
 def quality(model: dict[str, Any]) -> dict[str, Any]:
@@ -90,12 +92,15 @@ def _miss(key: str, value: float | None, limit: float | None) -> str | None:
 
 
 def _objection(model: dict[str, Any], base: dict[str, Any], *, limit: float) -> str:
+    lost = _lost(model, base, limit=limit)
+    return lost or ("" if (model["latency"] or {}).get("1") else "has no latency at batch 1")
+
+
+def _lost(model: dict[str, Any], base: dict[str, Any], *, limit: float) -> str:
     drop = 100 * (quality(base)["value"] - quality(model)["value"])
     if model["non_finite"]["value"]:
         return f"gives logits that are not finite on {model['non_finite']['value']:,} samples"
-    if drop > limit + 1e-9:
-        return f"loses {drop:.2f} points to fp32 ({limit:g} allowed)"
-    return "" if (model["latency"] or {}).get("1") else "has no latency at batch 1"
+    return f"loses {drop:.2f} points to fp32 ({limit:g} allowed)" if drop > limit + 1e-9 else ""
 
 
 def _ratio(model: dict[str, Any]) -> tuple[float, float, float]:

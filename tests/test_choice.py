@@ -88,3 +88,17 @@ def test_file_of_another_target_is_no_candidate():
 def test_file_that_overflows_is_refused():
     choice = choose(measured(fp16=model(precision="fp16", ratio=(0.5, 0.5, 0.5), non_finite=3)))
     assert choice.name == "student" and "not finite on 3 samples" in choice.verdicts["fp16"]
+
+
+def test_validation_decides_where_it_was_scored_and_not_the_test_split():
+    fast = model(precision="int8_qat", ratio=(0.5, 0.5, 0.5), right=990) | {"validation": {"value": 0.95, "samples": 400}}
+    measurements = measured(qat=fast)
+    measurements["models"]["student"]["validation"] = {"value": 0.99, "samples": 400}
+    choice = choose(measurements)
+    assert choice.name == "student" and "qat loses 4.00 points" in choice.reason
+
+
+def test_files_that_lose_too_much_are_refused_for_every_target():
+    bad = model(precision="int8_qat", target="tensorrt", right=900)
+    good = model(precision="int8_qat", target="onnxruntime_arm", right=990)
+    assert choose(measured(bad=bad, good=good)).refused == ("bad",)

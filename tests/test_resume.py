@@ -34,16 +34,14 @@ LINES: dict[str, tuple[str, list[tuple[str, int]]]] = {
     "while writing": ("float", [("write", 8)]),
     "in the last step": ("float", [("step", STEPS - 1)]),
     "after the last step": ("float", [("write", STEPS)]),
-    **{
-        f"{model} {where}": (model, kills)
-        for model in QUANTIZED
-        for where, kills in {
-            "left alone": [],
-            "before its ranges freeze": [("step", 4)],
-            "in the step that freezes": [("step", 9)],  # ceil(0.6 * 15)
-            "after its ranges froze": [("step", 12)],
-        }.items()
-    },
+    "quantized left alone": ("quantized", []),
+    "quantized before its ranges freeze": ("quantized", [("step", 4)]),
+    "quantized in the step that freezes": ("quantized", [("step", 9)]),  # ceil(0.6 * 15)
+    "quantized after its ranges froze": ("quantized", [("step", 12)]),
+    "histogram left alone": ("histogram", []),
+    "histogram twice": ("histogram", [("step", 5), ("step", 12)]),
+    "learned left alone": ("learned", []),
+    "learned twice": ("learned", [("step", 5), ("step", 12)]),
 }
 
 
@@ -136,8 +134,9 @@ def in_child(work: Callable[[], None]) -> int:
 
 def follow_lines(folder: Path) -> dict[str, Any]:
     """For each of LINES the signals its processes ended with, and its result."""
+
     import compress.quantizers
-    import compress.training.loop  # noqa: F401 - once, before the forks: no child pays for it again
+    import compress.training.loop  # noqa: F401
 
     found = {}
     for number, (line, (name, kills)) in enumerate(LINES.items()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,10 @@ def bundle(
     """bundle/, ready to be copied: the chosen file as model.onnx, the files that other machines may choose beside it."""
     assert onnx.io_spec
     chosen = report.details["chosen"]
-    files = {
-        name: onnx.file(entry["file"])
-        for name, entry in onnx.details["files"].items()
-        if entry["precision"] != "int8_ptq" or name == chosen
+    left_out = {
+        name for name, entry in onnx.details["files"].items() if entry["precision"] == "int8_ptq" or name in report.details["refused"]
     }
+    files = {name: onnx.file(entry["file"]) for name, entry in onnx.details["files"].items() if name not in left_out - {chosen}}
     summary = json.loads(report.file("summary.json").read_text())
     golden = golden_samples(files[chosen], onnx.io_spec, student, data)
     settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}
@@ -78,19 +78,18 @@ def bundle(
         summary=summary | {"description": resolved["description"]},
         licences=licences,
         golden=golden,
-        engine={"model": tensorrt_model(onnx, chosen), **settings},
+        engine={"model": tensorrt_model(onnx, files, chosen), **settings},
     )
     ctx.say(f"bundle: {details['files']} files, {details['size_bytes'] / 1e6:.2f} MB; all models gave their golden answers")
     return Bundle(io_spec=onnx.io_spec, details=details)
 
 
-def tensorrt_model(onnx: OnnxModels, chosen: str) -> str:
+def tensorrt_model(onnx: OnnxModels, files: Collection[str], chosen: str) -> str:
     """The file that an engine is built from: the chosen one where TensorRT takes it, else the int8 one made for TensorRT, else fp16."""
     entries = onnx.details["files"]
     if entries[chosen].get("target") in (None, "tensorrt"):
         return chosen
-    made_for_it = [name for name, entry in entries.items() if entry.get("target") == "tensorrt" and entry["precision"] == "int8_qat"]
-    return made_for_it[0] if made_for_it else "fp16"
+    return next((name for name in files if entries[name].get("target") == "tensorrt"), "fp16")
 
 
 def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:

@@ -32,7 +32,9 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     if set(parts) != set(recipe.modalities):
         raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
     encoders: dict[str, Any] = {m: resolve(ENCODERS[part.model])(**part.options).eval() for m, part in parts.items()}
-    for encoder in encoders.values():
+    for m, encoder in encoders.items():
+        if not hasattr(encoder, "load_pretrained"):
+            raise RecipeError(f"teacher.{m}.model: {parts[m].model!r} has no pretrained weights, so a frozen one knows nothing; 'compress list encoders' shows those that have")
         encoder.load_pretrained()
     tokenizer = shutil.copyfile(encoders["text"].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
     views = draw_views(recipe.distill.augment, recipe.data.seed)

@@ -63,7 +63,7 @@ def report(
     write_report(ctx.out, summary=summary, measurements=measured, extras=extras, samples=samples, misses=misses)
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
     ctx.say(f"report: ships {choice.name}: {choice.reason}")
-    return Report(details={"budget_misses": misses, "chosen": choice.name})
+    return Report(details={"budget_misses": misses, "chosen": choice.name, "refused": list(choice.refused)})
 
 
 def write_report(

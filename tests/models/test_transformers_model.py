@@ -22,7 +22,14 @@ from transformers import (
 
 from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import io_spec
-from compress.models.transformers_model import TransformersTeacher, label_columns, normalisation, open_pretrained, transformers_teacher, try_out
+from compress.models.transformers_model import (
+    TransformersTeacher,
+    label_columns,
+    normalisation,
+    open_pretrained,
+    transformers_teacher,
+    try_out,
+)
 
 LABELS = ["no", "yes", "red", "blue"]
 NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
@@ -64,7 +71,7 @@ def teacher(body: nn.Module, **changes: Any) -> TransformersTeacher:
 
 
 def pixel_values(image: Tensor) -> Tensor:
-    """What a ViLT processor makes of pixels that have the right size: thousandths of 255, minus 0.5, over 0.5."""
+    """What a ViLT processor makes of pixels that have the right size."""
     return ((image.float() / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)
 
 

@@ -13,7 +13,7 @@ from compress.context import Context
 from compress.data.prepared import open_data, write_texts
 from compress.errors import CompressError
 from compress.recipe import Benchmark
-from compress.stages.benchmark import Candidate, benchmark
+from compress.stages.benchmark import Candidate, compare
 
 CLASSES = 3
 TOKENS = np.array([[5, 0], [6, 0]])  # of the 2 test texts
@@ -101,7 +101,7 @@ def models(tmp_path):
 def run(tmp_path, models, data, config=CONFIG):
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    return benchmark(config, models, data=data, ctx=Context(out, threads=1, say=lambda _: None))
+    return compare(config, models, data=data, ctx=Context(out, threads=1, say=lambda _: None))
 
 
 def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):

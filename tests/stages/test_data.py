@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from compress.context import Context
 from compress.data.easy_vqa import easy_vqa
@@ -15,7 +16,8 @@ def test_prepare_data_writes_under_out_and_says_one_line(tmp_path: Path) -> None
     said: list[str] = []
     config = Data(source="easy_vqa", image_size=16, text_length=8, train_limit=30, test_limit=10, labelled_fraction=0.5)
     context = Context(out=tmp_path, say=said.append)
-    report = prepare_data(config, source=easy_vqa(base=tmp_path), modalities=("image", "text"), teacher_image_size=None, ctx=context)
+    recipe = SimpleNamespace(data=config, teacher=SimpleNamespace(image_size=None))
+    report = prepare_data(recipe, source=easy_vqa(base=tmp_path), modalities=("image", "text"), ctx=context).details
     assert open_data(tmp_path).report == report
     assert report["splits"]["train"]["labelled_inputs"] == 15
     summary = said[-1]
