@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.artifacts import Artifact, DataArtifact, explain, fingerprint, ingredients, write_json_atomic
+from compress.artifacts import CHECKPOINT, Artifact, DataArtifact, explain, fingerprint, ingredients, write_json_atomic
 from compress.context import Context
 from compress.dependencies import as_json, identity, licences, machine, only, source_of
 from compress.grammar import LoadedRecipe
@@ -138,11 +138,9 @@ def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> lis
         if found:
             action, reason = "reuse", f"made {found.created} in {found.seconds:.1f} s"
         else:
-            half = (steps.store.partial_folder(name, key) / "checkpoint").is_dir()
-            action, reason = (
-                "run",
-                "goes on from its checkpoint" if half else explain(name, made_of, steps.store.previous(name, steps.folder.path)),
-            )
+            half = (steps.store.partial_folder(name, key) / CHECKPOINT).is_dir()
+            why = explain(name, made_of, steps.store.previous(name, steps.folder.path))
+            action, reason = "run", "goes on from its checkpoint" if half else why
         planned.append(PlannedStage(number(name), name, action, reason, key))
         return found or Artifact(fingerprint=key)
 
@@ -192,22 +190,37 @@ def run(
         result.budget_misses = result.artifacts["report"].details["budget_misses"]
         summary["seconds_cold"] = round(sum(a.seconds for a in result.artifacts.values()), 1)
         write_json_atomic(steps.folder.path / "summary.json", summary)
-    say(
-        f"finished in {time.monotonic() - started:.1f} s: {steps.folder.path}/{number('report')}-report/report.html, {steps.folder.path}/{number('bundle')}-bundle"
-    )
+    say(describe(summary))
+    where = {"report": f"{number('report')}-report/report.html", "bundle": f"{number('bundle')}-bundle/bundle"}
+    say(f"finished in {time.monotonic() - started:.1f} s; " + ", ".join(f"{what}: {steps.folder.path}/{path}" for what, path in where.items()))
     return result
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """What the run came to, in one line."""
+    ratio = summary["shipped_latency_ratio"]
+    speed = f"{ratio:.1f}x faster at batch 1" if ratio else "not timed on this machine"
+    return (
+        f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
+        f"{100 * summary['shipped_accuracy']:.2f} % of {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
+    )
 
 
 def make(steps: _Chain, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
     """Calls one stage in its partial folder and publishes what it leaves there."""
     key = fingerprint(made_of)
     with steps.store.partial(name, key) as folder, storage_errors(folder):
-        started = time.monotonic()
+        spent = folder / CHECKPOINT / "seconds"  # of an earlier try that was interrupted
+        started = time.monotonic() - (float(spent.read_text()) if spent.is_file() else 0.0)
         ctx = Context(folder, steps.recipe.seed, steps.threads, steps.say, steps.loaded.base)
         set_threads(name, steps.threads)
-        artifact = resolve(STAGES[name].function)(
-            only(steps.recipe, STAGES[name].reads), *map(opened, parents), ctx=ctx, **given(name, steps, result)
-        )
+        part = only(steps.recipe, STAGES[name].reads)
+        try:
+            artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **given(name, steps, result))
+        except BaseException:
+            if spent.parent.is_dir():
+                spent.write_text(str(time.monotonic() - started))
+            raise
         return steps.store.publish(folder, artifact, made_of=made_of, seconds=time.monotonic() - started)
 
 

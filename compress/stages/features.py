@@ -18,8 +18,8 @@ from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
 from compress.errors import RecipeError
 from compress.io_spec import io_spec
-from compress.recipe import Recipe
-from compress.tables import ENCODERS, resolve
+from compress.recipe import PretrainedEncoder, Recipe
+from compress.tables import ENCODERS, LICENCES, resolve
 from compress.training.batches import INFERENCE_BATCH
 from compress.training.rows import open_rows
 from compress.training.views import Views, draw_views
@@ -31,11 +31,7 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     parts = {m: part for m in recipe.modalities if (part := getattr(recipe.teacher, m)) is not None}
     if set(parts) != set(recipe.modalities):
         raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
-    encoders: dict[str, Any] = {m: resolve(ENCODERS[part.model])(**part.options).eval() for m, part in parts.items()}
-    for m, encoder in encoders.items():
-        if not hasattr(encoder, "load_pretrained"):
-            raise RecipeError(f"teacher.{m}.model: {parts[m].model!r} has no pretrained weights, so a frozen one knows nothing; 'compress list encoders' shows those that have")
-        encoder.load_pretrained()
+    encoders = {m: open_encoder(m, part) for m, part in parts.items()}
     tokenizer = shutil.copyfile(encoders["text"].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
     views = draw_views(recipe.distill.augment, recipe.data.seed)
     io = io_spec(image_size=recipe.data.image_size, text_length=recipe.data.text_length, vocabulary=None, classes=len(data.labels))
@@ -46,6 +42,18 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
             encode(encoder, inputs[m], ctx.out / f"{split}-{m}.npy", views=views if several else Views(views.variants[:1]), ctx=ctx)
     described = {m: {"model": part.model, "options": part.options} for m, part in parts.items()}
     return Features(details={"encoders": described, "views": [list(v) for v in views.variants]})
+
+
+def open_encoder(modality: str, part: PretrainedEncoder) -> Any:
+    """The frozen encoder with its pretrained weights; raises RecipeError for one that has none, or that reads something else."""
+    encoder = resolve(ENCODERS[part.model])(**part.options).eval()
+    place = f"teacher.{modality}.model: {part.model!r}"
+    if not hasattr(encoder, "load_pretrained"):
+        raise RecipeError(f"{place} has no pretrained weights, so that frozen it knows nothing; there are {', '.join(LICENCES)}")
+    if hasattr(encoder, "tokenizer") != (modality == "text"):
+        raise RecipeError(f"{place} does not read the data's {modality}s; there are {', '.join(LICENCES)}")
+    encoder.load_pretrained()
+    return encoder
 
 
 def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: Context) -> None:

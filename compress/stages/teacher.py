@@ -126,7 +126,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
             raise DependencyError(f"teacher: {folder} has no tokenizer.json; save the fast tokenizer there with tokenizer.save_pretrained")
         shutil.copyfile(tokenizer, ctx.out / "tokenizer.json")
     mean, deviation = normalisation(folder)
-    options = {
+    options: dict[str, Any] = {
         "columns": label_columns(body, data.labels, str(folder)),
         "padding": padding_id(tokenizer) if tokenizer else 0,
         "mean": mean,

@@ -36,7 +36,8 @@ def test_shortcut_takes_every_second_pixel_and_adds_channels_of_zeros() -> None:
 def test_published_names_become_ours(prefix: str) -> None:
     model = cifar_resnet(IO, depth=8)
     published = {
-        prefix + name.removeprefix("encoders.image.").replace("head.output.", "linear."): value for name, value in model.state_dict().items()
+        prefix + name.removeprefix("encoders.image.").replace("head.output.", "linear."): value
+        for name, value in model.state_dict().items()
     }
     assert prefix + "linear.weight" in published and prefix + "layer1.0.conv1.weight" in published
     assert {k: v.shape for k, v in rename_weights(published).items()} == {k: v.shape for k, v in model.state_dict().items()}

@@ -48,7 +48,9 @@ def vilt(**changes: Any) -> nn.Module:
 
 def bert(**changes: Any) -> nn.Module:
     torch.manual_seed(0)
-    return BertForSequenceClassification(BertConfig(**{**SIZES, "vocab_size": 40, "max_position_embeddings": 12, **changes}, **NAMES)).eval()
+    return BertForSequenceClassification(
+        BertConfig(**{**SIZES, "vocab_size": 40, "max_position_embeddings": 12, **changes}, **NAMES)
+    ).eval()
 
 
 def vit() -> nn.Module:
@@ -124,7 +126,9 @@ def test_logits_are_those_of_the_datas_labels_in_its_order() -> None:
 
 
 def test_label_that_the_model_does_not_have_is_named() -> None:
-    with pytest.raises(DataError, match=r"teacher here: 1 of the data's 2 labels are not the model's, such as \['green'\]; the model has \['no'"):
+    with pytest.raises(
+        DataError, match=r"teacher here: 1 of the data's 2 labels are not the model's, such as \['green'\]; the model has \['no'"
+    ):
         label_columns(bert(), ["red", "green"], "here")
 
 
@@ -152,7 +156,9 @@ def test_model_saved_in_half_precision_runs_in_float32(tmp_path: Path) -> None:
 
 def test_weights_without_a_classifier_are_refused(tmp_path: Path) -> None:
     BertModel(bert().config).save_pretrained(tmp_path)
-    with pytest.raises(DependencyError, match=r"the weights lack 2 of the model's parts, such as \['classifier.bias', 'classifier.weight'\]"):
+    with pytest.raises(
+        DependencyError, match=r"the weights lack 2 of the model's parts, such as \['classifier.bias', 'classifier.weight'\]"
+    ):
         open_pretrained(tmp_path, ("text",))
 
 

@@ -53,7 +53,12 @@ def test_mobilenet_v4_divides_the_image_by_eight_times_the_stem_stride(stem_stri
 
 def test_mobilenet_v4_width_and_depth_change_the_number_of_parameters() -> None:
     plain = count_parameters(mobilenet_v4())
-    assert count_parameters(mobilenet_v4(width=0.5)) < plain < count_parameters(mobilenet_v4(depth=2)) < count_parameters(mobilenet_v4(depth=3))
+    assert (
+        count_parameters(mobilenet_v4(width=0.5))
+        < plain
+        < count_parameters(mobilenet_v4(depth=2))
+        < count_parameters(mobilenet_v4(depth=3))
+    )
 
 
 @pytest.mark.parametrize(("stride", "out", "added"), [(1, 8, True), (1, 16, False), (2, 8, False)])

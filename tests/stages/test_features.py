@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from compress.artifacts import Features, FileRecord
@@ -80,8 +81,6 @@ ENCODERS = {"test_halves": halves, "test_bag": bag}
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe's folder: two encoders as a plugin, and images that are bright on the left or on the right, each with both questions."""
-    from PIL import Image
-
     monkeypatch.setattr("compress.tables.TABLES", {"ENCODERS": ENCODERS})
     for name in ("test_halves", "test_bag"):
         monkeypatch.setitem(ENCODERS, name, "")
@@ -182,6 +181,8 @@ def test_killed_encoding_goes_on_behind_the_last_whole_view(encode: Callable) ->
     [
         ({"text": None}, r"the data has \['image', 'text'\], but source fit has encoders for \['image'\]"),
         ({"image": {"model": "mobilenet_v4"}}, "teacher.image.model: 'mobilenet_v4' has no pretrained weights"),
+        ({"image": {"model": "test_bag"}}, "teacher.image.model: 'test_bag' does not read the data's images"),
+        ({"text": {"model": "test_halves"}}, "teacher.text.model: 'test_halves' does not read the data's texts"),
     ],
 )
 def test_encoders_that_cannot_serve_are_refused(encode: Callable, teacher: dict, message: str) -> None:
@@ -194,7 +195,6 @@ def fit(base: Path, features: Features, data: PreparedData, name: str, **changes
     return load_teacher(recipe_of(), features, data, ctx=Context(base / name, say=lambda line: None, **changes))
 
 
-@torch.no_grad()
 def test_fitted_teacher_answers_raw_inputs(encode: Callable, base: Path, data: PreparedData) -> None:
     made = fit(base, encode(), data, "teacher")
     assert made.metrics["validation_accuracy"] == {"value": 100.0, "unit": "%", "samples": 16}
@@ -203,7 +203,8 @@ def test_fitted_teacher_answers_raw_inputs(encode: Callable, base: Path, data: P
     text = torch.tensor([[1, 1, 2, 1], [1, 1, 3, 1]])  # is it left ?, is it right ?
     assert test.inputs["text"].to_pylist() == ["is it left ?", "is it right ?"]
     rows = {m: torch.from_numpy(np.array(r)).long() for m, r in test.rows.items()}
-    logits = model({"image": torch.from_numpy(np.array(test.inputs["image"])), "text": text}, rows)
+    with torch.no_grad():
+        logits = model({"image": torch.from_numpy(np.array(test.inputs["image"])), "text": text}, rows)
     assert (logits.argmax(1).numpy() == test.labels).all()
     assert (base / "teacher" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
 

@@ -332,7 +332,7 @@ def test_fine_tuned_weights_know_the_data_better(image_base: Path, tmp_path: Pat
     for name, one in (("plain", weights()), ("tuned", recipe)):
         stage(image_base, one, tmp_path / name)
         right.append((load_model(tmp_path / name)(feeds).argmax(1).numpy() == data.split("train").labels).mean())
-    assert right[1] == 1.0 > right[0]
+    assert right[1] > 0.8 > 0.5 > right[0]
 
 
 def test_weights_file_with_another_hash_is_refused(image_base: Path, tmp_path: Path, weights: Callable) -> None:
