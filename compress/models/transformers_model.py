@@ -116,7 +116,7 @@ def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
 
 
 def normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the pixels from preprocessor_config.json or processor_config.json; 0.5 and 0.5, as ViLT has it, where neither says."""
+    """Mean and deviation of the pixels from (pre)processor_config.json; 0.5 and 0.5, as ViLT has it, where neither says."""
     given: dict[str, Any] = {}
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():

@@ -100,7 +100,7 @@ def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path
     if recipe.student.text.vocab == "full":
         if padding_id(source):
             raise DataError(
-                f"{source}: its padding token has id {padding_id(source)}, and a student takes 0 as padding; student.text.vocab: task makes it so"
+                f"{source}: its padding token has id {padding_id(source)}, a student needs 0; student.text.vocab: task makes it so"
             )
         shutil.copyfile(source, target)
         kept = list(range(size))

@@ -1,4 +1,4 @@
-"""Picking a student's text encoder from BERT and DistilBERT: the same output where nothing is left out, a selection where it is narrower."""
+"""A student's text encoder picked from BERT and DistilBERT: the same output where nothing is left out, else a selection."""
 
 from __future__ import annotations
 
