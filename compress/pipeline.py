@@ -192,7 +192,10 @@ def run(
         write_json_atomic(steps.folder.path / "summary.json", summary)
     say(describe(summary))
     where = {"report": f"{number('report')}-report/report.html", "bundle": f"{number('bundle')}-bundle/bundle"}
-    say(f"finished in {time.monotonic() - started:.1f} s; " + ", ".join(f"{what}: {steps.folder.path}/{path}" for what, path in where.items()))
+    say(
+        f"finished in {time.monotonic() - started:.1f} s; "
+        + ", ".join(f"{what}: {steps.folder.path}/{path}" for what, path in where.items())
+    )
     return result
 
 

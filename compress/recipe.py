@@ -230,6 +230,9 @@ class Parity(Section):
     max_difference: float = Field(
         2e-3, gt=0, description="Largest difference of a float32 logit, as a share of the logits' largest magnitude."
     )
+    max_relative: float = Field(
+        0.1, gt=0, description="Largest ||difference|| / ||logits|| over the rows where rounding differs by design (fp16, int8)."
+    )
     min_agreement: Fraction = Field(0.995, description="Share of the rows with the same arg-max.")
 
 

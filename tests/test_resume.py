@@ -7,6 +7,7 @@ A training kills itself at a chosen call, so that nothing here depends on how fa
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -131,10 +132,8 @@ def in_child(work: Callable[[], None]) -> int:
 
 def follow_lines(folder: Path) -> dict[str, Any]:
     """For each of LINES the signals its processes ended with, and its result."""
-
-    import compress.quantizers
-    import compress.training.loop  # noqa: F401
-
+    for slow in ("torch._dynamo", "compress.quantizers", "compress.training.loop"):
+        importlib.import_module(slow)  # once, before the forks: no child pays for it again
     found = {}
     for number, (line, (name, kills)) in enumerate(LINES.items()):
         out = folder / str(number)

@@ -8,22 +8,19 @@ Inputs = dict[str, Tensor]
 
 
 class Head(nn.Module):
-    """Features by modality -> logits (R, K): the product of projections (one modality: just its projection), then two layers.
+    """Features by modality -> logits (R, K): the product of normalised projections, then two layers.
 
-    The product lets the text choose among the image's channels. `normalise` adds GELU and LayerNorm after each projection,
-    which a head over frozen encoders needs; a student goes without, because both stay in float after quantization.
+    The product lets the text choose among the image's channels. Without GELU and LayerNorm after each projection the product
+    starts small and learns slowly: a student on easy-VQA needed 20 passes for 99.1 % where with them 8 gave 99.8 %.
     """
 
-    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0, normalise: bool = False) -> None:
+    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.project = nn.ModuleDict({m: self._projection(width, hidden, normalise) for m, width in widths.items()})
+        self.project = nn.ModuleDict(
+            {m: nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden)) for m, width in widths.items()}
+        )
         self.mix = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.output = nn.Linear(hidden, classes)
-
-    @staticmethod
-    def _projection(width: int, hidden: int, normalise: bool) -> nn.Module:
-        linear = nn.Linear(width, hidden)
-        return nn.Sequential(linear, nn.GELU(), nn.LayerNorm(hidden)) if normalise else linear
 
     def forward(self, features: Inputs) -> Tensor:
         projected = [project(features[m]) for m, project in self.project.items()]  # each (R, hidden)

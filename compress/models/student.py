@@ -44,7 +44,7 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
     """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
     built = {m: resolve(ENCODERS[e["model"]])(**e["options"]) for m, e in encoders.items()}
     parts: dict[str, nn.Module] = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
-    head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1, normalise=True)
+    head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1)
     return Classifier(parts, head)
 
 

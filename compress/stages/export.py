@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +20,22 @@ from torch import Tensor, nn
 from compress.artifacts import OnnxModels, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.errors import ParityError
+from compress.errors import CompressError, ParityError
 from compress.graphs.clean import set_ir_version, size_report, strip_metadata
 from compress.graphs.coverage import int8_coverage
-from compress.graphs.diverge import compare_outputs, first_divergence
+from compress.graphs.diverge import compare_outputs, first_divergence, relative_difference
 from compress.graphs.dynamic import quantize_dynamic
 from compress.graphs.graph import Graph
 from compress.graphs.half import to_float16
 from compress.graphs.linear import own_weights
 from compress.graphs.retarget import retarget
-from compress.graphs.trace import Feeds, run_model
+from compress.graphs.trace import Feeds, run_model, trace
+from compress.graphs.trace import load_model as load_onnx
 from compress.io_spec import IOSpec
 from compress.models.saved import load_model, tokenizer_of
 from compress.quantizers import freeze, qdq_opset
 from compress.quantizers.saved import open_quantized
-from compress.recipe import Parity, Recipe
+from compress.recipe import Parity, Quantize, Recipe
 from compress.training.rows import sample_feeds
 
 IR_VERSION = 10  # what ONNX Runtime 1.18 and JetPack's TensorRT read
@@ -46,7 +49,13 @@ def export_teacher(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, c
     hops = Hops(recipe.export.parity, feeds, ctx)
     model = load_model(teacher.path)
     save(export_module(model, teacher.io_spec, recipe.export.opset), ctx.out / "teacher.onnx")
-    hops.compare("torch fp32", "ONNX Runtime fp32", run_torch(model, hops.feeds), run_file(ctx.out / "teacher.onnx", hops.feeds))
+    hops.compare(
+        "torch fp32",
+        "ONNX Runtime fp32",
+        run_torch(model, hops.feeds),
+        run_file(ctx.out / "teacher.onnx", hops.feeds),
+        blame=lambda: first_lost_layer(model, ctx.out / "teacher.onnx", hops.few),
+    )
     return OnnxModels(io_spec=teacher.io_spec, details={"parity": hops.records, "parameters": teacher.details["parameters"]})
 
 
@@ -59,9 +68,12 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     model = load_model(student.path)
     float_model = save(export_module(model, io, opset), out / "fp32.onnx")
     expected = run_torch(model, hops.feeds)
-    hops.compare("torch fp32", "ONNX Runtime fp32", expected, run_file(out / "fp32.onnx", hops.feeds))
-    save(to_float16(float_model, feeds=first_rows(hops.feeds, 32)), out / "fp16.onnx")
-    hops.compare("ONNX Runtime fp32", "ONNX Runtime fp16", expected, run_file(out / "fp16.onnx", hops.feeds), loose=True)
+    got = run_file(out / "fp32.onnx", hops.feeds)
+    hops.compare("torch fp32", "ONNX Runtime fp32", expected, got, blame=lambda: first_lost_layer(model, float_model, hops.few))
+    half = save(to_float16(float_model, feeds=hops.few), out / "fp16.onnx")
+    got = run_file(out / "fp16.onnx", hops.feeds)
+    blame = partial(first_divergence, float_model, half, hops.few)
+    hops.compare("ONNX Runtime fp32", "ONNX Runtime fp16", expected, got, loose=True, blame=blame)
     files = {"fp32": {"file": "fp32.onnx", "precision": "fp32"}, "fp16": {"file": "fp16.onnx", "precision": "fp16"}}
     if quantized is not None and recipe.quantize and recipe.quantize.method != "none":
         if "text" in io.modalities:
@@ -75,6 +87,7 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     details["sizes"] = {name: size_report(onnx.load(out / entry["file"])) for name, entry in files.items()}
     x86 = [name for name, entry in files.items() if entry.get("target") == "onnxruntime_x86" and name != "int8_dynamic"]
     details["coverage"] = {name: int8_coverage(out / files[name]["file"]).to_json() for name in x86}
+    require_coverage(recipe.quantize, details["coverage"])
     ctx.say("export: " + ", ".join(f"{name} {(out / entry['file']).stat().st_size / 1e6:.2f} MB" for name, entry in files.items()))
     return OnnxModels(io_spec=io, details=details)
 
@@ -87,7 +100,8 @@ def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: s
     with qdq_opset(recipe.export.opset):
         symmetric = clean(export_module(freeze(model), student.io_spec, recipe.export.opset))
     plain = run_model(symmetric, hops.feeds, optimise=False)["logits"]
-    hops.compare(f"fake-quantized torch ({method})", f"ONNX as written ({method})", fake, plain, loose=True)
+    blame: Callable[[], object] = partial(first_lost_layer, model, symmetric, hops.few)
+    hops.compare(f"fake-quantized torch ({method})", f"ONNX as written ({method})", fake, plain, loose=True, blame=blame)
     files = {}
     for target in recipe.export.targets:
         name = f"int8_{method}" if target == "onnxruntime_x86" else f"int8_{method}-{target}"
@@ -95,8 +109,23 @@ def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: s
         written = save(retarget(symmetric, target), out / f"{name}.onnx")
         optimised = target != "tensorrt"  # that file is TensorRT's; here it only has to mean the same
         got = run_model(written, hops.feeds, optimise=optimised)["logits"]
-        hops.compare(f"ONNX as written ({method})", f"{target} file ({method})", plain, got, loose=True, graphs=(symmetric, written))
+        blame = partial(first_divergence, symmetric, written, hops.few)
+        hops.compare(f"ONNX as written ({method})", f"{target} file ({method})", plain, got, loose=True, blame=blame)
     return files
+
+
+def require_coverage(config: Quantize | None, coverage: dict[str, dict]) -> None:
+    """Raises CompressError when less runs in int8 on x86 than the recipe asks for, or when no file shows it."""
+    if config is None or not config.min_int8_coverage:
+        return
+    asked = f"quantize.min_int8_coverage asks for {100 * config.min_int8_coverage:g} %"
+    if not coverage:
+        raise CompressError(f"{asked}, but there is no int8 file for onnxruntime_x86 to measure it on; add that target to export.targets")
+    for name, measured in coverage.items():
+        if measured["share"] < config.min_int8_coverage:
+            raise CompressError(
+                f"{name}: {100 * measured['share']:.1f} % of the multiply-adds run in int8, {asked}; take layers off quantize.keep_float"
+            )
 
 
 class Hops:
@@ -104,6 +133,7 @@ class Hops:
 
     def __init__(self, limits: Parity, feeds: Feeds, ctx: Context) -> None:
         self.limits, self.feeds, self.ctx = limits, feeds, ctx
+        self.few = first_rows(feeds, 32)  # for a look at every layer
         self.records: list[dict] = []
 
     def compare(
@@ -114,26 +144,58 @@ class Hops:
         got: np.ndarray,
         *,
         loose: bool = False,
-        graphs: tuple[onnx.ModelProto, onnx.ModelProto] | None = None,
+        blame: Callable[[], object],
     ) -> None:
-        """Notes the distance of two arrays of logits (R, K). `loose`: rounding differs by design, so only the arg-max must agree.
+        """Notes the distance of two arrays of logits (R, K). `loose`: rounding differs by design, so single logits may.
 
-        Raises: ParityError, with the first layer that diverges where both `graphs` are given.
+        Raises: ParityError, with the first layer that diverges as `blame` finds it.
         """
         found = compare_outputs(expected, got)
         scale = float(np.abs(expected).max()) or 1.0
         share = found["max_difference"] / scale
-        passed = found["agreement"] >= self.limits.min_agreement and (loose or share <= self.limits.max_difference)
+        near = found["relative"] <= self.limits.max_relative if loose else share <= self.limits.max_difference
+        passed = near and found["agreement"] >= self.limits.min_agreement
         self.records.append({"from": before, "to": after, "samples": len(expected), "largest_logit": scale, "passed": passed, **found})
         if passed:
             return
-        where = first_divergence(*graphs, first_rows(self.feeds, 16)) if graphs else None
+        distance = f"the largest difference is {share:.2e} of the largest logit (at most {self.limits.max_difference:g})"
+        if loose:
+            distance = f"||difference|| / ||logits|| is {found['relative']:.2e} (at most {self.limits.max_relative:g})"
         raise ParityError(
             f"parity: {before} -> {after}: the arg-max agrees on {100 * found['agreement']:.2f} % of {len(expected)} samples "
-            f"(at least {100 * self.limits.min_agreement:g} % is asked), the largest difference is {share:.2e} of the largest logit"
-            + ("" if loose else f" (at most {self.limits.max_difference:g})")
-            + (f"; first layer that diverges: {where}" if where else "")
+            f"(at least {100 * self.limits.min_agreement:g} % is asked), {distance}; "
+            f"first layer that diverges: {blame() or 'none, differences only grow slowly'}"
         )
+
+
+@torch.no_grad()
+def first_lost_layer(model: nn.Module, graph: onnx.ModelProto | Path, feeds: Feeds, *, tolerance: float = 0.02) -> str | None:
+    """The first layer of a torch model whose output no tensor of its graph holds; None where nothing is lost.
+
+    Exporters rename and fuse, so tensors are matched by shape and value. A fused layer's own output is absent from a sound graph
+    too; what follows it is not, so a layer counts as lost when nothing behind it in its branch (an encoder, the head) is found.
+    """
+    outputs: dict[str, np.ndarray] = {}  # in the order in which layers finish
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and name not in outputs:
+            outputs[name] = output.numpy()
+
+    hooks = [m.register_forward_hook(lambda _m, _i, output, name=name: note(name, output)) for name, m in model.named_modules() if name]
+    model({m: torch.from_numpy(x) for m, x in feeds.items()})
+    for hook in hooks:
+        hook.remove()
+    by_shape: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for array in trace(load_onnx(graph), feeds).values():
+        by_shape.setdefault(array.shape, []).append(array)
+    lost: dict[str, str] = {}  # branch -> its first layer behind the last one that was found
+    for name, output in outputs.items():
+        branch = ".".join(name.split(".")[:2])
+        if any(relative_difference(output, array) <= tolerance for array in by_shape.get(output.shape, [])):
+            lost.pop(branch, None)
+        else:
+            lost.setdefault(branch, name)
+    return next((name for name in outputs if name in lost.values()), None)
 
 
 class ByPort(nn.Module):

@@ -16,7 +16,7 @@ from compress.artifacts import Features
 from compress.context import Context
 from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
-from compress.errors import RecipeError
+from compress.errors import CompressError, RecipeError
 from compress.io_spec import io_spec
 from compress.recipe import PretrainedEncoder, Recipe
 from compress.tables import ENCODERS, LICENCES, resolve
@@ -68,4 +68,4 @@ def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: C
         out.flush()
         note_progress(progress, view + 1)
     if not np.isfinite(out).all():
-        raise FloatingPointError(f"{path.name}: the encoder gave a feature that float16 cannot hold")
+        raise CompressError(f"features: {path.name}: the encoder gave a feature that float16 cannot hold (above 65,504, or NaN)")

@@ -59,8 +59,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     model.eval()
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
-    if quantizer.trained:
-        save_quantized(model, ctx.out / "qat")
+    save_quantized(model, ctx.out / ("qat" if quantizer.trained else "ptq"))  # with the layers that went back to float
     samples = int((check.data.labels >= 0).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
     return TorchModel(

@@ -11,6 +11,7 @@ from compress.artifacts import Features, Targets, TorchModel
 from compress.context import Context
 from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
+from compress.errors import CompressError
 from compress.models.saved import load_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe import Recipe
@@ -39,11 +40,12 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
             varied = view and features is None and "image" in batch.inputs
             inputs = {**batch.inputs, "image": views.vary(batch.inputs["image"], view)} if varied else batch.inputs
-            out[view, batch.index] = body(inputs, batch.rows).numpy()
+            with np.errstate(over="ignore"):  # found below, and said in words
+                out[view, batch.index] = body(inputs, batch.rows).numpy()
         out.flush()
         note_progress(progress, view + 1)
     if not np.isfinite(out).all():
-        raise FloatingPointError("targets: the teacher gave a logit that float16 cannot hold")
+        raise CompressError("targets: the teacher gave a logit that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
     known, metrics, words = int((train.labels >= 0).sum()), {}, "no row has a label"
     if known:
         scored = 100 * accuracy(np.asarray(out[0], np.float32), train.labels)

@@ -87,7 +87,9 @@ def test_dkd_with_weights_of_one_and_p_not_target_is_kd():
     # KL = binary KL + p(not target) * KL among the others (equation 4): for one row, set beta to p(not target)
     student, teacher, labels = draw(rows=1)
     rest = 1 - teacher.softmax(1)[0, labels[0]].item()
-    assert dkd(student, teacher, labels, temperature=1.0, alpha=1.0, beta=rest).item() == pytest.approx(kd(student, teacher, labels, temperature=1.0).item(), rel=1e-4)
+    assert dkd(student, teacher, labels, temperature=1.0, alpha=1.0, beta=rest).item() == pytest.approx(
+        kd(student, teacher, labels, temperature=1.0).item(), rel=1e-4
+    )
 
 
 def test_dist_golden_number():

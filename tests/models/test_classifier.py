@@ -146,10 +146,9 @@ def test_head_multiplies_projections() -> None:
     assert logits.tolist() == [[10.0, 0.0]]  # 2 * 5, and -3 * 4 behind the ReLU
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-def test_head_normalises_projections_only_where_asked(normalise: bool) -> None:
-    head = Head({"image": 4}, hidden=8, classes=2, normalise=normalise)
-    assert any(isinstance(module, nn.LayerNorm) for module in head.modules()) is normalise
+def test_head_normalises_each_projection() -> None:
+    head = Head({"image": 4, "text": 3}, hidden=8, classes=2)
+    assert [isinstance(part[-1], nn.LayerNorm) for part in head.project.values()] == [True, True]
 
 
 def test_dropout_is_off_in_eval_mode() -> None:

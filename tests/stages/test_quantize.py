@@ -1,0 +1,141 @@
+"""The quantize stage on a trained student: what each method leaves, and layers that go back to float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.context import Context
+from compress.data.prepared import open_data
+from compress.dependencies import only
+from compress.errors import RecipeError
+from compress.grammar import load_recipe
+from compress.models.saved import load_model
+from compress.pipeline import STAGES
+from compress.quantizers import quantized_modules
+from compress.quantizers.saved import open_quantized
+from compress.quantizers.sensitivity import int8_layers
+from compress.stages import quantize as stage
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
+    """Runs the stage of the finished run once more, with overrides of its recipe; gives its artifact and what it said."""
+    made = whole_run.result.artifacts
+
+    def run(*overrides: str):
+        recipe, said = load_recipe(whole_run.recipe, list(overrides)).recipe, []
+        part = only(recipe, STAGES["quantize"].reads)
+        ctx = Context(tmp_path, seed=recipe.seed, threads=1, say=said.append)
+        artifact = stage.quantize(part, made["distill"], made["targets"], open_data(made["data"].path), ctx=ctx)
+        return artifact, said, recipe.quantize
+
+    return run
+
+
+def folders(path: Path) -> set[str]:
+    return {folder.name for folder in path.iterdir() if folder.is_dir()} - {"logs", "checkpoint"}
+
+
+def open_state(whole_run, folder: Path, config) -> nn.Module:
+    return open_quantized(whole_run.result.artifacts["distill"].path, folder, config)
+
+
+def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run, tmp_path: Path) -> None:
+    artifact, said, config = call()
+    assert folders(tmp_path) == {"ptq", "qat"}
+    assert set(artifact.details["validation"]) == {"fp32", "int8_ptq", "int8_qat"}
+    ptq, qat = (open_state(whole_run, tmp_path / name, config) for name in ("ptq", "qat"))
+    assert int8_layers(ptq) == int8_layers(qat) == list(quantized_modules(qat))
+    assert not torch.equal(ptq.state_dict()["head.output.weight"], qat.state_dict()["head.output.weight"])
+    assert artifact.metrics["validation_accuracy"]["value"] == pytest.approx(100 * artifact.details["validation"]["int8_qat"])
+    assert said[-1].startswith("quantize: validation fp32 ")
+
+
+def test_training_again_gives_the_same_weights(call, whole_run, tmp_path: Path) -> None:
+    call()
+    published = whole_run.result.artifacts["quantize"]
+    for name in ("ptq", "qat"):
+        assert (tmp_path / name / "model.safetensors").read_bytes() == published.file(f"{name}/model.safetensors").read_bytes()
+
+
+def test_calibration_alone_trains_nothing(call, whole_run, tmp_path: Path) -> None:
+    artifact, _, config = call("quantize.method=int8_ptq")
+    assert folders(tmp_path) == {"ptq"}
+    assert "history" not in artifact.details
+    assert set(artifact.details["validation"]) == {"fp32", "int8_ptq"}
+    model = open_state(whole_run, tmp_path / "ptq", config)
+    student = load_model(whole_run.result.artifacts["distill"].path)
+    np.testing.assert_array_equal(model.state_dict()["head.output.weight"], student.state_dict()["head.output.weight"])
+
+
+@pytest.mark.parametrize("method", ["none", "int8_dynamic"])
+def test_method_without_calibration_leaves_the_student_as_it_is(call, tmp_path: Path, method: str) -> None:
+    artifact, _, _ = call(f"quantize.method={method}")
+    assert list(tmp_path.iterdir()) == []
+    assert set(artifact.details["validation"]) == {"fp32"}
+
+
+def test_layers_that_the_recipe_keeps_stay_in_float(call, whole_run, tmp_path: Path) -> None:
+    _, _, config = call("quantize.method=int8_ptq", "quantize.keep_float=[encoders.text, head.output]")
+    model = open_state(whole_run, tmp_path / "ptq", config)
+    left = set(quantized_modules(model)) - set(int8_layers(model))
+    assert left == {name for name in quantized_modules(model) if name.startswith("encoders.text.") or name == "head.output"}
+
+
+def test_unknown_layer_to_keep_is_an_error_with_near_names(call) -> None:
+    with pytest.raises(RecipeError, match=r"keep_float: 'head\.outptu' covers no layer .*'head\.output'"):
+        call("quantize.keep_float=[head.outptu]")
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Makes one layer lose everything in int8: validation gives what a student without it would score."""
+    layer, real = "head.mix.0", stage.accuracy
+    seen: list[nn.Module] = []
+
+    def predict(model: nn.Module, batches: Any) -> np.ndarray:
+        seen[:] = [model]
+        return real_predict(model, batches)
+
+    def score(logits: np.ndarray, labels: np.ndarray) -> float:
+        modules = quantized_modules(seen[0])
+        return real(logits, labels) / 2 if layer in modules and not modules[layer].floating.on else real(logits, labels)
+
+    real_predict = stage.predict
+    monkeypatch.setattr(stage, "predict", predict)
+    monkeypatch.setattr(stage, "accuracy", score)
+    return layer
+
+
+@pytest.mark.parametrize(("method", "folder"), [("int8_ptq", "ptq"), ("int8_qat", "qat")])
+def test_layer_that_costs_too_much_goes_back_to_float(call, fragile: str, whole_run, tmp_path: Path, method: str, folder: str) -> None:
+    artifact, said, config = call(f"quantize.method={method}", "quantize.max_drop_points=8")
+    assert artifact.details["restored"]["names"] == [fragile]
+    assert artifact.details["restored"]["reached"]
+    assert artifact.details["sensitivity"][0]["name"] == fragile
+    assert f"1 layers back in float to stay within 8 points: {fragile}" in "\n".join(said)
+    model = open_state(whole_run, tmp_path / folder, config)  # what is exported is what was scored
+    assert set(quantized_modules(model)) - set(int8_layers(model)) == {fragile}
+    assert artifact.details["validation"][method] > 0.75 * artifact.details["validation"]["fp32"]
+
+
+def test_drop_that_no_float_layer_wins_back_is_said(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = stage.accuracy
+    scores = iter([1.0])
+    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, real(logits, labels)))
+    artifact, said, _ = call("quantize.method=int8_ptq", "quantize.max_drop_points=0")
+    assert not artifact.details["restored"]["reached"]
+    assert artifact.details["restored"]["names"] == []
+    assert any("not even float layers win them back" in line for line in said)

@@ -1,0 +1,137 @@
+"""The targets stage: the teacher's stored answers are those of the teacher itself, view by view, and a killed run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress.context import Context
+from compress.data.arrays import note_progress
+from compress.data.prepared import PreparedData, open_data
+from compress.dependencies import only
+from compress.errors import CompressError
+from compress.grammar import load_recipe
+from compress.models.saved import load_model, tokenizer_of
+from compress.pipeline import STAGES
+from compress.stages import targets as stage
+from compress.training.rows import open_rows, sample_feeds, training_rows
+from compress.training.views import Views
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
+    made = whole_run.result.artifacts
+
+    def run(*overrides: str, out: Path = tmp_path, features: bool = True, data: PreparedData | None = None):
+        recipe, said = only(load_recipe(whole_run.recipe, list(overrides)).recipe, STAGES["targets"].reads), []
+        prepared = data or open_data(made["data"].path)
+        artifact = stage.store_targets(
+            recipe, made["teacher"], made["features"] if features else None, prepared, ctx=Context(out, say=said.append)
+        )
+        return artifact, said, np.load(out / "logits.npy")
+
+    return run
+
+
+def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
+    """Slow reference: the teacher as it is saved, on pixels and tokens, row by row, in both views."""
+    made = whole_run.result.artifacts
+    teacher, train = made["teacher"], open_data(made["data"].path).split("train")
+    feeds, index = sample_feeds(train, teacher.io_spec, tokenizer_of(teacher.path), 12, teacher=True)
+    stored = np.load(made["targets"].file("logits.npy"), mmap_mode="r")
+    assert stored.dtype == np.float16
+    assert stored.shape[:2] == (2, len(train))
+    model, views = load_model(teacher.path), Views(tuple(map(tuple, made["targets"].details["views"])))
+    for view in range(2):
+        image = views.vary(torch.from_numpy(feeds["image"]), view)
+        with torch.no_grad():
+            expected = model({"image": image, "text": torch.from_numpy(feeds["text"])}).numpy()
+        np.testing.assert_allclose(stored[view][index], expected, atol=0.02 * np.abs(expected).max())
+    assert not np.array_equal(stored[0], stored[1])
+
+
+def test_teacher_without_stored_features_gives_the_same_answers(call, whole_run, tmp_path: Path) -> None:
+    train = open_data(whole_run.result.artifacts["data"].path).split("train")
+    few = dataclasses.replace(  # the rows of four images: the encoders run here
+        train, rows={m: which[:40] for m, which in train.rows.items()}, labels=train.labels[:40], kinds=train.kinds[:40]
+    )
+    data = SplitOf(few, open_data(whole_run.result.artifacts["data"].path))
+    _, _, slow = call(features=False, data=data)
+    stored = np.load(whole_run.result.artifacts["targets"].file("logits.npy"))[:, :40]
+    np.testing.assert_allclose(slow.astype(np.float32), stored.astype(np.float32), atol=0.02 * np.abs(stored).max())
+
+
+class SplitOf(PreparedData):
+    """Prepared data whose training split is replaced."""
+
+    def __init__(self, train, data: PreparedData) -> None:
+        super().__init__(data.path, data.labels, data.kinds, data.report)
+        object.__setattr__(self, "train", train)
+
+    def split(self, name: str):
+        return self.train if name == "train" else super().split(name)
+
+
+def test_killed_stage_goes_on_behind_the_last_finished_view(call, tmp_path: Path) -> None:
+    whole, _, expected = call()
+    half = np.load(tmp_path / "logits.npy", mmap_mode="r+")
+    half[0, 0], half[1] = 7, 0  # view 0 is taken as it is, view 1 is made again
+    half.flush()
+    note_progress(tmp_path / "checkpoint" / "views", 1)
+    again, _, got = call()
+    assert again.details == whole.details
+    assert (got[0, 0] == 7).all()
+    np.testing.assert_array_equal(got[1], expected[1])
+
+
+def test_metrics_count_labelled_rows_alone(whole_run) -> None:
+    artifact = whole_run.result.artifacts["targets"]
+    labels = open_data(whole_run.result.artifacts["data"].path).split("train").labels
+    logits = np.load(artifact.file("logits.npy"), mmap_mode="r")[0]
+    known = labels >= 0
+    assert 0 < known.sum() < len(labels)  # the recipe hides half of them
+    metric = artifact.metrics["train_accuracy"]
+    assert metric["samples"] == known.sum()
+    assert metric["value"] == pytest.approx(100 * (logits[known].argmax(1) == labels[known]).mean())
+
+
+def test_data_without_labels_have_no_accuracy(call, whole_run) -> None:
+    data = open_data(whole_run.result.artifacts["data"].path)
+    train = data.split("train")
+    artifact, said, _ = call(data=SplitOf(dataclasses.replace(train, labels=np.full_like(train.labels, -1)), data))
+    assert artifact.metrics == {}
+    assert said[-1].endswith("no row has a label")
+
+
+def test_logit_that_float16_cannot_hold_ends_the_run(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loud(folder: Path) -> torch.nn.Module:
+        model: Any = load_model(folder)
+        model.head.output.weight.data *= 1e8
+        return model
+
+    monkeypatch.setattr(stage, "load_model", loud)
+    with pytest.raises(CompressError, match="targets: the teacher gave a logit that float16 cannot hold"):
+        call()
+
+
+def test_training_rows_take_the_views_that_the_targets_were_made_of(whole_run) -> None:
+    made = whole_run.result.artifacts
+    student, train = made["distill"], open_data(made["data"].path).split("train")
+    rows = training_rows(train, student.io_spec, made["targets"], tokenizer=tokenizer_of(student.path))
+    assert rows.views == Views(((False, 0, 0), (True, 0, 0)))
+    assert rows.targets is not None
+    assert rows.targets.shape == (2, len(train), len(open_data(made["data"].path).labels))
+    plain = open_rows(train, student.io_spec, tokenizer=tokenizer_of(student.path))
+    assert plain.targets is None
+    np.testing.assert_array_equal(plain.inputs["text"], rows.inputs["text"])
