@@ -139,11 +139,12 @@ def test_inputs_are_encoded_once_however_many_rows_use_them() -> None:
 def test_head_multiplies_projections() -> None:
     head = Head({"image": 2, "text": 2}, hidden=2, classes=2)
     with torch.no_grad():
-        for linear in (*head.project.values(), head.mix[0], head.output):
+        for linear in (*(part[0] for part in head.project.values()), head.mix[0], head.output):
             linear.weight.copy_(torch.eye(2))
             linear.bias.zero_()
-    logits = head({"image": torch.tensor([[2.0, -3.0]]), "text": torch.tensor([[5.0, 4.0]])})
-    assert logits.tolist() == [[10.0, 0.0]]  # 2 * 5, and -3 * 4 behind the ReLU
+    logits = head({"image": torch.tensor([[2.0, -3.0], [2.0, -3.0]]), "text": torch.tensor([[5.0, 4.0], [4.0, 5.0]])})
+    # two channels normalise to +-1: (1, -1) * (1, -1) = (1, 1), and (1, -1) * (-1, 1) = (-1, -1), which the ReLU takes to 0
+    torch.testing.assert_close(logits, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
 def test_head_normalises_each_projection() -> None:
