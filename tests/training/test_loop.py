@@ -142,6 +142,22 @@ def test_stopped_training_stays_stopped_when_run_again(tmp_path: Path) -> None:
     assert torch.equal(first.head.output.weight, second.head.output.weight)
 
 
+def test_patience_counts_on_over_an_interruption(tmp_path: Path) -> None:
+    scores: list[float] = [0.5, 0.4]
+
+    def validate(model: nn.Module) -> float:
+        if not scores:
+            raise KeyboardInterrupt
+        return scores.pop(0)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, epochs=9, patience=3, checkpoint_seconds=0, validate=validate)
+    scores += [0.3, 0.2, 0.9]
+    _, history = fit(tmp_path, epochs=9, patience=3, checkpoint_seconds=0, validate=validate)
+    assert [point["accuracy"] for point in history.curve] == [0.5, 0.4, 0.3, 0.2]
+    assert history.stopped_early
+
+
 @pytest.mark.parametrize("bad_step", [0, 7, 19])  # logged, between two logs, the last
 def test_loss_that_is_no_number_ends_the_run_and_names_the_rate(tmp_path: Path, bad_step: int) -> None:
     model, count = build_model(), 0
