@@ -201,6 +201,11 @@ OVERRIDES = [
 ]
 
 
+def restore_interrupt() -> None:
+    """Gives the child the usual meaning of SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def interrupted(whole_run, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A run that is killed in `distill`, interrupted there, goes on, is killed in `quantize` and goes on; and the same run left alone."""
@@ -215,7 +220,8 @@ def interrupted(whole_run, tmp_path_factory: pytest.TempPathFactory) -> SimpleNa
             (folder / "marker").write_text(marker)
         settings = [part for override in OVERRIDES for part in ("-o", override)]
         program = [sys.executable, "-m", "compress", *arguments, str(folder / "small.yaml"), "--runs", str(folder / runs), "--threads", "1"]
-        return subprocess.run([*program, *settings], capture_output=True, text=True, check=False)
+        # Tests that run in the background inherit an ignored SIGINT; a terminal's user does not.
+        return subprocess.run([*program, *settings], capture_output=True, text=True, check=False, preexec_fn=restore_interrupt)
 
     until = ("run", "--until", "quantize")
     alone = call("alone", *until)
