@@ -11,7 +11,7 @@ class Head(nn.Module):
     """Features by modality -> logits (R, K): the product of normalised projections, then two layers.
 
     The product lets the text choose among the image's channels. Without GELU and LayerNorm after each projection the product
-    starts small and learns slowly: a student on easy-VQA needed 20 passes for 99.1 % where with them 8 gave 99.8 %.
+    starts small and learns slowly: on easy-VQA, one seed, validation, 20 passes gave 99.1 % and with them 8 passes 99.8 %.
     """
 
     def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0) -> None:
