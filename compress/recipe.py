@@ -206,6 +206,9 @@ class Quantize(Section):
     """Making the student int8, with the teacher in the loop."""
 
     method: Literal["int8_qat", "int8_ptq", "int8_dynamic", "none"] = Field("int8_qat", description="Name in QUANTIZERS.")
+    teacher: Literal["teacher", "student", "both"] = Field(
+        "teacher", description="Whose answers the int8 student learns from: the teacher's, the fp32 student's, or the mean of their logits."
+    )
     observer: Literal["minmax", "moving_average", "histogram"] = Field("moving_average", description="How ranges of activations are found.")
     learned_step_size: bool = Field(False, description="Train the scales of the activations too (LSQ).")
     weight_bits: int = Field(8, ge=2, le=8, description="Bits of the weights; stored as int8.")

@@ -33,6 +33,11 @@ def device_name(root: Path = Path("/")) -> str:
     return _name(root, _cpu_fields(root))
 
 
+def has_vnni(root: Path = Path("/")) -> bool:
+    """Whether this processor adds int8 products in 32 bits; False also where the system does not say."""
+    return any("vnni" in flag for flag in _cpu_fields(root).get("flags", "").split())
+
+
 def read_sensors(root: Path = Path("/")) -> dict[str, Any]:
     """`clocks_mhz` by core, `temperatures_c` by zone and the `governors` in use; a sensor that cannot be read is left out."""
     cpus, zones = root / "sys/devices/system/cpu", root / "sys/class/thermal"

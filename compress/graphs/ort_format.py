@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.device.sessions import open_session
+from compress.device.sessions import keep_products_exact, open_session
 from compress.errors import CompressError, ParityError
 
 TARGETS = {"arm": "1", "amd64": "0"}  # whether int8 activations stay int8; x86 kernels want uint8
@@ -62,7 +62,8 @@ def _save(model: Path, path: Path, *, target: str) -> None:
     options.log_severity_level = 3
     options.add_session_config_entry("session.save_model_format", "ORT")
     options.add_session_config_entry("session.qdqisint8allowed", TARGETS[target])
-    options.add_session_config_entry("session.x64quantprecision", "1" if target == "amd64" else "0")
+    if target == "amd64":
+        keep_products_exact(options)
     # NCHWc: a layout of this processor's vector width, so the file would be tied to it
     disabled = ["NchwcTransformer"]
     try:

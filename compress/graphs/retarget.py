@@ -13,7 +13,7 @@ import onnx
 
 from compress.errors import CompressError, RecipeError
 from compress.graphs.contract import node_label, require_tensorrt
-from compress.graphs.graph import Graph
+from compress.graphs.graph import Graph, attribute
 from compress.graphs.linear import fold_transposes, gemms_from_matmuls, own_weights, quantize_biases
 
 NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "HardSigmoid", "Abs", "Exp", "Sqrt"})
@@ -44,6 +44,7 @@ def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = Fa
 
     Signed activations keep their grid: q + 128 at the same scale s. Non-negative ones (after ReLU, ReLU6, sigmoid, softmax,
     also through pooling and layout) take zero point 0 and scale s * 127/255: same clip point, twice as fine.
+    Pixels that are codes of their own quantizer already are read as the bytes they are.
     `unsigned_weights`: weights as uint8 with zero point 128, the same values. It is for x86 without VNNI where the session
     cannot set `session.x64quantprecision`: uint8 x int8 products saturate there, and uint8 x uint8 do not.
 
@@ -70,6 +71,7 @@ def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = Fa
     if unsigned_weights:
         _unsign_weights(graph)
     if rules.unsigned:
+        _read_bytes(graph)
         graph.remove_dead()
         own_weights(graph)
     return graph.model
@@ -143,6 +145,44 @@ def _unsign_activations(graph: Graph) -> None:
             graph.set_input(node, 2, zero_name)
             _drop_attribute(node, "output_dtype")
     graph.forget_types(list(chosen))
+
+
+def _read_bytes(graph: Graph) -> None:
+    """Where a quantizer gives back the very bytes of a uint8 input, the bytes go to its readers instead, in its layout.
+
+    The arithmetic between is followed as value = a * byte + b: it undoes itself where a is the scale and b is -zero * a.
+    """
+    bytes_in = {i.name for i in graph.proto.input if i.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    for quantizer in [node for node in graph.proto.node if node.op_type == "QuantizeLinear"]:
+        steps, tensor, a, b = [], quantizer.input[0], 1.0, 0.0  # value of the quantizer's input = a * value of `tensor` + b
+        while (node := graph.producer(tensor)) is not None and (found := _affine(graph, node)) is not None:
+            tensor, gain, shift = found
+            a, b = a * gain, b + a * shift
+            steps.append(node)
+        scale, zero = graph.input_value(quantizer, 1), graph.input_value(quantizer, 2)
+        if tensor not in bytes_in or scale is None or zero is None or zero.dtype != np.uint8:
+            continue
+        if a != float(scale) or b != -float(zero) * a:
+            continue
+        for node in reversed([node for node in steps if node.op_type == "Transpose"]):
+            moved = onnx.helper.make_node("Transpose", [tensor], [graph.unique(f"{tensor}_moved")], name=graph.unique(f"{tensor}_move"))
+            moved.attribute.extend(node.attribute)
+            tensor = graph.insert_before(quantizer, moved).output[0]
+        graph.replace_uses(quantizer.output[0], tensor)
+
+
+def _affine(graph: Graph, node: onnx.NodeProto) -> tuple[str, float, float] | None:
+    """(x, gain, shift) where the node computes gain * x + shift with constants, or moves or casts x; None for any other node."""
+    if node.op_type == "Transpose" or (node.op_type == "Cast" and attribute(node, "to") == onnx.TensorProto.FLOAT):
+        return node.input[0], 1.0, 0.0
+    if node.op_type not in ("Add", "Mul"):
+        return None
+    for x, other in ((0, 1), (1, 0)):
+        constant = graph.input_value(node, other)
+        if constant is not None and constant.size == 1:
+            value = float(constant.reshape(()))
+            return (node.input[x], value, 0.0) if node.op_type == "Mul" else (node.input[x], 1.0, value)
+    return None
 
 
 def _symmetric_scale(graph: Graph, node: onnx.NodeProto) -> np.float32:

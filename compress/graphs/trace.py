@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from compress.device.sessions import keep_products_exact
 from compress.errors import CompressError
 from compress.graphs.graph import Graph
 
@@ -22,15 +23,11 @@ def load_model(model: onnx.ModelProto | Path | str) -> onnx.ModelProto:
 
 
 def cpu_options(*, threads: int = 1, optimise: bool = True) -> ort.SessionOptions:
-    """Session options on the CPU; int8 products are exact on every x86.
-
-    Without `session.x64quantprecision`, processors that lack VNNI add two uint8 x int8 products in 16 bits and saturate:
-    large weights then give wrong outputs in silence. The setting does nothing on processors with VNNI or on ARM.
-    """
+    """Session options on the CPU; int8 products are exact on every x86."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    keep_products_exact(options)
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     return options

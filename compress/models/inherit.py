@@ -113,8 +113,8 @@ def copy_layer(layer: Any, source: Parts, channels: Tensor, *, source_heads: int
     """One transformer layer: `channels` (D') of the stream, the strongest heads and neurons."""
     attention, output = layer.attention, source["output"]
     inside = pick_heads(output.weight, source_heads, heads=attention.heads, width=attention.head_width)  # rows of q, k, v
-    for name in ("query", "key", "value"):
-        copy_linear(getattr(attention, name), source[name], inside, channels)
+    for part, name in enumerate(("query", "key", "value")):
+        copy_linear(attention.inputs, source[name], inside, channels, start=part * len(inside))
     copy_linear(attention.output, output, channels, inside)
     neurons = top(source["expand"].weight.norm(dim=1) * source["project"].weight.norm(dim=0), layer.expand.out_features)
     copy_linear(layer.expand, source["expand"], neurons, channels)
@@ -140,11 +140,11 @@ def pick_heads(output: Tensor, source_heads: int, *, heads: int, width: int) -> 
     return (chosen[index % len(chosen), None] * per_head + (first[:, None] + torch.arange(width)) % per_head).flatten()
 
 
-def copy_linear(target: nn.Linear, source: nn.Linear, rows: Tensor, columns: Tensor) -> None:
-    """Rows and columns of a weight; scaled so that a sum over fewer inputs keeps its size."""
+def copy_linear(target: nn.Linear, source: nn.Linear, rows: Tensor, columns: Tensor, *, start: int = 0) -> None:
+    """Rows and columns of a weight, into the rows from `start` on; scaled so that a sum over fewer inputs keeps its size."""
     share = source.weight.shape[1] / len(columns)
-    target.weight.copy_(source.weight[rows][:, columns] * share**0.5)
-    target.bias.copy_(source.bias[rows])
+    target.weight[start : start + len(rows)] = source.weight[rows][:, columns] * share**0.5
+    target.bias[start : start + len(rows)] = source.bias[rows]
 
 
 def copy_norm(target: nn.LayerNorm, source: nn.LayerNorm, channels: Tensor) -> None:

@@ -31,15 +31,22 @@ class Sum(nn.Module):
 
 
 class Pixels(nn.Module):
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus the mean, over the deviation: pixel arithmetic stays in the graph."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus the mean, over the deviation: pixel arithmetic stays in the graph.
+
+    `step` is set where pixels are an int8 grid as they are: value = (pixel - 128) * step. Then a quantizer has nothing to find
+    or to lose, and an int8 graph reads the bytes of the image without any arithmetic.
+    """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(deviation)).view(1, 3, 1, 1), persistent=False)
+        scale, shift = 1 / (255 * torch.tensor(deviation)), -(torch.tensor(mean) / torch.tensor(deviation))
+        one = len({*mean}) == len({*deviation}) == 1  # for all channels: a scalar is cheaper than a broadcast
+        self.register_buffer("scale", scale[0] if one else scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift[0] if one else shift.view(1, 3, 1, 1), persistent=False)
+        self.step = float(scale[0]) if one and float(shift[0]) == -128 * float(scale[0]) else None
 
     def forward(self, image: Tensor) -> Tensor:
         return image.float().permute(0, 3, 1, 2) * self.scale + self.shift  # TensorRT-RTX refuses to permute uint8

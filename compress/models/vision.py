@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from compress.models.layers import ConvNorm, Pixels, Sum
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for weights that were trained with them
+CENTRE, SPREAD = (128 / 255,) * 3, (64 / 255,) * 3  # near ImageNet's, and pixels stay on int8's grid: (pixel - 128) / 64
 
 # (channels, expansion, stride, kernel of the depthwise convolution before the expansion or 0, kernel of the one inside or 0)
 STAGES = (
@@ -55,7 +56,7 @@ class MobileNetV4(nn.Module):
     def __init__(self, *, width: float, depth: int, stem_stride: int, out: int) -> None:
         super().__init__()
         stem, early = scale_channels(16, width), scale_channels(24, width)
-        self.pixels = Pixels(MEAN, DEVIATION)
+        self.pixels = Pixels(CENTRE, SPREAD)
         layers: list[nn.Module] = [ConvNorm(3, stem, kernel=3, stride=stem_stride), ConvNorm(stem, early, kernel=3, stride=2)]
         channels = early
         for base, expansion, stride, before, inside in STAGES:

@@ -169,6 +169,21 @@ class ActivationQuant(nn.Module):
             )
 
 
+class FixedQuant(ActivationQuant):
+    """x -> clamp(round(x / scale), -128, 127) * scale with a scale that is known beforehand and that nothing moves."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(observer="minmax")
+        self.scale.fill_(scale)
+        self.observing.set(False)
+
+    def _observe(self, x: Tensor) -> None:
+        self.seen += 1
+
+    def _set_scale(self) -> None:
+        pass
+
+
 class WeightQuant(nn.Module):
     """w -> clamp(round(w / scale), -L, L) * scale with L = 2^(bits-1) - 1; the scale is max |w| / L, an output channel or a tensor.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from compress.errors import CompressError
 from compress.models.layers import ConvNorm, Pixels, Sum
-from compress.quantizers.fake_quant import ActivationQuant, Switch, WeightQuant
+from compress.quantizers.fake_quant import ActivationQuant, FixedQuant, Switch, WeightQuant
 from compress.recipe import Quantize
 
 
@@ -111,7 +111,7 @@ class QuantPixels(OutputLayer):
     def __init__(self, pixels: Pixels, config: Quantize) -> None:
         super().__init__()
         self.pixels = pixels
-        self.output_quant = activation_quant(config)
+        self.output_quant = activation_quant(config) if pixels.step is None else FixedQuant(pixels.step)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.emit(self.pixels(image))

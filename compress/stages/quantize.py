@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 
 from torch import Tensor, nn
 
-from compress.artifacts import Targets, TorchModel
+from compress.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective
@@ -19,6 +19,7 @@ from compress.models.saved import load_model, tokenizer_of
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
 from compress.quantizers.saved import save_quantized
 from compress.recipe import Quantize, Recipe
+from compress.training.answers import second_teacher
 from compress.training.batches import Batches
 from compress.training.loop import accuracy, predict, train
 from compress.training.rows import open_rows, training_rows
@@ -38,6 +39,8 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
     if not quantizer.calibrated:
         return TorchModel(io_spec=student.io_spec, details=details)
+    if quantizer.trained and config.teacher != "teacher":
+        rows = replace(rows, targets=second_teacher(model, rows, ctx.out / CHECKPOINT / "answers.npy", alone=config.teacher == "student"))
     model = quantizer.prepare(model, config)
     batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
     calibrate(model, calibration_batches(batches, config.calibration_batches))
@@ -54,6 +57,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
             validate=score,
             label="quantize",
             freeze=(config.freeze_after, freeze_ranges),
+            known=details["validation"]["int8_ptq"],
         )
         details["history"] = history.to_json()
     model.eval()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from compress.artifacts import Features, Targets, TorchModel
 from compress.context import Context
@@ -15,13 +14,12 @@ from compress.errors import CompressError
 from compress.models.saved import load_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe import Recipe
-from compress.training.batches import INFERENCE_BATCH, Batches
+from compress.training.answers import write_answers
 from compress.training.loop import accuracy
 from compress.training.rows import open_features, open_rows
 from compress.training.views import draw_views
 
 
-@torch.no_grad()
 def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None, data: PreparedData, *, ctx: Context) -> Targets:
     """logits.npy: (V, R, K) float16, row by row as the training split has them; view 0 is the image itself."""
     assert teacher.path and teacher.io_spec
@@ -37,11 +35,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             body, rows = over_features(model), open_features(features, train, view=view)
         else:
             body, rows = model, open_rows(train, teacher.io_spec, tokenizer=tokenizer_of(teacher.path), teacher=True)
-        for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
-            varied = view and features is None and "image" in batch.inputs
-            inputs = {**batch.inputs, "image": views.vary(batch.inputs["image"], view)} if varied else batch.inputs
-            with np.errstate(over="ignore"):  # found below, and said in words
-                out[view, batch.index] = body(inputs, batch.rows).numpy()
+        write_answers(out[view], body, rows, vary=(views, view) if features is None else None)
         out.flush()
         note_progress(progress, view + 1)
     if not np.isfinite(out).all():

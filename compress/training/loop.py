@@ -60,15 +60,20 @@ def train(
     validate: Callable[[nn.Module], float],
     label: str,
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
+    known: float | None = None,
 ) -> History:
-    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model)."""
+    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
+
+    `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
+    """
     accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"))
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     model, optimizer = accelerator.prepare(model, optimizer)
     total = config.max_steps or max(1, round(config.epochs * batches.steps))
-    run = _Run(model, optimizer, History(planned_steps=total), ctx.out / "checkpoint" / f"{label}.pt")
+    start = History(planned_steps=total, best=-1.0 if known is None else known)
+    run = _Run(model, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,20 @@ from compress.device.measure import bench, summarise, time_calls
 def test_calls_are_interleaved_and_start_with_another_each_round() -> None:
     seen: list[str] = []
     times = time_calls({name: (lambda name=name: seen.append(name)) for name in "abc"}, rounds=3, warmup=0)
-    assert "".join(seen) == "abc" + "bca" + "cab"
+    assert "".join(seen) == "aabbcc" + "bbccaa" + "ccaabb"  # twice, and only the second call is timed
     assert {name: ns.shape for name, ns in times.items()} == dict.fromkeys("abc", (3,))
 
 
 def test_warmup_calls_are_not_counted() -> None:
     seen: list[str] = []
     times = time_calls({"a": lambda: seen.append("a")}, rounds=2, warmup=5)
-    assert (len(seen), len(times["a"])) == (7, 2)
+    assert (len(seen), len(times["a"])) == (14, 2)
+
+
+def test_first_call_of_a_round_is_not_timed() -> None:
+    calls = iter([lambda: time.sleep(0.05), lambda: None] * 3)
+    times = time_calls({"a": lambda: next(calls)()}, rounds=3, warmup=0)
+    assert times["a"].max() < 0.05e9
 
 
 def test_slower_call_takes_longer() -> None:

@@ -144,3 +144,20 @@ def edit():
         return model
 
     return replace
+
+
+@pytest.fixture
+def byte_reader():
+    def build(step=1 / 64, *, gain=1 / 64, shift=-2.0):
+        """uint8 pixels -> Cast, Transpose, Mul, Add, Q/DQ at `step`, a convolution, global pool -> (B, 4)."""
+        b = Builder(quantized=True)
+        b.node("Cast", ["pixels"], "float", to=TensorProto.FLOAT)
+        b.node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2])
+        b.node("Mul", ["planes", b.constant("gain", np.float32(gain))], "scaled")
+        b.node("Add", ["scaled", b.constant("shift", np.float32(shift))], "image")
+        x = b.conv(b.activation("image", 127 * step), "stem", 3, 4)
+        b.node("GlobalAveragePool", [x], "pooled")
+        b.node("Flatten", ["pooled"], "logits")
+        return b.model({"pixels": (TensorProto.UINT8, ["batch", 8, 8, 3])})
+
+    return build

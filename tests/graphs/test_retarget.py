@@ -150,3 +150,24 @@ def test_shared_zero_points_of_transposed_weights_are_taken_apart(int8_mixer):
     up, down = graph.producers["up_w"], graph.producers["down_w"]
     assert up.input[0] != down.input[0] and up.input[2] != down.input[2] and up.input[1] == down.input[1]
     assert np.array_equal(graph.value(up.input[0]), graph.value(down.input[0]))
+
+
+@pytest.mark.parametrize("target", ONNXRUNTIME)
+def test_pixels_on_the_int8_grid_are_read_as_bytes(byte_reader, target):
+    model = byte_reader()
+    pixels = {"pixels": np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)}
+    fast = retarget(model, target)
+    assert [node.op_type for node in fast.graph.node][:2] == ["Transpose", "DequantizeLinear"]
+    assert not {"Cast", "Mul", "Add"} & {node.op_type for node in fast.graph.node}
+    distance = compare_outputs(run_model(model, pixels, optimise=False)["logits"], run_model(fast, pixels)["logits"])
+    assert distance["relative"] < 0.02
+
+
+@pytest.mark.parametrize("changed", [{"step": 1 / 60}, {"gain": 1 / 60}, {"shift": -1.9}])
+def test_pixels_on_another_grid_keep_their_arithmetic(byte_reader, changed):
+    operators = [node.op_type for node in retarget(byte_reader(**changed), "onnxruntime_x86").graph.node]
+    assert operators[:5] == ["Cast", "Transpose", "Mul", "Add", "QuantizeLinear"]
+
+
+def test_tensorrt_keeps_the_arithmetic_on_pixels(byte_reader):
+    assert "Cast" in {node.op_type for node in retarget(byte_reader(), "tensorrt").graph.node}  # it takes no unsigned int8

@@ -105,7 +105,9 @@ def test_narrower_student_is_a_selection_of_the_teachers_channels() -> None:
     source = teacher.encoder.layer[1]
     assert torch.equal(model.layers[1].output_norm.bias, source.output.LayerNorm.bias[16:])
     assert set(model.layers[1].expand.bias.tolist()) <= set(source.intermediate.dense.bias.tolist())
-    assert set(model.layers[1].attention.query.bias.tolist()) <= set(source.attention.self.query.bias.tolist())
+    own = model.layers[1].attention.inputs.bias.chunk(3)
+    for bias, name in zip(own, ("query", "key", "value"), strict=True):
+        assert set(bias.tolist()) <= set(getattr(source.attention.self, name).bias.tolist())
     assert torch.isfinite(model(texts())).all()
 
 

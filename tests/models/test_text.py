@@ -53,13 +53,14 @@ def test_attention_agrees_with_torch(heads: int) -> None:
     def split(y: torch.Tensor) -> torch.Tensor:
         return y.view(3, 5, heads, -1).transpose(1, 2)
 
-    parts = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
+    parts = (split(part) for part in attention.inputs(x).chunk(3, 2))  # query, key, value
     mixed = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=bias.expand(3, heads, 5, 5))
-    torch.testing.assert_close(attention(x, bias), attention.output(mixed.transpose(1, 2).flatten(2)), atol=1e-6, rtol=1e-5)
+    expected = attention.output(mixed.transpose(1, 2).flatten(2)).flatten(0, 1)
+    torch.testing.assert_close(attention(x.flatten(0, 1), bias), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_layer_gives_normalised_tokens() -> None:
     torch.manual_seed(0)
-    y = TransformerLayer(16, 2, 32)(torch.randn(2, 5, 16) * 7, torch.zeros(2, 1, 1, 5))
-    torch.testing.assert_close(y.mean(-1), torch.zeros(2, 5), atol=1e-6, rtol=0)
-    torch.testing.assert_close(y.var(-1, unbiased=False), torch.ones(2, 5), atol=1e-5, rtol=0)
+    y = TransformerLayer(16, 2, 32)(torch.randn(10, 16) * 7, torch.zeros(2, 1, 1, 5))
+    torch.testing.assert_close(y.mean(-1), torch.zeros(10), atol=1e-6, rtol=0)
+    torch.testing.assert_close(y.var(-1, unbiased=False), torch.ones(10), atol=1e-5, rtol=0)

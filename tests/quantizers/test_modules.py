@@ -6,6 +6,7 @@ from torch import nn
 
 from compress.errors import CompressError
 from compress.models.layers import ConvNorm, Pixels
+from compress.models.vision import CENTRE, SPREAD
 from compress.quantizers.modules import QuantConvNorm, QuantEmbedding, QuantLinear, fold_norms, quantized_layer
 from compress.recipe import Quantize
 
@@ -94,3 +95,15 @@ def test_linear_in_float_is_the_linear() -> None:
 def test_other_layers_stay_as_they_are() -> None:
     for layer in (nn.LayerNorm(4), nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Dropout()):
         assert quantized_layer(layer, Quantize(), name="x") is None
+
+
+def test_pixels_on_the_int8_grid_lose_nothing_and_see_no_range() -> None:
+    pixels = Pixels(CENTRE, SPREAD)
+    layer = quantized_layer(pixels, Quantize(activation_bits=4, learned_step_size=True), name="pixels")
+    image = torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 16, 16, 3)
+    for layer.output_quant.collecting in (True, False):
+        assert torch.equal(layer.train()(image), pixels(image))
+    layer.output_quant.check("pixels")
+    layer.output_quant.settle()
+    assert float(layer.output_quant.scale) == 1 / 64 == pixels.step
+    assert torch.equal(pixels(image).unique() * 64, torch.arange(-128.0, 128.0))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from compress.context import Context
@@ -22,6 +24,9 @@ from compress.quantizers import quantized_modules
 from compress.quantizers.saved import open_quantized
 from compress.quantizers.sensitivity import int8_layers
 from compress.stages import quantize as stage
+from compress.training.batches import Batches
+from compress.training.loop import predict
+from compress.training.rows import training_rows
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,9 @@ def open_state(whole_run, folder: Path, config) -> nn.Module:
     return open_quantized(whole_run.result.artifacts["distill"].path, folder, config)
 
 
-def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run, tmp_path: Path) -> None:
+def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.5])  # fp32, calibrated; training then gains, which a student of a few steps need not do
+    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, 0.7))
     artifact, said, config = call()
     assert folders(tmp_path) == {"ptq", "qat"}
     assert set(artifact.details["validation"]) == {"fp32", "int8_ptq", "int8_qat"}
@@ -68,6 +75,32 @@ def test_training_again_gives_the_same_weights(call, whole_run, tmp_path: Path) 
     published = whole_run.result.artifacts["quantize"]
     for name in ("ptq", "qat"):
         assert (tmp_path / name / "model.safetensors").read_bytes() == published.file(f"{name}/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("teacher", ["student", "both"])
+def test_float_student_can_teach(call, whole_run, tmp_path: Path, teacher: str) -> None:
+    call(f"quantize.teacher={teacher}")
+    made = whole_run.result.artifacts
+    answers = np.load(tmp_path / "checkpoint" / "answers.npy")  # (V, R, K)
+    stored = np.load(made["targets"].file("logits.npy"))
+    assert answers.shape == stored.shape
+    student, data = load_model(made["distill"].path), open_data(made["data"].path)
+    rows = training_rows(data.split("train"), made["distill"].io_spec, made["targets"], tokenizer=made["distill"].file("tokenizer.json"))
+    mirrored = replace(rows, inputs={**rows.inputs, "image": rows.inputs["image"][:, :, ::-1].copy()})
+    assert rows.views.variants[1] == (True, 0, 0)
+    for view, seen in enumerate((rows, mirrored)):
+        own = predict(student, Batches(seen, 50, shuffle=False))
+        expected = own if teacher == "student" else (own + stored[view]) / 2
+        np.testing.assert_allclose(answers[view], expected, atol=0.02)
+
+
+def test_training_that_does_harm_leaves_the_calibrated_student(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.8])  # fp32, calibrated; then every trained state
+    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, 0.5))
+    artifact, _, _ = call()
+    assert (artifact.details["history"]["best"], artifact.details["history"]["best_step"]) == (0.8, 0)
+    ptq, qat = (load_file(tmp_path / name / "model.safetensors")["head.output.weight"] for name in ("ptq", "qat"))
+    assert torch.equal(ptq, qat)
 
 
 def test_calibration_alone_trains_nothing(call, whole_run, tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def config(**changes) -> Train:
     return Train(**{"epochs": 10, "batch_size": 16, "learning_rate": 0.03, "trackers": [], **changes})
 
 
-def fit(out: Path, model: nn.Module | None = None, *, validate: Callable[[nn.Module], float] | None = None, freeze=None, **changes):
+def fit(
+    out: Path, model: nn.Module | None = None, *, validate: Callable[[nn.Module], float] | None = None, freeze=None, known=None, **changes
+):
     rows, model = toy_rows(), model or build_model()
     check = Batches(rows, 64, shuffle=False)
     history = train(
@@ -66,6 +68,7 @@ def fit(out: Path, model: nn.Module | None = None, *, validate: Callable[[nn.Mod
         validate=validate or (lambda m: accuracy(predict(m, check), rows.labels)),
         label="toy",
         freeze=freeze,
+        known=known,
     )
     return model, history
 
@@ -118,6 +121,15 @@ def test_best_weights_stay_and_not_the_last(tmp_path: Path) -> None:
     for name, value in model.state_dict().items():
         assert torch.equal(value, seen[1][name])
     assert not torch.equal(seen[1]["head.output.weight"], seen[3]["head.output.weight"])
+
+
+def test_first_weights_stay_where_training_only_does_harm(tmp_path: Path) -> None:
+    model = build_model()
+    first = {name: value.clone() for name, value in model.state_dict().items()}
+    model, history = fit(tmp_path, model, epochs=2, validate=lambda m: 0.5, known=0.6)
+    assert (history.best, history.best_step) == (0.6, 0)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, first[name])
 
 
 def test_later_of_two_equally_good_weights_stay(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from compress.data.prepared import open_data
 from compress.device.errors import DeviceError
-from compress.device.info import describe_device
+from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.metrics import agreement
@@ -35,7 +35,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     result = {
         "schema_version": SCHEMA_VERSION,
         "command": "python -m compress.stages.benchmark job.json measurements.json",
-        "device": {**device, "vnni": any("vnni" in flag for flag in device["flags"]), "runtime": runtime_version("onnxruntime_cpu")},
+        "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
         "labels": data.labels,

@@ -1,0 +1,40 @@
+"""A model's logits for every training row, written to a memory-mapped array: what a student is taught with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.data.arrays import allocate
+from compress.training.batches import INFERENCE_BATCH, Batches, Rows
+from compress.training.views import Views
+
+
+@torch.no_grad()
+def write_answers(out: np.ndarray, model: nn.Module, rows: Rows, *, vary: tuple[Views, int] | None) -> None:
+    """out: (R, K) float16, filled row by row; `vary` is the view of the images that the model is to see, None: as they are stored."""
+    for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
+        inputs = batch.inputs
+        if vary and vary[1] and "image" in inputs:
+            inputs = {**inputs, "image": vary[0].vary(inputs["image"], vary[1])}
+        with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
+            out[batch.index] = model(inputs, batch.rows).numpy()
+
+
+def second_teacher(model: nn.Module, rows: Rows, path: Path, *, alone: bool) -> np.ndarray:
+    """(V, R, K) float16 at `path`: the model's own answers to each view of `rows`, or their mean with the stored ones.
+
+    The mean of two teachers' logits is their geometric mean as probabilities (up to the norm), so both must agree on a class.
+    """
+    assert rows.targets is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out = allocate(path, rows.targets.shape, np.float16)
+    for view in range(len(rows.targets)):
+        write_answers(out[view], model, rows, vary=(rows.views, view))
+        if not alone:
+            out[view] = (out[view].astype(np.float32) + rows.targets[view]) / 2
+    out.flush()
+    return out
