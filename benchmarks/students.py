@@ -1,4 +1,4 @@
-"""Teacher, student alone and distilled student on the test split: three settings, three seeds, same data and steps in both trainings.
+"""Teacher, student alone, distilled student and its int8 forms on the test split: three settings, three seeds, same data and steps in both arms.
 
     python benchmarks/students.py --only cifar10 --seeds 0 1 2 --threads 1     trains, writes results/students/cifar10-0.json, ...
     python benchmarks/students.py --table                                      prints the table of all results
@@ -14,19 +14,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
 from record import RESULTS, ROOT, markdown_table, mean_and_deviation, origin, origin_line, publish_table, read_results, spread, write_result
 
-from compress.artifacts import Artifact
 from compress.errors import CompressError
 from compress.grammar import LoadedRecipe, load_recipe
 from compress.pipeline import RunResult, run
+from compress.recipe import Recipe
 
-ARMS = ("teacher", "alone", "distilled")
-CONFIG = ("data", "student", "distill")  # parts of the recipe that a result belongs to
+if TYPE_CHECKING:
+    from torch import nn
+
+FLOAT = ("teacher", "alone", "distilled")
+INT8 = ("int8_ptq", "int8_qat")  # of the distilled student, fake-quantized
+ARMS = (*FLOAT, *INT8)
+CONFIG = ("data", "student", "distill", "quantize")  # parts of the recipe that a result belongs to
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,19 @@ def load_setting(setting: str, seed: int, overrides: Sequence[str] = (), *, name
     return load_recipe(ROOT / chosen.recipe, own)
 
 
-def train(loaded: LoadedRecipe, setting: str, *, runs: Path, threads: int) -> RunResult:
-    """The chain until the trained student. What seeds share is made under a lock, so that a second process waits for it."""
+def train(loaded: LoadedRecipe, setting: str, *, runs: Path, threads: int, last: str) -> RunResult:
+    """The chain until stage `last`. What seeds share is made under a lock, so that a second process waits for it."""
     runs.mkdir(parents=True, exist_ok=True)
     with FileLock(runs / f".{setting}.lock"):
         run(loaded, runs=runs, threads=threads, last="targets", say=say)
-    return run(loaded, runs=runs, threads=threads, last="distill", say=say)
+    return run(loaded, runs=runs, threads=threads, last=last, say=say)
 
 
 def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
     """The result of one setting and seed; accuracies are percentages of the labelled test rows."""
     loaded = load_setting(setting, seed, overrides)
-    made = train(loaded, setting, runs=runs, threads=threads)
-    right = {arm: score(made, arm) for arm in ARMS}
+    made = train(loaded, setting, runs=runs, threads=threads, last="quantize")
+    right = {arm: score(made, arm, loaded.recipe) for arm in ARMS}
     student, seconds = made.artifacts["distill"], {name: round(a.seconds, 1) for name, a in made.artifacts.items()}
     history, alone = student.details["history"], student.details["history_alone"]
     return {
@@ -87,32 +92,40 @@ def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, th
     }
 
 
-def score(made: RunResult, arm: str) -> np.ndarray:
+def score(made: RunResult, arm: str, recipe: Recipe) -> np.ndarray:
     """(R,) bool: which labelled test rows the arm answers right, by torch."""
     from compress.data.prepared import open_data
-    from compress.models.saved import load_model, tokenizer_of
+    from compress.models.saved import tokenizer_of
     from compress.training.batches import Batches
     from compress.training.loop import predict
     from compress.training.rows import open_rows
 
-    data, artifact = made.artifacts["data"].path, made.artifacts["teacher" if arm == "teacher" else "distill"]
-    assert data and artifact.path and artifact.io_spec
-    rows = open_rows(open_data(data).split("test"), artifact.io_spec, tokenizer=tokenizer_of(artifact.path), teacher=arm == "teacher")
-    logits = predict(load_model(model_folder(artifact, arm)), Batches(rows, 50, shuffle=False))
+    artifact = made.artifacts["teacher" if arm == "teacher" else "distill"]
+    assert artifact.path and artifact.io_spec
+    test = open_data(folder_of(made, "data")).split("test")
+    rows = open_rows(test, artifact.io_spec, tokenizer=tokenizer_of(artifact.path), teacher=arm == "teacher")
+    logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False))
     known = rows.labels >= 0
     return np.asarray(logits[known].argmax(1) == rows.labels[known])
 
 
-def model_folder(artifact: Artifact, arm: str) -> Path:
-    """Where the arm's model lies in its artifact.
+def open_arm(made: RunResult, arm: str, recipe: Recipe) -> nn.Module:
+    """The arm's model, in eval mode."""
+    from compress.models.saved import load_model
+    from compress.quantizers.saved import open_quantized
 
-    Raises: CompressError where the student alone was not kept.
-    """
-    assert artifact.path
-    folder = artifact.path / "alone" if arm == "alone" else artifact.path
-    if not (folder / "model.safetensors").is_file():
-        raise CompressError(f"{folder}: no model.safetensors; the run is from before it was kept. Give another --runs folder")
-    return folder
+    student = folder_of(made, "distill")
+    if arm in INT8:
+        assert recipe.quantize
+        return open_quantized(student, folder_of(made, "quantize") / arm.removeprefix("int8_"), recipe.quantize)
+    return load_model({"teacher": folder_of(made, "teacher"), "alone": student / "alone", "distilled": student}[arm])
+
+
+def folder_of(made: RunResult, stage: str) -> Path:
+    """Where the stage's artifact lies."""
+    path = made.artifacts[stage].path
+    assert path
+    return path
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
@@ -128,13 +141,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "distilled",
         "gain, points",
         "gain by seed",
+        "int8 PTQ",
+        "int8 QAT",
         "seconds",
     )
     return f"{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
 
 
 def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
-    """One setting: mean ± standard deviation over the seeds; gains are differences of the same seed; seconds of both trainings."""
+    """One setting: mean ± standard deviation over the seeds; gains are differences of the same seed; seconds of both float trainings."""
     results = sorted(results, key=lambda r: r["seed"])
     values = {arm: [r["accuracy"][arm]["value"] for r in results] for arm in ARMS}
     gains = [distilled - alone for distilled, alone in zip(values["distilled"], values["alone"], strict=True)]
@@ -145,9 +160,10 @@ def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
         ", ".join(f"{n:,}" for n in sorted({r["samples"] for r in results})),
         ", ".join(str(r["seed"]) for r in results),
         ", ".join(f"{n:,}" for n in sorted({steps for r in results for steps in r["steps"].values()})),
-        *(spread(values[arm]) for arm in ARMS),
+        *(spread(values[arm]) for arm in FLOAT),
         spread(gains, signed=True),
         ", ".join(f"{gain:+.2f}" for gain in gains),
+        *(spread(values[arm]) for arm in INT8),
         f"{seconds:.0f} and {seconds_alone:.0f}",
     ]
 

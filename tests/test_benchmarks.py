@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 
 from compress.errors import RecipeError
 from compress.grammar import load_recipe
-from compress.recipe import Data, Distill, Student
+from compress.recipe import Data, Distill, Quantize, Student
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-PARTS = {"data": Data, "student": Student, "distill": Distill}
+PARTS = {"data": Data, "student": Student, "distill": Distill, "quantize": Quantize}
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def student_result(seed: int, alone: float, distilled: float, **changes: Any) -> dict[str, Any]:
     """A result as students.py writes it, as far as the table reads it."""
-    accuracy = {arm: {"value": value} for arm, value in (("teacher", 92.0), ("alone", alone), ("distilled", distilled))}
+    arms = {"teacher": 92.0, "alone": alone, "distilled": distilled, "int8_ptq": distilled - 1, "int8_qat": distilled - 0.5}
+    accuracy = {arm: {"value": value} for arm, value in arms.items()}
     origin = {"device": {"name": "cpu", "cores": 2}, "threads": 1, "versions": {"torch": "2.13"}, "git_commit": "a" * 40, "git_clean": True}
     result = {"setting": "cifar10", "seed": seed, "accuracy": accuracy, "samples": 10_000, "parameters": {"student": 98_954}}
     return {**origin, **result, "steps": {"distilled": 70, "alone": 70}, "seconds": {"distilled": 60.0, "alone": 50.0}, **changes}
@@ -52,6 +53,7 @@ def test_students_table_pairs_gains_by_seed(program: Any) -> None:
     row = program("students").table(results).splitlines()[2]
     assert "| +2.50 ± 0.71 | +2.00, +3.00 |" in row  # deviation sqrt(0.25 + 0.25)
     assert "| 85.00 ± 1.41 | 87.50 ± 2.12 |" in row
+    assert "| 86.50 ± 2.12 | 87.00 ± 2.12 |" in row  # int8
 
 
 def test_students_table_shows_unequal_steps(program: Any) -> None:
