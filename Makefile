@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check
-EXTRAS := easy-vqa,datasets,tensorrt-rtx,sign
+EXTRAS := easy-vqa,datasets,tensorrt-rtx,openvino,sign
 
 .PHONY: run test lint clean
 

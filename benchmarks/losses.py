@@ -44,7 +44,13 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 def measure(setting: str, candidate: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
     """The result of one candidate: the best validation accuracy of its student, %."""
     own = ["distill.compare_alone=false", f"distill.losses={json.dumps(CANDIDATES[candidate])}"]
-    made = train(load_setting(setting, seed, [*overrides, *own], name=f"losses-{slug(candidate)}"), setting, runs=runs, threads=threads, last="distill")
+    made = train(
+        load_setting(setting, seed, [*overrides, *own], name=f"losses-{slug(candidate)}"),
+        setting,
+        runs=runs,
+        threads=threads,
+        last="distill",
+    )
     student = made.artifacts["distill"]
     history = student.details["history"]
     return {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from compress.artifacts import hash_file
+from compress.errors import DependencyError
 from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
 from compress.tables import DATASETS, LICENCES, resolve
@@ -53,6 +55,14 @@ def source_of(loaded: LoadedRecipe) -> Any:
     """The recipe's data set, not yet read."""
     data = loaded.recipe.data
     return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
+
+
+def require_extras(recipe: Recipe) -> None:
+    """Raises DependencyError, before anything is made, for a runtime of the benchmark that is not installed."""
+    if "openvino" in recipe.benchmark.runtimes and importlib.util.find_spec("openvino") is None:
+        raise DependencyError(
+            "benchmark.runtimes: 'openvino' is not installed; 'pip install openvino' (extra: openvino), or take it off the list"
+        )
 
 
 def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:

@@ -72,6 +72,7 @@ PACKAGES = (
     Package("datasets", "4", "", "data.source hub is refused", False),
     Package("tensorrt_rtx", "1.7.1", "", "engine.flavour tensorrt_rtx: no engines are built or checked", False),
     Package("tensorrt", "10.3", "12", "engine.flavour tensorrt: no engines are built on this GPU", False),
+    Package("openvino", "2026", "", "benchmark.runtimes: [openvino] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
     Package("cryptography", "44", "", "bundles can be neither signed nor checked with --key", False),
 )

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from compress.artifacts import CHECKPOINT, Artifact, DataArtifact, explain, fingerprint, ingredients, write_json_atomic
 from compress.context import Context
-from compress.dependencies import as_json, identity, licences, machine, only, source_of
+from compress.dependencies import as_json, identity, licences, machine, only, require_extras, source_of
 from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
 from compress.store import RunFolder, Store, storage_errors
@@ -46,7 +46,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "export": Stage("compress.stages.export:export", 1, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
-    "benchmark": Stage("compress.stages.benchmark:benchmark", 1, ("benchmark",), ("onnxruntime", "numpy")),
+    "benchmark": Stage("compress.stages.benchmark:benchmark", 2, ("benchmark",), ("onnxruntime", "openvino", "numpy")),
     "report": Stage(
         "compress.stages.report:report", 1, ("name", "description", "quantize", "export.targets", "budget"), ("matplotlib", "jinja2")
     ),
@@ -158,6 +158,7 @@ def run(
     say: Callable[[str], None] = print,
 ) -> RunResult:
     """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one."""
+    require_extras(loaded.recipe)
     steps = _Chain(loaded, runs, threads, say)
     result = RunResult({}, [], steps.folder.path)
     order, started = list(STAGES), time.monotonic()

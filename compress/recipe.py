@@ -246,6 +246,10 @@ class Export(Section):
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"], description="Runtimes that get a quantized file of their own."
     )
+    mobile: bool = Field(
+        False,
+        description="Also write ORT-format files (.ort) for ONNX Runtime's mobile builds on ARM, with the operators that such a build needs.",
+    )
     parity: Parity = Field(Parity(), description="The gate.")
 
 
@@ -270,6 +274,9 @@ class Benchmark(Section):
     rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
+    runtimes: list[Literal["ort_format", "openvino"]] = Field(
+        [], description="Other runtimes that answer and are timed beside ONNX Runtime, from the same files; none of them ships."
+    )
 
 
 class Budget(Section):

@@ -20,6 +20,7 @@ PROVIDERS = {
     "onnxruntime_cuda": "CUDAExecutionProvider",
     "onnxruntime_tensorrt": "TensorrtExecutionProvider",
 }
+ON_CPU = ("onnxruntime_cpu", "openvino")
 BATCHES = (1, 8, 32)  # smallest, tuned and largest batch of an engine that ONNX Runtime's TensorRT provider builds
 
 
@@ -59,7 +60,7 @@ def open_session(path: Path, *, runtime: str = "onnxruntime_cpu", threads: int =
 
 def refusal(runtime: str) -> str | None:
     """Why `runtime` cannot run on this machine, or None; asks the driver before any vendor library that would crash without a GPU."""
-    if runtime != "onnxruntime_cpu":
+    if runtime not in ON_CPU:
         reason = missing_gpu()
         if reason:
             return reason
@@ -135,6 +136,12 @@ def _open_tensorrt(path: Path, runtime: str, threads: int) -> Any:
     return TensorRTSession(path, flavour=runtime)
 
 
+def _open_openvino(path: Path, runtime: str, threads: int) -> Any:
+    from .openvino import OpenVINOSession
+
+    return OpenVINOSession(path, threads)
+
+
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -167,6 +174,7 @@ SESSIONS: dict[str, Callable[[Path, str, int], Any]] = {
     "onnxruntime_cpu": _open_onnxruntime,
     "onnxruntime_cuda": _open_onnxruntime,
     "onnxruntime_tensorrt": _open_onnxruntime,
+    "openvino": _open_openvino,
     "tensorrt": _open_tensorrt,
     "tensorrt_rtx": _open_tensorrt,
 }

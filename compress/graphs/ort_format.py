@@ -7,11 +7,13 @@ on x86 without VNNI its int8 files answered 14 % of the largest logit away from 
 from __future__ import annotations
 
 import logging
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from compress.device.info import has_vnni
 from compress.device.sessions import keep_products_exact, open_session
 from compress.errors import CompressError, ParityError
 
@@ -49,6 +51,19 @@ def to_ort_format(model: Path, out: Path, *, target: str, feeds: dict[str, np.nd
         operators.unlink()
         raise ParityError(f"{path}: logits differ by {difference:.2g} of their largest magnitude from {model} (at most {tolerance:.2g})")
     return OrtFile(path, operators, difference)
+
+
+def to_mobile(models: dict[str, Path], out: Path, *, feeds: dict[str, np.ndarray]) -> tuple[dict[str, OrtFile], dict[str, str]]:
+    """The ARM files by model name, and why others were not written: int8 cannot be checked where its products saturate."""
+    written, skipped = {}, {}
+    for name, path in models.items():
+        if name.startswith("int8") and platform.machine().lower() in ("x86_64", "amd64") and not has_vnni():
+            skipped[name] = (
+                "this x86 processor has no VNNI, so it could not check the int8 file's answers; export it on one that has, or on ARM"
+            )
+        else:
+            written[name] = to_ort_format(path, out, target="arm", feeds=feeds)
+    return written, skipped
 
 
 def _save(model: Path, path: Path, *, target: str) -> None:

@@ -53,6 +53,8 @@ def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str
                     "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here",
                 }
             )
+    for name, why in onnx.details.get("mobile_skipped", {}).items():
+        skipped.append({"what": f"{name} in ORT format", "why": why})
     if engine and engine.details["status"] == "skipped":
         skipped.append({"what": "TensorRT engines", "why": engine.details["reason"]})
     elif engine:

@@ -34,7 +34,9 @@ def render_page(
         measurements=measurements,
         models=models,
         batches=_batches(models),
-        compared=[name for name, m in models.items() if m["precision"] == "fp32" or name == summary["shipped_model"]],
+        compared=[
+            name for name, m in models.items() if m["role"] != "variant" and (m["precision"] == "fp32" or name == summary["shipped_model"])
+        ],
         extras=extras,
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"]),
@@ -84,7 +86,7 @@ def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
         {"name": name, "role": model["role"], "shipped": name == shipped, "latency_ms": model["latency"]["1"]["median_ms"]}
         | {key: model["accuracy"][source] for key, source in (("accuracy", "value"), ("low", "low"), ("high", "high"))}
         for name, model in models.items()
-        if (model["latency"] or {}).get("1")
+        if model["role"] != "variant" and (model["latency"] or {}).get("1")
     ]
     return Markup(plot_tradeoff(points)) if points else None
 

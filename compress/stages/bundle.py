@@ -1,6 +1,6 @@
 """bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
 
-`model.onnx` is the chosen file, `models/` holds the others, `run.py` with the folder `device` is the runner, `manifest.json` has the hash
+`model.onnx` is the chosen file, `models/` holds the others, `mobile/` the .ort files, `run.py` with the folder `device` is the runner, `manifest.json` has the hash
 of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden answers.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,11 @@ def bundle(
     summary = json.loads(report.file("summary.json").read_text())
     golden = golden_samples(files[chosen], onnx.io_spec, student, data)
     settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}
+    mobile = [onnx.file(file) for name, entry in onnx.details.get("mobile", {}).items() if name not in left_out for file in entry["files"]]
     details = write_bundle(
         ctx.out / "bundle",
         models=files,
+        mobile=mobile,
         chosen=chosen,
         io_spec=onnx.io_spec,
         labels=data.labels,
@@ -113,11 +115,13 @@ def write_bundle(
     licences: list[dict[str, Any]],
     golden: dict[str, np.ndarray],
     engine: dict[str, Any] | None,
+    mobile: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
     `logits` (N, K) of the chosen model and `labels` (N,), N >= 16; `engine` may set `model`, `opt_batch` and `workspace_mib`;
+    `mobile` are files for other programs than the runner (.ort and their operators), copied as they are;
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """
@@ -137,6 +141,9 @@ def write_bundle(
         (out / "model_card.md").write_text(card, encoding="utf-8")
         if engine is not None:
             _write_json(out / "engine.json", describe_engine(engine, files=files, chosen=chosen, io_spec=io_spec, folder=out))
+        for path in mobile:
+            (out / "mobile").mkdir(exist_ok=True)
+            shutil.copyfile(path, out / "mobile" / path.name)
         _copy_runner(out)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)

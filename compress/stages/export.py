@@ -28,6 +28,7 @@ from compress.graphs.dynamic import quantize_dynamic
 from compress.graphs.graph import Graph
 from compress.graphs.half import to_float16
 from compress.graphs.linear import own_weights
+from compress.graphs.ort_format import to_mobile
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import Feeds, run_model, trace
 from compress.graphs.trace import load_model as load_onnx
@@ -91,6 +92,11 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     x86 = [name for name, entry in files.items() if entry.get("target") == "onnxruntime_x86" and name != "int8_dynamic"]
     details["coverage"] = {name: int8_coverage(out / files[name]["file"]).to_json() for name in x86}
     require_coverage(recipe.quantize, details["coverage"])
+    if recipe.export.mobile:
+        method = recipe.quantize.method if recipe.quantize else "none"
+        arm = {n: out / e["file"] for n, e in files.items() if n in ("fp32", f"int8_{method.removeprefix('int8_')}-onnxruntime_arm")}
+        written, details["mobile_skipped"] = to_mobile(arm, out / "mobile", feeds=hops.few)
+        details["mobile"] = {n: {"files": [f"mobile/{f.model.name}", f"mobile/{f.operators.name}"]} for n, f in written.items()}
     ctx.say("export: " + ", ".join(f"{name} {(out / entry['file']).stat().st_size / 1e6:.2f} MB" for name, entry in files.items()))
     return OnnxModels(io_spec=io, details=details)
 

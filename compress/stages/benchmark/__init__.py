@@ -1,6 +1,6 @@
 """benchmark: exported teacher and student files in, measurements.json and predictions.npz out.
 
-Every file runs in ONNX Runtime on this CPU with the same threads, in a process of its own (no torch loaded, no other threads):
+Every file runs on this CPU (in ONNX Runtime; in other runtimes beside it where the recipe asks) with the same threads, in a process of its own (no torch loaded, no other threads):
 `python -m compress.stages.benchmark job.json measurements.json` repeats it. Each number travels with its unit and sample count.
 """
 
@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,8 @@ import numpy as np
 
 from compress.artifacts import Measurements, OnnxModels, TorchModel
 from compress.errors import CompressError
-from compress.stages.benchmark.candidate import Candidate
+from compress.graphs.ort_format import to_ort_format
+from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate
 from compress.stages.benchmark.quality import answer, score, select_rows, share
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def benchmark(
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
         models[name] = Candidate(file, "student", precision, onnx.details["parameters"], "image", tokens, target)
+    models |= variants(models, recipe.benchmark.runtimes, data=data, out=ctx.out)
     measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
     known = teacher.metrics["validation_accuracy"]  # by torch; the exported file agreed with it
     measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
@@ -59,6 +61,24 @@ def benchmark(
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")
     return Measurements(metrics={name: m["accuracy"] for name, m in measurements["models"].items()})
+
+
+def variants(models: dict[str, Candidate], runtimes: Sequence[str], *, data: PreparedData, out: Path) -> dict[str, Candidate]:
+    """The fp32 student and the best int8 one that this machine can time, in each of the other runtimes: {"fp32@openvino": ...}."""
+    test, made = data.split("test"), {}
+    here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
+    names = [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
+    for runtime in runtimes:
+        for name in names:
+            model = models[name]
+            changed: dict[str, Any] = {"runtime": runtime}
+            if runtime == "ort_format":
+                rows = np.arange(min(32, len(test)))
+                feeds = gather_feeds(model, test, rows, names=open_candidate(model, 1).inputs)
+                target = "arm" if local_target() == "onnxruntime_arm" else "amd64"
+                changed = {"path": to_ort_format(model.path, out / "ort_format", target=target, feeds=feeds).model}
+            made[f"{name}@{runtime}"] = replace(model, role="variant", of=name, **changed)
+    return made
 
 
 def score_validation(model: Candidate, data: PreparedData, *, threads: int) -> dict[str, Any]:
@@ -110,7 +130,7 @@ def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, da
             files[id(model.tokens)] = f"tokens_{len(files)}.npy"
             np.save(job.parent / files[id(model.tokens)], model.tokens)
         entries[name] = {
-            **{key: getattr(model, key) for key in ("role", "precision", "parameters", "image_key", "target")},
+            **{key: getattr(model, key) for key in ("role", "precision", "parameters", "image_key", "target", "runtime", "of")},
             "path": str(Path(model.path).resolve()),
             "tokens": None if model.tokens is None else files[id(model.tokens)],
         }

@@ -14,6 +14,7 @@ from compress.device.errors import DeviceError
 from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
 from compress.errors import CompressError
+from compress.graphs.diverge import compare_outputs
 from compress.metrics import agreement
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
@@ -49,12 +50,16 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["models"][name]["peak_memory"] = peak
     for name, latency in time_models(timed, test, rows, job=job).items():
         result["models"][name]["latency"] = latency
-    answers = {}
+    answers, kept = {}, {}
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
         logits = score(model, test, rows, threads=job["score_threads"])
         answers[name] = answer(logits, len(data.labels), name=name)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data)
+        if any(other.of == name for other in models.values()):
+            kept[name] = logits
+        if model.of:
+            result["models"][name]["parity"] = describe_parity(model.of, kept[model.of], logits)
     teacher = next(name for name, model in models.items() if model.role == "teacher")
     for name in models:
         result["models"][name]["agreement"] = number(agreement(answers[name], answers[teacher]), "fraction", len(rows))
@@ -69,12 +74,19 @@ def describe_file(model: Candidate) -> dict[str, Any]:
         "role": model.role,
         "precision": model.precision,
         "target": model.target,
+        "runtime": runtime_version(model.runtime),
         "file": model.path.name,
         "size": {"value": _size_on_disk(model.path), "unit": "bytes"},
         "parameters": {"value": model.parameters, "unit": "parameters"},
         "latency": None,  # stays so where the file's target is another machine
         "peak_memory": None,
     }
+
+
+def describe_parity(name: str, expected: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """How far a variant is from the file `name` in ONNX Runtime, over the rows that are finite in both: logits (R, K)."""
+    finite = np.isfinite(expected).all(1) & np.isfinite(logits).all(1)
+    return {"of": name, "samples": int(finite.sum()), **compare_outputs(expected[finite], logits[finite])}
 
 
 def _size_on_disk(path: Path) -> int:

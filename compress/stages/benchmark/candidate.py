@@ -15,7 +15,7 @@ from compress.errors import CompressError
 if TYPE_CHECKING:
     from compress.data.prepared import Split
 
-Role = Literal["teacher", "student"]
+Role = Literal["teacher", "student", "variant"]  # variant: a student's file in another runtime, which is measured and never ships
 Precision = Literal["fp32", "fp16", "int8_dynamic", "int8_ptq", "int8_qat"]
 
 
@@ -32,6 +32,8 @@ class Candidate:
     image_key: Literal["image", "teacher_image"] = "image"  # which stored images it reads
     tokens: np.ndarray | None = None
     target: str | None = None  # runtime the file was written for; None: any. Latency is measured only where it is this machine's
+    runtime: str = "onnxruntime_cpu"  # name in SESSIONS
+    of: str | None = None  # of a variant: the student's file that it must answer as
 
 
 def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
@@ -41,8 +43,8 @@ def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
 
 
 def open_candidate(model: Candidate, threads: int) -> Session:
-    """An ONNX Runtime CPU session on the candidate's file."""
-    return open_session(model.path, runtime="onnxruntime_cpu", threads=threads)
+    """A session on the candidate's file, in its runtime."""
+    return open_session(model.path, runtime=model.runtime, threads=threads)
 
 
 def gather_feeds(model: Candidate, test: Split, rows: np.ndarray, *, names: list[str]) -> dict[str, np.ndarray]:

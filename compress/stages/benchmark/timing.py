@@ -65,13 +65,13 @@ def peak_memory(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, 
     for name, model in models.items():
         feeds = gather_feeds(model, test, rows[:1], names=open_candidate(model, 1).inputs)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            value = pool.submit(_run_and_report_peak, model.path, feeds, threads).result()
+            value = pool.submit(_run_and_report_peak, model.path, model.runtime, feeds, threads).result()
         peaks[name] = {"value": value, "unit": "bytes", "batch": 1, "includes": "python, numpy and the runtime"}
     return peaks
 
 
-def _run_and_report_peak(path: Path, feeds: dict[str, np.ndarray], threads: int) -> int:
-    session = open_session(path, runtime="onnxruntime_cpu", threads=threads)
+def _run_and_report_peak(path: Path, runtime: str, feeds: dict[str, np.ndarray], threads: int) -> int:
+    session = open_session(path, runtime=runtime, threads=threads)
     for _ in range(3):
         session.run(feeds)
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
