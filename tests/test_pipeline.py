@@ -18,7 +18,7 @@ from compress import pipeline, tables
 from compress.artifacts import DataArtifact
 from compress.cli import app
 from compress.dependencies import only
-from compress.errors import CompressError, DataError, StoreError
+from compress.errors import CompressError, DataError, DependencyError, StoreError
 from compress.grammar import load_recipe
 from compress.pipeline import STAGES, plan, run
 from compress.store import RunFolder
@@ -293,3 +293,11 @@ def test_rows_of_the_store_are_memory_mapped(rows: Path) -> None:
     assert isinstance(data.split("train").inputs["image"], np.memmap)
     with pytest.raises(CompressError, match="no split 'dev'"):
         data.split("dev")
+
+
+def test_runtime_that_is_not_installed_is_an_error_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.yaml").write_text(DATA_ONLY + "benchmark: {runtimes: [openvino]}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DependencyError, match=r"benchmark\.runtimes: 'openvino' is not installed; 'pip install openvino'"):
+        run(load_recipe(tmp_path / "r.yaml"), runs=tmp_path / "runs", say=silent)
+    assert not (tmp_path / "runs").exists()

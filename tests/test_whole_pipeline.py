@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from compress.cli import app
 from compress.device.manifest import verify_folder
 from compress.errors import BUDGET_MISSED
+from compress.grammar import load_recipe
 
 FILES = {
     *("fp32.onnx", "fp16.onnx", "int8_dynamic.onnx"),
@@ -84,6 +85,31 @@ def test_every_hop_passed_the_parity_gate(whole_run) -> None:
     hops = whole_run.result.artifacts["export"].details["parity"] + whole_run.result.artifacts["export_teacher"].details["parity"]
     assert len(hops) == 1 + 2 + 2 * (1 + 3)  # teacher; fp32, fp16; for ptq and qat the graph as written and three targets
     assert all(hop["passed"] and hop["agreement"] >= 0.9 for hop in hops)
+
+
+def test_other_runtimes_answer_as_onnx_runtime_does_and_never_ship(whole_run, summary) -> None:
+    runtimes = load_recipe(whole_run.recipe, []).recipe.benchmark.runtimes
+    models = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())["models"]
+    variants = {name: m for name, m in models.items() if m["role"] == "variant"}
+    assert list(variants) == [f"{name}@{runtime}" for runtime in runtimes for name in ("fp32", "int8_qat")]
+    for name, model in variants.items():
+        assert model["parity"]["of"] == name.split("@")[0]
+        assert model["parity"]["agreement"] >= (0.99 if name.startswith("fp32") else 0.9)
+        assert model["latency"]["1"]["median_ms"] > 0
+        assert model["runtime"].startswith("openvino " if name.endswith("openvino") else "onnxruntime ")
+    assert summary["shipped_model"] not in variants
+    page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
+    assert "fp32@ort_format" in page
+
+
+def test_mobile_files_are_in_the_bundle_or_the_report_says_why_not(whole_run, bundle: Path) -> None:
+    details = whole_run.result.artifacts["export"].details
+    assert {*details["mobile"], *details["mobile_skipped"]} == {"fp32", "int8_qat-onnxruntime_arm"}
+    assert "fp32" in details["mobile"]
+    listed = {name for name in verify_folder(bundle)["files"] if name.startswith("mobile/")}
+    assert {"mobile/fp32.ort", "mobile/fp32.required_operators.config"} <= listed
+    page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
+    assert all(f"{name} in ORT format" in page for name in details["mobile_skipped"])
 
 
 def test_report_is_one_file_that_loads_nothing(whole_run, summary) -> None:

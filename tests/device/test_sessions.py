@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,9 +14,9 @@ import pytest
 from compress.device import main
 from compress.device.errors import DeviceError
 from compress.device.gpu import missing_gpu
-from compress.device.sessions import PROVIDERS, SESSIONS, open_session, refusal, runtime_version
+from compress.device.sessions import ON_CPU, PROVIDERS, SESSIONS, keep_products_exact, open_session, refusal, runtime_version
 
-GPU_RUNTIMES = [name for name in SESSIONS if name != "onnxruntime_cpu"]
+GPU_RUNTIMES = [name for name in SESSIONS if name not in ON_CPU]
 
 
 def feeds(batch: int) -> dict[str, np.ndarray]:
@@ -85,6 +87,56 @@ def test_open_refuses_a_file_that_is_no_model(tmp_path: Path, data: bytes) -> No
 def test_open_refuses_no_threads(bundle: Path) -> None:
     with pytest.raises(DeviceError, match="threads is 0"):
         open_session(bundle / "model.onnx", threads=0)
+
+
+@pytest.fixture
+def openvino(bundle: Path) -> Callable[[], Any]:
+    """Opens the bundle's model in OpenVINO."""
+    pytest.importorskip("openvino")
+    return lambda: open_session(bundle / "model.onnx", runtime="openvino")
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_openvino_answers_as_onnx_runtime(bundle: Path, openvino: Callable[[], Any], batch: int) -> None:
+    session, reference = openvino(), open_session(bundle / "model.onnx")
+    assert sorted(session.inputs) == sorted(reference.inputs)
+    answers = session.run(feeds(batch))
+    assert answers["logits"].shape == (batch, *reference.run(feeds(batch))["logits"].shape[1:])
+    np.testing.assert_allclose(answers["logits"], reference.run(feeds(batch))["logits"], atol=1e-4)
+
+
+def test_openvino_gives_arrays_that_the_next_call_leaves_alone(openvino: Callable[[], Any]) -> None:
+    session = openvino()
+    first = session.run(feeds(2))["logits"]
+    kept = first.copy()
+    session.run({name: np.zeros_like(array) for name, array in feeds(2).items()})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_openvino_refuses_missing_and_wrong_feeds(openvino: Callable[[], Any]) -> None:
+    with pytest.raises(DeviceError, match="the model did not run: no value for text"):
+        openvino().run({"image": feeds(1)["image"]})
+    with pytest.raises(DeviceError, match="the model did not run"):
+        openvino().run({**feeds(1), "image": np.zeros((1, 2, 2, 7), np.uint8)})
+
+
+def test_openvino_refuses_a_file_that_is_no_model(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    with pytest.raises(DeviceError, match=r"a\.onnx: OpenVINO .* cannot open the model"):
+        open_session(tmp_path / "a.onnx", runtime="openvino")
+
+
+@pytest.mark.parametrize(("flags", "asked"), [("fma avx2 avx512_vnni", False), ("fma avx_vnni", False), ("fma avx2", True)])
+def test_products_are_made_exact_where_the_processor_does_not(monkeypatch: pytest.MonkeyPatch, flags: str, asked: bool) -> None:
+    monkeypatch.setattr("compress.device.info._cpu_fields", lambda root: {"flags": flags})
+    options = onnxruntime.SessionOptions()
+    keep_products_exact(options)
+    try:
+        value = options.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:  # no such entry
+        value = "0"
+    assert value == str(int(asked))
 
 
 @pytest.mark.skipif(missing_gpu() is None, reason="this machine has a GPU")
