@@ -1,4 +1,4 @@
-"""Other libraries' post-training int8 for one ONNX file, each a function with the distributions it needs; runs in that peer's environment.
+"""Other libraries' post-training int8 (and int4) for one ONNX file, each a function with the distributions it needs; runs in that peer's environment.
 
     PEER_VENV/bin/python benchmarks/peers.py NAME job.json
 
@@ -58,6 +58,19 @@ def ort_static_tuned(job: dict[str, Any]) -> None:
         extra_options=options,
         **types_of,
     )
+
+
+def ort_int4(job: dict[str, Any]) -> None:
+    """Weights of linear layers as int4 in blocks of 32, activations in float: MatMulNBits, as ONNX Runtime's own tool writes it."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    model = ONNXModel(onnx.load(job["fp32"]))
+    model.replace_gemm_with_matmul()  # the tool knows no Gemm
+    quantizer = MatMulNBitsQuantizer(model.model, bits=4, block_size=32, is_symmetric=True)
+    quantizer.process()
+    onnx.save(quantizer.model.model, job["out"])
 
 
 def tuned_nodes(model: Any) -> list[str]:
@@ -151,6 +164,7 @@ def calibration(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 PEERS = {
     "ort_static_default": Peer(ort_static_default, ("onnxruntime", "onnx", "numpy"), "ONNX Runtime static, defaults"),
     "ort_static_tuned": Peer(ort_static_tuned, ("onnxruntime", "onnx", "numpy"), "ONNX Runtime static, restricted by hand"),
+    "ort_int4": Peer(ort_int4, ("onnxruntime", "onnx", "numpy"), "int4 weights in linear layers (MatMulNBits)"),
     "modelopt": Peer(modelopt, ("nvidia-modelopt", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy"), "ModelOpt"),
     "nncf": Peer(nncf, ("nncf", "onnx", "onnxruntime", "numpy"), "NNCF"),
     "brevitas": Peer(brevitas, ("brevitas", "torch", "onnx", "pydantic", "safetensors", "numpy"), "Brevitas"),

@@ -43,7 +43,7 @@ from compress.stages.benchmark.timing import time_models
 from compress.store import RunFolder
 
 OURS = {"fp32": "float32", "int8_qat": "ours, trained (QAT)", "int8_ptq": "ours, calibrated (PTQ)", "int8_dynamic": "ours, dynamic"}
-SHARED = ("ort_static_default", "ort_static_tuned")  # peers that our own environment can run
+SHARED = ("ort_static_default", "ort_static_tuned", "ort_int4")  # peers that our own environment can run
 PEER_SECONDS = 1800  # no peer may take longer
 
 

@@ -82,6 +82,24 @@ def test_cifar10_student_has_at_most_100_k_parameters() -> None:
     assert count_parameters(student(io, config=recipe.student.model_dump(mode="json"))) <= 100_000
 
 
+def test_pruning_keeps_the_channels_with_the_largest_scale(program: Any) -> None:
+    import torch
+
+    from compress.models.vision import UniversalBottleneck, mobilenet_v4
+
+    pruning = program("pruning")
+    wide, narrow = (mobilenet_v4(width=0.5, out=16, expand=expand).eval() for expand in (2.0, 1.0))
+    with torch.no_grad():
+        for block in [m for m in wide.modules() if isinstance(m, UniversalBottleneck)]:
+            norm = block.body[-2].norm  # of the inner channels, behind the last layer that has them
+            dead = torch.randperm(len(norm.weight))[: len(norm.weight) // 2]
+            norm.weight[dead], norm.bias[dead] = 0.0, 0.0
+    pruning.prune_into(narrow, wide)
+    image = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
+    torch.testing.assert_close(narrow(image), wide(image), atol=1e-5, rtol=1e-4)
+    assert pruning.count_parameters(narrow) < 0.7 * pruning.count_parameters(wide)
+
+
 def test_loss_candidates_are_losses_of_the_grammar(program: Any) -> None:
     losses, recipe = program("losses"), ROOT / "recipes" / "smoke.yaml"
     for name, terms in losses.CANDIDATES.items():

@@ -32,9 +32,9 @@ def scale_channels(channels: int, width: float) -> int:
 class UniversalBottleneck(nn.Module):
     """Optional depthwise, expansion, optional depthwise, projection; the input is added where shapes agree."""
 
-    def __init__(self, channels: int, out: int, *, expansion: int, stride: int, before: int, inside: int) -> None:
+    def __init__(self, channels: int, out: int, *, expansion: float, stride: int, before: int, inside: int) -> None:
         super().__init__()
-        wide = channels * expansion
+        wide = round(channels * expansion)
         early = stride if not inside else 1  # the stride goes to the depthwise inside the expansion if there is one
         body: list[nn.Module] = []
         if before:
@@ -53,7 +53,7 @@ class UniversalBottleneck(nn.Module):
 class MobileNetV4(nn.Module):
     """Stem, one plain convolution, universal bottlenecks, 1x1 convolution, mean over the pixels."""
 
-    def __init__(self, *, width: float, depth: int, stem_stride: int, out: int) -> None:
+    def __init__(self, *, width: float, depth: int, stem_stride: int, out: int, expand: float) -> None:
         super().__init__()
         stem, early = scale_channels(16, width), scale_channels(24, width)
         self.pixels = Pixels(CENTRE, SPREAD)
@@ -62,7 +62,8 @@ class MobileNetV4(nn.Module):
         for base, expansion, stride, before, inside in STAGES:
             for _ in range(1 if stride == 2 else depth):
                 wide = scale_channels(base, width)
-                layers.append(UniversalBottleneck(channels, wide, expansion=expansion, stride=stride, before=before, inside=inside))
+                block = UniversalBottleneck(channels, wide, expansion=expansion * expand, stride=stride, before=before, inside=inside)
+                layers.append(block)
                 channels = wide
         layers.append(ConvNorm(channels, out))
         self.body = nn.Sequential(*layers)
@@ -73,9 +74,9 @@ class MobileNetV4(nn.Module):
         return x.mean((2, 3))
 
 
-def mobilenet_v4(*, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128) -> nn.Module:
-    """A small MobileNetV4-style encoder: `width` multiplies channels, `depth` repeats blocks, `out` is D.
+def mobilenet_v4(*, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128, expand: float = 1.0) -> nn.Module:
+    """A small MobileNetV4-style encoder: `width` multiplies channels, `expand` those inside blocks, `depth` repeats blocks, `out` is D.
 
     Total stride is 8 * stem_stride: use stem_stride 1 for 32x32 images, 2 from 64x64 on. 100 k parameters at width 1.
     """
-    return MobileNetV4(width=width, depth=depth, stem_stride=stem_stride, out=out)
+    return MobileNetV4(width=width, depth=depth, stem_stride=stem_stride, out=out, expand=expand)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from compress.context import Context
 from compress.data.prepared import open_data
@@ -21,11 +20,6 @@ from compress.stages import distill as stage
 from compress.training.batches import Batches
 from compress.training.loop import accuracy, predict
 from compress.training.rows import open_rows
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ from compress.training.loop import predict
 from compress.training.rows import training_rows
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
     """Runs the stage of the finished run once more, with overrides of its recipe; gives its artifact and what it said."""

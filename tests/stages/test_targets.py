@@ -24,11 +24,6 @@ from compress.training.rows import open_rows, sample_feeds, training_rows
 from compress.training.views import Views
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
     made = whole_run.result.artifacts

@@ -1,0 +1,160 @@
+"""Structured pruning against training the small student at once: same architecture in the end, same steps, scored on validation.
+
+    python benchmarks/pruning.py --seeds 0 1 2      trains both arms on CIFAR-10, writes results/pruning/cifar10-0.json, ...
+    python benchmarks/pruning.py --table            prints the table
+
+One arm trains the student of the recipe. The other trains one whose blocks are EXPAND times as wide inside for half of the passes, keeps
+in each block the inner channels whose batch norm has the largest scale (arXiv 1708.06519), and trains what is left for the other half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import RESULTS, ROOT, markdown_table, origin, origin_line, read_results, spread, write_result
+from students import SETTINGS, folder_of, load_setting, say, train
+from torch import nn
+
+from compress.context import Context
+from compress.data.prepared import open_data
+from compress.io_spec import io_spec
+from compress.losses.objective import Objective
+from compress.models.saved import count_parameters
+from compress.models.student import student
+from compress.models.vision import UniversalBottleneck
+from compress.recipe import Recipe
+from compress.training.batches import Batches
+from compress.training.checkpoint import seed_everything
+from compress.training.loop import accuracy, predict
+from compress.training.loop import train as train_model
+from compress.training.rows import open_rows, training_rows
+
+EXPAND = 2.0
+
+
+def build(recipe: Recipe, classes: int, *, expand: float, seed: int) -> nn.Module:
+    """The recipe's student with blocks `expand` times as wide inside."""
+    seed_everything(seed)
+    config = recipe.student.model_dump(mode="json")
+    config["image"]["options"] = {**config["image"]["options"], "expand": expand}
+    return student(io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=classes), config=config)
+
+
+@torch.no_grad()
+def prune_into(narrow: nn.Module, wide: nn.Module) -> None:
+    """Fills `narrow` with the weights of `wide`; in each block the inner channels with the largest scale of their last norm stay."""
+    state, own = wide.state_dict(), narrow.state_dict()
+    blocks = {name: m for name, m in wide.named_modules() if isinstance(m, UniversalBottleneck)}
+    targets = {name: m for name, m in narrow.named_modules() if isinstance(m, UniversalBottleneck)}
+    for name, block in blocks.items():
+        *inner, last = list(block.body.named_children())  # the last one projects back to the stream
+        hidden = targets[name].get_submodule(f"body.{last[0]}.conv").weight.shape[1]
+        scale = inner[-1][1].norm.weight.abs()
+        if len(scale) == hidden:
+            continue
+        kept = scale.topk(hidden).indices.sort().values
+        for place, layer in inner:
+            prefix = f"{name}.body.{place}."
+            if layer.conv.weight.shape[0] == len(scale):  # the expansion, and the depthwise convolution inside it
+                for key in [key for key in state if key.startswith(prefix) and state[key].ndim]:
+                    state[key] = state[key][kept]
+        state[f"{name}.body.{last[0]}.conv.weight"] = state[f"{name}.body.{last[0]}.conv.weight"][:, kept]
+    mismatched = [key for key in own if own[key].shape != state[key].shape]
+    assert not mismatched, mismatched
+    narrow.load_state_dict(state)
+
+
+def measure(seed: int, overrides: Sequence[str], *, epochs: float, runs: Path, threads: int) -> dict[str, Any]:
+    """Validation accuracy of both arms, %, and their seconds."""
+    loaded = load_setting("cifar10", seed, [*overrides, f"distill.train.epochs={epochs}"], name="pruning")
+    recipe = loaded.recipe
+    made = train(loaded, "cifar10", runs=runs, threads=threads, last="targets")
+    torch.set_num_threads(threads)
+    data = open_data(folder_of(made, "data"))
+    io = io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=len(data.labels))
+    rows = training_rows(data.split("train"), io, made.artifacts["targets"], tokenizer=None)  # type: ignore[arg-type]
+    check = Batches(open_rows(data.split("validation"), io, tokenizer=None), 512, shuffle=False)
+    batches = Batches(rows, recipe.distill.train.batch_size, seed=seed)
+    total = round(epochs * batches.steps)
+
+    def run(model: nn.Module, steps: int, label: str) -> float:
+        config = recipe.distill.train.model_copy(update={"max_steps": steps})
+        with tempfile.TemporaryDirectory() as out:
+            history = train_model(
+                model,
+                replace_seed(batches, label),
+                objective=Objective(recipe.distill.losses),
+                config=config,
+                ctx=Context(Path(out), seed, threads, say, ROOT),
+                validate=lambda m: accuracy(predict(m, check), check.data.labels),
+                label=label,
+            )
+        return 100 * history.best
+
+    def replace_seed(given: Batches, label: str) -> Batches:
+        """Another order for the second half, so that it does not repeat the first one's batches."""
+        return given if label != "pruned" else Batches(replace(given.data), given.batch_size, seed=seed + 1000)
+
+    started = time.monotonic()
+    narrow = build(recipe, len(data.labels), expand=1.0, seed=seed)
+    at_once = run(narrow, total, "at once")
+    middle = time.monotonic()
+    wide = build(recipe, len(data.labels), expand=EXPAND, seed=seed)
+    before = run(wide, total // 2, "wide")
+    pruned = build(recipe, len(data.labels), expand=1.0, seed=seed)
+    prune_into(pruned, wide)
+    after = run(pruned, total - total // 2, "pruned")
+    return {
+        **origin(threads=threads),
+        "setting": "cifar10",
+        "seed": seed,
+        "overrides": list(overrides),
+        "expand": EXPAND,
+        "steps": {"at_once": total, "wide": total // 2, "pruned": total - total // 2},
+        "parameters": {"student": count_parameters(pruned), "wide": count_parameters(wide)},
+        "validation": {"at_once": at_once, "wide": before, "pruned": after, "unit": "%", "samples": len(check.data.labels)},
+        "seconds": {"at_once": round(middle - started, 1), "pruned": round(time.monotonic() - middle, 1)},
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """One line an arm: mean ± standard deviation over the seeds."""
+    rows = []
+    for arm, title in (("at_once", "the small student at once"), ("pruned", f"pruned from one {EXPAND:g} times as wide inside")):
+        values = [r["validation"][arm] for r in results]
+        seconds = sum(r["seconds"][arm] for r in results) / len(results)
+        rows.append([title, spread(values), ", ".join(f"{v:.2f}" for v in values), f"{seconds:.0f}"])
+    header = ("CIFAR-10, validation accuracy, %", "mean", "by seed", "seconds")
+    steps = results[0]["steps"]["at_once"]
+    return f"{SETTINGS['cifar10'].title}: {steps:,} steps in each arm.\n\n{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
+
+
+def main() -> None:
+    """Trains both arms, or prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=float, default=4.0, help="passes of each arm in all")
+    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for both arms")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=RESULTS / "pruning")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    args = parser.parse_args()
+    if args.table:
+        print(table(read_results(args.results)))
+        return
+    for seed in args.seeds:
+        result = measure(seed, args.overrides, epochs=args.epochs, runs=args.runs, threads=args.threads)
+        write_result(args.results / f"cifar10-{seed}.json", result)
+        say(f"pruning seed {seed}: {result['validation']}")
+
+
+if __name__ == "__main__":
+    main()
