@@ -8,10 +8,8 @@ from collections.abc import Iterable
 import onnx
 from onnx import numpy_helper
 
-from compress.errors import CompressError, DependencyError, ParityError
+from compress.errors import CompressError
 from compress.graphs.graph import Graph
-
-QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
 def strip_metadata(model: onnx.ModelProto, *, value_info: bool = False) -> onnx.ModelProto:
@@ -59,43 +57,6 @@ def set_ir_version(model: onnx.ModelProto, version: int = 10) -> onnx.ModelProto
     except onnx.checker.ValidationError as error:
         raise CompressError(f"model.ir_version: {version} gives a file that onnx refuses: {error}. Export with opset 18 to 20.") from error
     return clean
-
-
-def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with constants folded and needless nodes removed by onnxslim; ports and Q/DQ nodes are as before.
-
-    Raises:
-        DependencyError: onnxslim is not installed.
-        ParityError: inputs, outputs, dynamic axes or the number of Q/DQ nodes changed.
-    """
-    try:
-        import onnxslim
-    except ImportError as error:
-        raise DependencyError("onnxslim: not installed, and export.simplify asks for it. Install it: pip install onnxslim") from error
-    slim = onnxslim.slim(Graph.copy_of(model).model)
-    if not _same_ports(model, slim):
-        raise ParityError(f"simplify: the ports changed from {_ports(model)} to {_ports(slim)}. Set export.simplify to false.")
-    before, after = (Counter(n.op_type for n in m.graph.node if n.op_type in QDQ) for m in (model, slim))
-    if before != after:
-        raise ParityError(f"simplify: quantization nodes changed from {dict(before)} to {dict(after)}. Set export.simplify to false.")
-    return slim
-
-
-def _ports(model: onnx.ModelProto) -> list[tuple[str, int, tuple]]:
-    def dims(port: onnx.ValueInfoProto) -> tuple:
-        return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in port.type.tensor_type.shape.dim)
-
-    ports = [*model.graph.input, *model.graph.output]
-    return [(port.name, port.type.tensor_type.elem_type, dims(port)) for port in ports]
-
-
-def _same_ports(before: onnx.ModelProto, after: onnx.ModelProto) -> bool:
-    """Same names, types and sizes; an axis without a name may have got a size, a named (dynamic) one may not."""
-    for one, two in zip(_ports(before), _ports(after), strict=True):
-        sizes = list(zip(one[2], two[2], strict=False))
-        if one[:2] != two[:2] or len(one[2]) != len(two[2]) or any(a != b for a, b in sizes if a != ""):
-            return False
-    return True
 
 
 def weights_on_disk(model: onnx.ModelProto) -> dict[str, int]:
