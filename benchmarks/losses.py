@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from record import RESULTS, ROOT, markdown_table, origin, origin_line, read_results, spread, write_result
+from record import add_training_arguments, markdown_table, origin, origin_line, read_results, spread, write_result
 from students import SETTINGS, load_setting, say, train
 
 from compress.errors import CompressError
@@ -110,13 +110,7 @@ def main() -> None:
         "--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE", help=f"of {', '.join(CANDIDATES)}"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument(
-        "-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for all candidates"
-    )
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=RESULTS / "losses")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    add_training_arguments(parser, "losses")
     args = parser.parse_args()
     if args.table:
         print(table(read_results(args.results)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, ROOT, markdown_table, origin, origin_line, read_results, spread, write_result
+from record import ROOT, add_training_arguments, markdown_table, origin, origin_line, read_results, spread, write_result
 from students import SETTINGS, folder_of, load_setting, say, train
 from torch import nn
 
@@ -141,11 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=4.0, help="passes of each arm in all")
-    parser.add_argument("-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe for both arms")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=RESULTS / "pruning")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    add_training_arguments(parser, "pruning")
     args = parser.parse_args()
     if args.table:
         print(table(read_results(args.results)))

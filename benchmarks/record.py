@@ -5,6 +5,7 @@ Results lie in `benchmarks/results`; a document holds a table between `<!-- NAME
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -34,6 +35,17 @@ def origin(*, threads: int, libraries: Sequence[str] = ("torch", "numpy")) -> di
         "git_clean": not git("status", "--porcelain", "--", "compress", "benchmarks", "recipes", ":!benchmarks/results"),
         "command": shlex.join(["python", *sys.argv]),
     }
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, results: str) -> None:
+    """What every program that trains takes; `results` is its folder in benchmarks/results."""
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipe; give another --results then"
+    )
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=RESULTS / results)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
 
 
 def installed_version(name: str) -> str | None:

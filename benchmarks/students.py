@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
-from record import RESULTS, ROOT, markdown_table, mean_and_deviation, origin, origin_line, publish_table, read_results, spread, write_result
+from record import (
+    ROOT,
+    add_training_arguments,
+    markdown_table,
+    mean_and_deviation,
+    origin,
+    origin_line,
+    publish_table,
+    read_results,
+    spread,
+    write_result,
+)
 
 from compress.errors import CompressError
 from compress.grammar import LoadedRecipe, load_recipe
@@ -178,13 +189,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING", help=f"of {', '.join(SETTINGS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "-o", dest="overrides", action="append", default=[], metavar="PLACE=VALUE", help="change the recipes; give another --results then"
-    )
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=RESULTS / "students")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    add_training_arguments(parser, "students")
     parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
     return parser.parse_args(arguments)
 

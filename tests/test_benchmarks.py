@@ -116,6 +116,29 @@ def test_loss_candidates_are_ranked_by_mean_accuracy(program: Any) -> None:
     assert program("losses").candidate_rows(results) == [["dist", "83.00", "0", "10"], ["kd T=2", "82.00 ± 2.83", "0, 1", "10"]]
 
 
+def test_qat_candidates_are_recipes(program: Any) -> None:
+    for name, overrides in program("qat").CANDIDATES.items():
+        changed = load_recipe(ROOT / "recipes" / "smoke.yaml", list(overrides)).recipe
+        assert (changed.quantize == load_recipe(ROOT / "recipes" / "smoke.yaml", []).recipe.quantize) == (not overrides), name
+
+
+def test_qat_table_is_ranked_by_what_is_lost_and_holds_calibration_once(program: Any) -> None:
+    origin = {"device": {"name": "cpu", "cores": 2}, "threads": 1, "versions": {"torch": "2.13"}, "git_commit": "a" * 40, "git_clean": True}
+    results = [
+        {
+            **{**origin, "setting": "cifar10", "candidate": name, "seed": seed, "steps": 7, "samples": 5000, "seconds": 20.0},
+            "validation": {"fp32": 80.0, "int8_ptq": 78.0, "int8_qat": value},
+        }
+        for name, seed, value in (("as the recipe", 0, 79.0), ("as the recipe", 1, 79.5), ("both teach", 0, 79.8))
+    ]
+    rows = [line for line in program("qat").table(results).splitlines() if line.startswith("| ")][2:]
+    assert rows == [
+        "| both teach | +0.20 | +0.20 | 20 |",
+        "| as the recipe | +0.75 ± 0.35 | +1.00, +0.50 | 20 |",
+        "| calibrated only (PTQ) | +2.00 ± 0.00 | +2.00, +2.00 | 0 |",
+    ]
+
+
 def test_backbones_counterpart_is_nearest_in_parameters(program: Any) -> None:
     backbones = program("backbones")
     models = backbones.candidates()
@@ -166,7 +189,7 @@ def test_held_table_is_replaced_between_its_markers(program: Any, tmp_path: Path
         record.publish_table("new", "quantization", page)
 
 
-@pytest.mark.parametrize("name", ["students", "quantization"])
+@pytest.mark.parametrize("name", ["students", "quantization", "qat"])
 def test_table_in_readme_is_current(program: Any, name: str) -> None:
     record, readme = program("record"), ROOT / "README.md"
     held = record.held_table(readme.read_text(), name) if readme.is_file() else None

@@ -7,7 +7,6 @@ import onnx
 from onnx import TensorProto
 
 from compress.errors import CompressError
-from compress.graphs.clean import QDQ
 from compress.graphs.contract import node_label
 from compress.graphs.graph import Graph
 from compress.graphs.linear import own_weights
@@ -39,7 +38,7 @@ def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float
     half = convert_float_to_float16(
         onnx.shape_inference.infer_shapes(named),
         keep_io_types=True,
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *QDQ],
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, "QuantizeLinear", "DequantizeLinear"],
         node_block_list=blocked,
     )
     half = _without_round_trips(half)

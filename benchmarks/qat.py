@@ -1,0 +1,101 @@
+"""How to train in int8: one float student, one candidate a way, all else equal, scored on validation, so that the test split stays unseen.
+
+python benchmarks/students.py --only cifar10      trains the float students, which this program takes from the same --runs folder
+python benchmarks/qat.py --setting cifar10        trains every candidate, writes results/qat/cifar10-teacher-0.json, ...
+python benchmarks/qat.py --publish README.md      puts the table between the document's markers
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from losses import slug
+from record import add_training_arguments, markdown_table, origin, origin_line, publish_table, read_results, spread, write_result
+from students import SETTINGS, load_setting, say, train
+
+from compress.errors import CompressError
+
+CANDIDATES: dict[str, list[str]] = {
+    "as the recipe": [],
+    "fp32 student teaches": ["quantize.teacher=student"],
+    "both teach": ["quantize.teacher=both"],
+    "rate 1e-4": ["quantize.train.learning_rate=1.0e-4"],
+    "rate 1e-3": ["quantize.train.learning_rate=1.0e-3"],
+    "learned steps (LSQ)": ["quantize.learned_step_size=true"],
+}
+
+
+def measure(setting: str, candidate: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
+    """The result of one candidate: validation accuracy of the fp32 student and of its int8 forms, %."""
+    loaded = load_setting(setting, seed, [*overrides, *CANDIDATES[candidate]], name=f"qat-{slug(candidate)}")
+    quantized = train(loaded, setting, runs=runs, threads=threads, last="quantize").artifacts["quantize"]
+    return {
+        **origin(threads=threads),
+        "setting": setting,
+        "candidate": candidate,
+        "seed": seed,
+        "overrides": list(overrides),
+        "changed": CANDIDATES[candidate],
+        "validation": {name: 100 * value for name, value in quantized.details["validation"].items()},
+        "samples": quantized.metrics["validation_accuracy"]["samples"],
+        "steps": quantized.details["history"]["steps"],
+        "best_step": quantized.details["history"]["best_step"],
+        "seconds": round(quantized.details["history"]["seconds"], 1),
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table for each setting: points that trained int8 loses to fp32, a line a candidate, the smallest loss first."""
+    parts = []
+    for setting in dict.fromkeys(r["setting"] for r in results):
+        found = [r for r in results if r["setting"] == setting]
+        lines = []
+        for name in dict.fromkeys(["calibrated only (PTQ)", *(r["candidate"] for r in found)]):
+            form = "int8_qat" if name in CANDIDATES else "int8_ptq"
+            chosen = [r for r in found if r["candidate"] == (name if name in CANDIDATES else next(iter(CANDIDATES)))]
+            drops = [r["validation"]["fp32"] - r["validation"][form] for r in chosen]
+            seconds = f"{sum(r['seconds'] for r in chosen) / len(chosen):.0f}" if name in CANDIDATES else "0"
+            lines.append((sum(drops) / len(drops), [name, spread(drops, signed=True), ", ".join(f"{d:+.2f}" for d in drops), seconds]))
+        steps, samples = found[0]["steps"], found[0]["samples"]
+        parts.append(f"**{SETTINGS[setting].title}**: {steps:,} steps, {samples:,} validation rows, seeds {seeds(found)}.")
+        header = ("int8, points lost to fp32 on validation", "mean", "by seed", "seconds")
+        parts.append(markdown_table(header, [cells for _, cells in sorted(lines)]))
+    parts.append(origin_line(results, "torch"))
+    return "\n\n".join(parts)
+
+
+def seeds(results: Sequence[dict[str, Any]]) -> str:
+    """The seeds of some results."""
+    return ", ".join(map(str, sorted({r["seed"] for r in results})))
+
+
+def main() -> None:
+    """Trains the candidates, or prints or publishes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setting", choices=SETTINGS, default="cifar10")
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add_training_arguments(parser, "qat")
+    parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
+    args = parser.parse_args()
+    if args.publish:
+        publish_table(table(read_results(args.results)), "qat", args.publish)
+    elif args.table:
+        print(table(read_results(args.results)))
+    else:
+        for seed in args.seeds:
+            for candidate in args.only:
+                result = measure(args.setting, candidate, seed, args.overrides, runs=args.runs, threads=args.threads)
+                write_result(args.results / f"{args.setting}-{slug(candidate)}-{seed}.json", result)
+                say(f"{args.setting} {candidate!r} seed {seed}: {result['validation']}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CompressError as error:
+        sys.exit(f"error: {error}")
