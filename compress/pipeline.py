@@ -39,7 +39,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 1, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 2, ("data", "teacher"), TRAINING, seeded=True),
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 1, ("data", "student", "distill"), TRAINING, seeded=True),
     "quantize": Stage("compress.stages.quantize:quantize", 1, ("quantize", "distill.losses"), TRAINING, seeded=True),

@@ -20,7 +20,7 @@ from compress.models.inherit import inherit_text
 from compress.models.saved import count_parameters, load_model, save_model, tokenizer_of
 from compress.models.student import student as build_student
 from compress.recipe import Recipe
-from compress.training.batches import Batches, Rows
+from compress.training.batches import Batches, Rows, labelled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import History, accuracy, predict, train
 from compress.training.rows import open_rows, training_rows
@@ -65,11 +65,7 @@ def run(recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, ctx: Conte
     config = recipe.distill.train
     batches = Batches(rows, config.batch_size, seed=ctx.seed)
     if not with_teacher:
-        # the same number of steps, although a pass over the labelled rows is shorter
-        steps = config.max_steps or max(1, round(config.epochs * batches.steps))
-        every = config.validate_every * batches.steps
-        batches = Batches(rows, config.batch_size, seed=ctx.seed, keep=rows.labels >= 0)
-        config = config.model_copy(update={"max_steps": steps, "validate_every": every / batches.steps})
+        batches, config = labelled_batches(rows, config, seed=ctx.seed)
     return train(
         model,
         batches,

@@ -9,7 +9,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +24,7 @@ from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe import Loss, Recipe, Train
 from compress.tables import MODELS, resolve
-from compress.training.batches import INFERENCE_BATCH, Batches
+from compress.training.batches import INFERENCE_BATCH, Batches, labelled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import accuracy, predict, train
 from compress.training.rows import open_features, open_rows
@@ -64,13 +63,13 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     rows, check = (open_features(features, data.split(name)) for name in ("train", "validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
-    batches = Batches(rows, config.train.batch_size, seed=ctx.seed, keep=np.asarray(rows.labels) >= 0)
+    batches, schedule = labelled_batches(rows, config.train, seed=ctx.seed)
     validation = Batches(check, 512, shuffle=False)
     history = train(
         over_features(model),
         batches,
         objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
-        config=config.train,
+        config=schedule,
         ctx=ctx,
         validate=lambda m: accuracy(predict(m, validation), check.labels),
         label="teacher",
@@ -176,14 +175,16 @@ def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data:
     rows, check = (open_rows(data.split(name), io, tokenizer=None, teacher=True) for name in ("train", "validation"))
     validation = Batches(check, INFERENCE_BATCH, shuffle=False)
     before = accuracy(predict(model, validation), check.labels)
+    batches, schedule = labelled_batches(rows, config, seed=recipe.data.seed)
     history = train(
         model,
-        Batches(rows, config.batch_size, seed=recipe.data.seed, keep=np.asarray(rows.labels) >= 0),
+        batches,
         objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
-        config=config,
+        config=schedule,
         ctx=replace(ctx, seed=recipe.data.seed),
         validate=lambda m: accuracy(predict(m, validation), check.labels),
         label="fine_tune",
+        known=before,
     )
     ctx.say(f"teacher: validation accuracy {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps")
     return {**history.to_json(), "before": before}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compress.recipe import Train
 from compress.training.views import Views
 
 INFERENCE_BATCH = 50  # grouping inputs a call without gradients; larger ones ran no faster on a CPU
@@ -96,6 +97,17 @@ class Batches:
         if data.targets is not None:
             teacher = torch.from_numpy(data.targets[np.repeat(view, counts), index].astype(np.float32))
         return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index)
+
+
+def labelled_batches(rows: Rows, config: Train, *, seed: int) -> tuple[Batches, Train]:
+    """The labelled rows alone, and the schedule with as many steps and validations as over all rows.
+
+    A pass over few labelled rows is short: counted in such passes, a training on a twentieth of the labels would end at once.
+    """
+    every = Batches(rows, config.batch_size)
+    batches = Batches(rows, config.batch_size, seed=seed, keep=rows.labels >= 0)
+    steps = config.max_steps or max(1, round(config.epochs * every.steps))
+    return batches, config.model_copy(update={"max_steps": steps, "validate_every": config.validate_every * every.steps / batches.steps})
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from compress.models.classifier import Classifier, Head, LinearHead
-from compress.training.batches import Batches, Rows, take
+from compress.recipe import Train
+from compress.training.batches import Batches, Rows, labelled_batches, take
 from compress.training.views import Views
 
 CLASSES = 3
@@ -177,3 +178,14 @@ def test_take_keeps_the_asked_order_of_a_mapped_file(tmp_path) -> None:
     got = take(mapped, np.array([7, 0, 7, 3]))
     assert got.tolist() == [[14, 15], [0, 1], [14, 15], [6, 7]]
     assert got.flags.writeable
+
+
+def test_labelled_rows_alone_are_dealt_out_for_as_many_steps_and_validations() -> None:
+    labels = np.full(64, -1)
+    labels[:8] = np.arange(8) % 2
+    rows = Rows({"image": np.zeros((64, 2, 2, 3), np.uint8)}, {"image": np.arange(64)}, labels)
+    config = Train(epochs=3, batch_size=8, validate_every=0.5)
+    batches, schedule = labelled_batches(rows, config, seed=0)
+    assert (batches.steps, schedule.max_steps) == (1, 3 * 8)  # one labelled batch a pass; 8 batches a pass over all rows
+    assert schedule.validate_every * batches.steps == config.validate_every * 8
+    assert all((batch.labels >= 0).all() for batch in batches.epoch(0))
