@@ -27,7 +27,7 @@ from compress.tables import MODELS, resolve
 from compress.training.batches import INFERENCE_BATCH, Batches, labelled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import accuracy, predict, train
-from compress.training.rows import open_features, open_rows
+from compress.training.rows import open_all_views, open_features, open_rows
 
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.py"]
 
@@ -50,7 +50,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
 
 
 def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
-    """A head trained on what the frozen encoders made of each distinct input, put together with these encoders."""
+    """A head trained on what the frozen encoders made of each distinct input in each view, put together with these encoders."""
     config = recipe.teacher
     seed_everything(ctx.seed)
     options = {"encoders": features.details["encoders"], "hidden": config.head_width}
@@ -60,7 +60,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
         encoder[0].requires_grad_(False)
     tokenizer = shutil.copyfile(features.file("tokenizer.json"), ctx.out / "tokenizer.json") if "text" in recipe.modalities else None
     io = teacher_io(recipe, data, vocabulary_size(tokenizer) if tokenizer else None)
-    rows, check = (open_features(features, data.split(name)) for name in ("train", "validation"))
+    rows, check = open_all_views(features, data.split("train")), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
     batches, schedule = labelled_batches(rows, config.train, seed=ctx.seed)

@@ -20,7 +20,7 @@ from compress.grammar import load_recipe
 from compress.models.saved import load_model, tokenizer_of
 from compress.pipeline import STAGES
 from compress.stages import targets as stage
-from compress.training.rows import open_rows, sample_feeds, training_rows
+from compress.training.rows import open_all_views, open_features, open_rows, sample_feeds, training_rows
 from compress.training.views import Views
 
 
@@ -130,3 +130,16 @@ def test_training_rows_take_the_views_that_the_targets_were_made_of(whole_run) -
     plain = open_rows(train, student.io_spec, tokenizer=tokenizer_of(student.path))
     assert plain.targets is None
     np.testing.assert_array_equal(plain.inputs["text"], rows.inputs["text"])
+
+
+def test_all_views_of_the_features_are_more_rows(whole_run) -> None:
+    made = whole_run.result.artifacts
+    train = open_data(made["data"].path).split("train")
+    views = [open_features(made["features"], train, view=view) for view in (0, 1)]
+    every = open_all_views(made["features"], train)
+    assert len(every.labels) == 2 * len(train)
+    for m, which in every.rows.items():
+        expected = np.concatenate([rows.inputs[m][np.asarray(rows.rows[m])] for rows in views])
+        np.testing.assert_array_equal(every.inputs[m][which], expected)
+    np.testing.assert_array_equal(every.labels, np.tile(train.labels, 2))
+    assert not np.array_equal(views[0].inputs["image"], views[1].inputs["image"])
