@@ -131,9 +131,9 @@ def brevitas(job: dict[str, Any]) -> None:
     from brevitas.graph.quantize import layerwise_quantize
 
     from compress.io_spec import IOSpec
+    from compress.models.classifier import ByPort
     from compress.models.saved import load_model
     from compress.quantizers import fold_norms
-    from compress.stages.export import ByPort
 
     student = load_model(Path(job["student"]))
     fold_norms(student)

@@ -38,7 +38,7 @@ student:
 distill:
   losses:                     # `compress list losses` shows formulas and options
     - {{name: cross_entropy, weight: 1.0}}
-    - {{name: kd, weight: 1.0, options: {{temperature: 2.0}}}}
+    - {{name: kd, weight: 1.0, options: {{temperature: 4.0}}}}
   train: {{epochs: 30, batch_size: 128, learning_rate: 3.0e-3}}
   augment: {{views: 2, flip: true}}   # leave flips out when left and right matter
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from compress.io_spec import IOSpec
+
 Inputs = dict[str, Tensor]
 
 
@@ -65,3 +67,14 @@ class RowModel(nn.Module):
     def classify(self, inputs: Inputs) -> Tensor:
         """Logits (R, K) of inputs that are laid out by row."""
         raise NotImplementedError
+
+
+class ByPort(nn.Module):
+    """A model of ours with one positional input a port, as exporters want it."""
+
+    def __init__(self, model: nn.Module, io: IOSpec) -> None:
+        super().__init__()
+        self.model, self.modalities = model, io.modalities
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(dict(zip(self.modalities, inputs, strict=True)))

@@ -33,6 +33,7 @@ from compress.graphs.retarget import retarget
 from compress.graphs.trace import Feeds, run_model, trace
 from compress.graphs.trace import load_model as load_onnx
 from compress.io_spec import IOSpec
+from compress.models.classifier import ByPort
 from compress.models.saved import load_model, tokenizer_of
 from compress.quantizers import freeze, qdq_opset
 from compress.quantizers.saved import open_quantized
@@ -205,17 +206,6 @@ def first_lost_layer(model: nn.Module, graph: onnx.ModelProto | Path, feeds: Fee
         else:
             lost.setdefault(branch, name)
     return next((name for name in outputs if name in lost.values()), None)
-
-
-class ByPort(nn.Module):
-    """A model of ours with one positional input a port, as exporters want it."""
-
-    def __init__(self, model: nn.Module, io: IOSpec) -> None:
-        super().__init__()
-        self.model, self.modalities = model, io.modalities
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.model(dict(zip(self.modalities, inputs, strict=True)))
 
 
 def export_module(model: nn.Module, io: IOSpec, opset: int) -> onnx.ModelProto:
