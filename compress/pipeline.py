@@ -41,10 +41,10 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "teacher": Stage("compress.stages.teacher:load_teacher", 2, ("data", "teacher"), TRAINING, seeded=True),
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 1, ("data", "student", "distill"), TRAINING, seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 1, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 2, ("data", "student", "distill"), TRAINING, seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 2, ("quantize", "distill.losses"), TRAINING, seeded=True),
     "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
-    "export": Stage("compress.stages.export:export", 1, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "export": Stage("compress.stages.export:export", 2, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
     "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage("compress.stages.benchmark:benchmark", 2, ("benchmark",), ("onnxruntime", "openvino", "numpy")),
     "report": Stage(

@@ -110,7 +110,7 @@ def _create(path: Path, providers: list[Any], *, threads: int) -> Any:
 def keep_products_exact(options: Any) -> None:
     """Has ONNX Runtime add uint8 x int8 products in 32 bits: x86 without VNNI adds two in 16 bits and saturates, in silence.
 
-    With VNNI they are exact anyway, and there the setting would cost a fifth of the speed.
+    With VNNI they are exact anyway, and there the setting would cost a fifth of the speed or more.
     """
     if not has_vnni():
         options.add_session_config_entry("session.x64quantprecision", "1")

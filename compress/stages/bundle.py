@@ -1,7 +1,8 @@
 """bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
 
-`model.onnx` is the chosen file, `models/` holds the others, `mobile/` the .ort files, `run.py` with the folder `device` is the runner, `manifest.json` has the hash
-of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden answers.
+`model.onnx` is the chosen file, `models/` holds the others, `mobile/` the .ort files; `run.py` with the folder `device` is the runner, and
+`manifest.json` has the hash of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden
+answers.
 """
 
 from __future__ import annotations

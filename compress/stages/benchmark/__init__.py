@@ -1,7 +1,8 @@
 """benchmark: exported teacher and student files in, measurements.json and predictions.npz out.
 
-Every file runs on this CPU (in ONNX Runtime; in other runtimes beside it where the recipe asks) with the same threads, in a process of its own (no torch loaded, no other threads):
-`python -m compress.stages.benchmark job.json measurements.json` repeats it. Each number travels with its unit and sample count.
+Every file runs on this CPU, in ONNX Runtime and where the recipe asks in other runtimes beside it, with the same threads, in a process of
+its own (no torch loaded, no other threads): `python -m compress.stages.benchmark job.json measurements.json` repeats it. Each number travels
+with its unit and sample count.
 """
 
 from __future__ import annotations
