@@ -15,6 +15,9 @@ from compress.recipe import Recipe
 from compress.tables import DATASETS, LICENCES, resolve
 
 
+WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
+
+
 def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
     """The recipe with nothing but these dotted places: what is no ingredient of the fingerprint cannot be read."""
     part = SimpleNamespace(modalities=recipe.modalities)
@@ -87,8 +90,8 @@ def machine() -> str:
 
 
 def as_json(part: Any) -> Any:
-    """A part of `only` as plain data."""
-    return json.loads(json.dumps(part, default=_plain))
+    """A part of `only` as plain data, without what a result does not depend on."""
+    return json.loads(json.dumps(part, default=_plain), object_hook=lambda d: {k: v for k, v in d.items() if k not in WATCHING})
 
 
 def _plain(value: Any) -> Any:

@@ -301,3 +301,8 @@ def test_runtime_that_is_not_installed_is_an_error_before_anything_is_made(tmp_p
     with pytest.raises(DependencyError, match=r"benchmark\.runtimes: 'openvino' is not installed; 'pip install openvino'"):
         run(load_recipe(tmp_path / "r.yaml"), runs=tmp_path / "runs", say=silent)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("changed", ["distill.train.trackers=[]", "quantize.train.checkpoint_seconds=5", "teacher.train.trackers=[]"])
+def test_how_a_training_is_followed_is_no_reason_to_train_again(whole_run, changed: str) -> None:
+    assert {action for action, _ in plan_of(whole_run, changed).values()} == {"reuse"}

@@ -74,7 +74,7 @@ def runtime_version(runtime: str) -> str:
     import importlib
 
     name = "onnxruntime" if runtime in PROVIDERS else runtime
-    return f"{name} {importlib.import_module(name).__version__}"
+    return f"{name} {importlib.import_module(name).__version__.split('-')[0]}"  # openvino's goes on with its build
 
 
 def _open_onnxruntime(path: Path, runtime: str, threads: int) -> Session:

@@ -37,6 +37,7 @@ def render_page(
         compared=[
             name for name, m in models.items() if m["role"] != "variant" and (m["precision"] == "fp32" or name == summary["shipped_model"])
         ],
+        variants=sorted({m["runtime"] for m in models.values() if m["role"] == "variant"}),
         extras=extras,
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"]),
