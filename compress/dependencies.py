@@ -14,7 +14,6 @@ from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
 from compress.tables import DATASETS, LICENCES, resolve
 
-
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
 
 
