@@ -60,7 +60,9 @@ class Augment(Section):
     """Which variants of an image are trained on. Each variant is one view; the teacher's answer is stored once a view."""
 
     views: int = Field(1, ge=1, le=64, description="Variants of each image; view 0 is the image itself.")
-    flip: bool = Field(False, description="Views may be mirrored left to right.")
+    flip: bool = Field(
+        False, description="Views may be mirrored left to right; only where labels stay right, for all views are trained on."
+    )
     shift: int = Field(0, ge=0, le=64, description="Views may be moved by up to this many pixels each way (edges repeated).")
 
     @model_validator(mode="after")

@@ -116,7 +116,7 @@ def test_report_is_one_file_that_loads_nothing(whole_run, summary) -> None:
     page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?!#|data:)[^"'>\s]+""", page)
     assert not re.search(r"@import|url\(\s*[\"']?(?!#|data:)", page)
-    assert f"{100 * summary['teacher_accuracy']:.1f}" in page
+    assert f"{100 * summary['teacher_accuracy']:.2f}" in page
 
 
 def test_bundle_verifies_by_hash_and_by_its_own_runner(bundle: Path, summary) -> None:
