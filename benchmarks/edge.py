@@ -118,12 +118,13 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def table_row(result: dict[str, Any]) -> list[str]:
     """A runtime's figures, or why there are none."""
-    versions = ", ".join(f"{name} {result['versions'][name]}" for name in RUNTIMES[result["runtime"]][1][:1])
+    library = RUNTIMES[result["runtime"]][1][0]
+    title = f"{library} {result['versions'][library]}"
     if "failed" in result:
-        return [f"{versions}: {result['failed']}", "-", "-", "-", "-"]
+        return [f"{title}: {result['failed']}", "-", "-", "-", "-"]
     ratio = result["over_onnxruntime"]
     return [
-        versions,
+        title,
         f"{result['size']['value'] / 1e3:.0f}",
         f"{result['max_difference']['value']:.1e}",
         f"{result['latency'][result['runtime']]['median_ms']:.3f}",

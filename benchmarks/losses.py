@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,24 +102,34 @@ def slug(candidate: str) -> str:
     return "".join(c if c.isalnum() or c == "." else "_" for c in candidate)
 
 
-def main() -> None:
-    """Trains the candidates, or prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def candidate_parser(document: str | None, candidates: Collection[str], *, results: str, seeds: list[int]) -> argparse.ArgumentParser:
+    """The command line of a program that trains candidates in a setting."""
+    parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setting", choices=SETTINGS, default="cifar10")
     parser.add_argument(
-        "--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE", help=f"of {', '.join(CANDIDATES)}"
+        "--only", nargs="+", choices=candidates, default=list(candidates), metavar="CANDIDATE", help=f"of {', '.join(candidates)}"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    add_training_arguments(parser, "losses")
-    args = parser.parse_args()
-    if args.table:
-        print(table(read_results(args.results)))
-        return
+    parser.add_argument("--seeds", nargs="+", type=int, default=seeds)
+    add_training_arguments(parser, results)
+    return parser
+
+
+def train_candidates(args: argparse.Namespace, measure: Callable[..., dict[str, Any]], told: Callable[[dict[str, Any]], str]) -> None:
+    """Writes the result of each seed and candidate, and says what `told` makes of it."""
     for seed in args.seeds:
         for candidate in args.only:
             result = measure(args.setting, candidate, seed, args.overrides, runs=args.runs, threads=args.threads)
             write_result(args.results / f"{args.setting}-{slug(candidate)}-{seed}.json", result)
-            say(f"{args.setting} {candidate!r} seed {seed}: {result['accuracy']['value']:.2f} %")
+            say(f"{args.setting} {candidate!r} seed {seed}: {told(result)}")
+
+
+def main() -> None:
+    """Trains the candidates, or prints the table."""
+    args = candidate_parser(__doc__, CANDIDATES, results="losses", seeds=[0]).parse_args()
+    if args.table:
+        print(table(read_results(args.results)))
+    else:
+        train_candidates(args, measure, lambda result: f"{result['accuracy']['value']:.2f} %")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
 """How to train in int8: one float student, one candidate a way, all else equal, scored on validation, so that the test split stays unseen.
 
-python benchmarks/students.py --only cifar10      trains the float students, which this program takes from the same --runs folder
-python benchmarks/qat.py --setting cifar10        trains every candidate, writes results/qat/cifar10-teacher-0.json, ...
-python benchmarks/qat.py --publish README.md      puts the table between the document's markers
+    python benchmarks/students.py --only cifar10      trains the float students, which this program takes from the same --runs folder
+    python benchmarks/qat.py --setting cifar10        trains every candidate, writes results/qat/cifar10-as_the_recipe-0.json, ...
+    python benchmarks/qat.py --publish README.md      puts the table between the document's markers
+
+A candidate changes the recipe's part `quantize` and nothing else.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from losses import slug
-from record import add_training_arguments, markdown_table, origin, origin_line, publish_table, read_results, spread, write_result
-from students import SETTINGS, load_setting, say, train
+from losses import candidate_parser, slug, train_candidates
+from record import markdown_table, origin, origin_line, publish_table, read_results, spread
+from students import SETTINGS, load_setting, train
 
 from compress.errors import CompressError
 
@@ -75,11 +76,7 @@ def seeds(results: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Trains the candidates, or prints or publishes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--setting", choices=SETTINGS, default="cifar10")
-    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="CANDIDATE")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add_training_arguments(parser, "qat")
+    parser = candidate_parser(__doc__, CANDIDATES, results="qat", seeds=[0, 1, 2])
     parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
     args = parser.parse_args()
     if args.publish:
@@ -87,11 +84,7 @@ def main() -> None:
     elif args.table:
         print(table(read_results(args.results)))
     else:
-        for seed in args.seeds:
-            for candidate in args.only:
-                result = measure(args.setting, candidate, seed, args.overrides, runs=args.runs, threads=args.threads)
-                write_result(args.results / f"{args.setting}-{slug(candidate)}-{seed}.json", result)
-                say(f"{args.setting} {candidate!r} seed {seed}: {result['validation']}")
+        train_candidates(args, measure, lambda result: str(result["validation"]))
 
 
 if __name__ == "__main__":
