@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check
 EXTRAS := easy-vqa,datasets,tensorrt-rtx,openvino,sign
+TEST_EXTRAS := $(EXTRAS),litert,test# litert weighs 900 MB, so only the tests bring it
 
 .PHONY: run test lint clean
 
@@ -25,7 +26,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
 	touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS),test]'
+	$(PIP) install -q -c constraints.txt -e '.[$(TEST_EXTRAS)]'
 	touch $@
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,11 @@ from compress.grammar import LoadedRecipe
 from compress.recipe import Recipe
 from compress.tables import DATASETS, LICENCES, resolve
 
+EXTRAS = (  # place in the recipe, name there and of the extra, module, package
+    ("benchmark.runtimes", "openvino", "openvino", "openvino"),
+    ("export.mobile", "litert", "litert_torch", "litert-torch"),
+    ("export.mobile", "litert", "ai_edge_litert", "ai-edge-litert"),
+)
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
 
 
@@ -60,11 +66,13 @@ def source_of(loaded: LoadedRecipe) -> Any:
 
 
 def require_extras(recipe: Recipe) -> None:
-    """Raises DependencyError, before anything is made, for a runtime of the benchmark that is not installed."""
-    if "openvino" in recipe.benchmark.runtimes and importlib.util.find_spec("openvino") is None:
-        raise DependencyError(
-            "benchmark.runtimes: 'openvino' is not installed; 'pip install openvino' (extra: openvino), or take it off the list"
-        )
+    """Raises DependencyError, before anything is made, for a runtime or converter that is asked for and not installed."""
+    asked: dict[str, Sequence[str]] = {"benchmark.runtimes": recipe.benchmark.runtimes, "export.mobile": recipe.export.mobile}
+    for place, name, module, package in EXTRAS:
+        if name in asked[place] and importlib.util.find_spec(module) is None:
+            raise DependencyError(
+                f"{place}: {package!r} is not installed; 'pip install {package}' (extra: {name}), or take {name} off the list"
+            )
 
 
 def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:

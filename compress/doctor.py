@@ -73,6 +73,8 @@ PACKAGES = (
     Package("tensorrt_rtx", "1.7.1", "", "engine.flavour tensorrt_rtx: no engines are built or checked", False),
     Package("tensorrt", "10.3", "12", "engine.flavour tensorrt: no engines are built on this GPU", False),
     Package("openvino", "2026", "", "benchmark.runtimes: [openvino] is refused", False),
+    Package("litert-torch", "0.10", "", "export.mobile: [litert] is refused", False),
+    Package("ai-edge-litert", "2.3", "", "benchmark.runtimes: [litert] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
     Package("cryptography", "44", "", "bundles can be neither signed nor checked with --key", False),
 )

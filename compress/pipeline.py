@@ -44,9 +44,11 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "distill": Stage("compress.stages.distill:distill", 2, ("data", "student", "distill"), TRAINING, seeded=True),
     "quantize": Stage("compress.stages.quantize:quantize", 2, ("quantize", "distill.losses"), TRAINING, seeded=True),
     "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
-    "export": Stage("compress.stages.export:export", 2, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "export": Stage(
+        "compress.stages.export:export", 3, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
+    ),
     "engine": Stage("compress.stages.engine:engine", 1, ("engine",), ("tensorrt-rtx", "tensorrt")),
-    "benchmark": Stage("compress.stages.benchmark:benchmark", 2, ("benchmark",), ("onnxruntime", "openvino", "numpy")),
+    "benchmark": Stage("compress.stages.benchmark:benchmark", 2, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy")),
     "report": Stage(
         "compress.stages.report:report", 1, ("name", "description", "quantize", "export.targets", "budget"), ("matplotlib", "jinja2")
     ),

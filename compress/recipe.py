@@ -248,9 +248,10 @@ class Export(Section):
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"], description="Runtimes that get a quantized file of their own."
     )
-    mobile: bool = Field(
-        False,
-        description="Also write ORT-format files (.ort) for ONNX Runtime's mobile builds on ARM, with the operators that such a build needs.",
+    mobile: list[Literal["ort_format", "litert"]] = Field(
+        [],
+        description="Files for phones and boards, for the bundle's folder `mobile`. ort_format: .ort for ONNX Runtime's mobile builds on ARM, with "
+        "the operators that such a build needs; litert: the float32 student as .tflite, one row a call (extra: litert).",
     )
     parity: Parity = Field(Parity(), description="The gate.")
 
@@ -276,8 +277,10 @@ class Benchmark(Section):
     rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
-    runtimes: list[Literal["ort_format", "openvino"]] = Field(
-        [], description="Other runtimes that answer and are timed beside ONNX Runtime, from the same files; none of them ships."
+    runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
+        [],
+        description="Other runtimes that answer and are timed beside ONNX Runtime; what ships is chosen without them. litert reads the file of "
+        "export.mobile: [litert].",
     )
 
 
@@ -316,6 +319,12 @@ class Recipe(Section):
         for name, size in (("image", self.data.image_size), ("text", self.data.text_length)):
             if (getattr(self.student, name) is None) != (size is None):
                 raise ValueError(f"student.{name} and data.{'image_size' if name == 'image' else 'text_length'} must be set together")
+        return self
+
+    @model_validator(mode="after")
+    def _runtimes_have_their_files(self) -> Recipe:
+        if "litert" in self.benchmark.runtimes and "litert" not in self.export.mobile:
+            raise ValueError("benchmark.runtimes: litert needs its file; add export.mobile: [litert]")
         return self
 
     @property

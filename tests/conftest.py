@@ -149,12 +149,16 @@ quantize:
   train: {epochs: 1, batch_size: 16, learning_rate: 3.0e-4}
 export:
   targets: [onnxruntime_x86, onnxruntime_arm, tensorrt]
-  mobile: true
+  mobile: [MOBILE]
   parity: {samples: 32, min_agreement: 0.9}
 engine: {flavour: tensorrt_rtx}
 benchmark: {batches: [1, 2], rounds: 10, warmup: 1, runtimes: [RUNTIMES]}
 """
-OTHER_RUNTIMES = ["ort_format", *(["openvino"] if importlib.util.find_spec("openvino") else [])]  # openvino is an optional extra
+OPTIONAL = {"openvino": "openvino", "litert": "litert_torch"}  # runtime -> module of its extra
+EXTRAS = [name for name, module in OPTIONAL.items() if importlib.util.find_spec(module)]
+SMALL_RECIPE = SMALL_RECIPE.replace("RUNTIMES", ", ".join(["ort_format", *EXTRAS])).replace(
+    "MOBILE", ", ".join(["ort_format", *(["litert"] if "litert" in EXTRAS else [])])
+)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> WholeRun:
     from compress.pipeline import run
 
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "small.yaml").write_text(SMALL_RECIPE.replace("RUNTIMES", ", ".join(OTHER_RUNTIMES)))
+    (folder / "small.yaml").write_text(SMALL_RECIPE)
     said: list[str] = []
     result = run(load_recipe(folder / "small.yaml", []), runs=folder / "runs", threads=1, say=said.append)
     return WholeRun(folder / "small.yaml", folder / "runs", result, said)

@@ -295,10 +295,19 @@ def test_rows_of_the_store_are_memory_mapped(rows: Path) -> None:
         data.split("dev")
 
 
-def test_runtime_that_is_not_installed_is_an_error_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "r.yaml").write_text(DATA_ONLY + "benchmark: {runtimes: [openvino]}\n")
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("benchmark: {runtimes: [openvino]}", "benchmark.runtimes: 'openvino' is not installed; 'pip install openvino' (extra: openvino)"),
+        ("export: {mobile: [litert]}", "export.mobile: 'litert-torch' is not installed; 'pip install litert-torch' (extra: litert)"),
+    ],
+)
+def test_extra_that_is_not_installed_is_an_error_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, words: str
+) -> None:
+    (tmp_path / "r.yaml").write_text(f"{DATA_ONLY}{asked}\n")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match=r"benchmark\.runtimes: 'openvino' is not installed; 'pip install openvino'"):
+    with pytest.raises(DependencyError, match=re.escape(words)):
         run(load_recipe(tmp_path / "r.yaml"), runs=tmp_path / "runs", say=silent)
     assert not (tmp_path / "runs").exists()
 

@@ -83,7 +83,9 @@ def test_every_precision_has_a_file_for_every_target(whole_run, summary) -> None
 
 def test_every_hop_passed_the_parity_gate(whole_run) -> None:
     hops = whole_run.result.artifacts["export"].details["parity"] + whole_run.result.artifacts["export_teacher"].details["parity"]
-    assert len(hops) == 1 + 2 + 2 * (1 + 3)  # teacher; fp32, fp16; for ptq and qat the graph as written and three targets
+    litert = [hop for hop in hops if hop["to"] == "LiteRT fp32"]
+    assert len(litert) == load_recipe(whole_run.recipe, []).recipe.export.mobile.count("litert")
+    assert len(hops) == 1 + 2 + 2 * (1 + 3) + len(litert)  # teacher; fp32, fp16; for ptq and qat the graph as written and three targets
     assert all(hop["passed"] and hop["agreement"] >= 0.9 for hop in hops)
 
 
@@ -91,12 +93,15 @@ def test_other_runtimes_answer_as_onnx_runtime_does_and_never_ship(whole_run, su
     runtimes = load_recipe(whole_run.recipe, []).recipe.benchmark.runtimes
     models = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())["models"]
     variants = {name: m for name, m in models.items() if m["role"] == "variant"}
-    assert list(variants) == [f"{name}@{runtime}" for runtime in runtimes for name in ("fp32", "int8_qat")]
+    assert list(variants) == [
+        f"{name}@{runtime}" for runtime in runtimes for name in ("fp32", "int8_qat") if (name, runtime) != ("int8_qat", "litert")
+    ]
     for name, model in variants.items():
         assert model["parity"]["of"] == name.split("@")[0]
         assert model["parity"]["agreement"] >= (0.99 if name.startswith("fp32") else 0.9)
         assert model["latency"]["1"]["median_ms"] > 0
-        assert model["runtime"].startswith("openvino " if name.endswith("openvino") else "onnxruntime ")
+        library = {"ort_format": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert"}[name.split("@")[1]]
+        assert model["runtime"].startswith(f"{library} ")
     assert summary["shipped_model"] not in variants
     page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
     assert "fp32@ort_format" in page
@@ -104,12 +109,23 @@ def test_other_runtimes_answer_as_onnx_runtime_does_and_never_ship(whole_run, su
 
 def test_mobile_files_are_in_the_bundle_or_the_report_says_why_not(whole_run, bundle: Path) -> None:
     details = whole_run.result.artifacts["export"].details
-    assert {*details["mobile"], *details["mobile_skipped"]} == {"fp32", "int8_qat-onnxruntime_arm"}
-    assert "fp32" in details["mobile"]
+    ort = {entry["model"] for entry in details["mobile"] if entry["format"] == "ort_format"}
+    assert {*ort, *details["mobile_skipped"]} == {"fp32", "int8_qat-onnxruntime_arm"}
+    assert "fp32" in ort
     listed = {name for name in verify_folder(bundle)["files"] if name.startswith("mobile/")}
     assert {"mobile/fp32.ort", "mobile/fp32.required_operators.config"} <= listed
     page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
     assert all(f"{name} in ORT format" in page for name in details["mobile_skipped"])
+
+
+def test_bundle_answers_in_litert_with_its_own_file(bundle: Path) -> None:
+    pytest.importorskip("litert_torch")
+    command = [sys.executable, "run.py", "verify", "--runtime", "litert", "--json", "--model"]
+    done = subprocess.run([*command, "fp32"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["golden"]["fp32"]["max_difference"] < 1e-3
+    done = subprocess.run([*command, "int8_qat"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: this bundle holds no LiteRT file of 'int8_qat'; give --model fp32\n")
 
 
 def test_report_is_one_file_that_loads_nothing(whole_run, summary) -> None:

@@ -76,17 +76,31 @@ def read_inputs(bundle: BundleFolder) -> dict[str, np.ndarray]:
 
 
 def open_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: int) -> Any:
-    """A session of the model, once its hash was checked; a TensorRT runtime takes the engine that is built for this device."""
+    """A session of the model, once its hash was checked.
+
+    A TensorRT runtime takes the engine that is built for this device, LiteRT the model's file in `mobile/`.
+    """
     reason = refusal(runtime)
     if reason:
         raise DeviceError(f"runtime {runtime} cannot run here: {reason}")
-    check_files(bundle.folder, read_manifest(bundle.folder), names=[model.file])
-    path = bundle.folder / model.file
+    file = _litert_file(bundle, model) if runtime == "litert" else model.file
+    check_files(bundle.folder, read_manifest(bundle.folder), names=[file])
+    path = bundle.folder / file
     if runtime in ("tensorrt", "tensorrt_rtx"):
-        from .engines import cached_engine
+        from .engines import runnable_engine
 
-        path, _, _ = cached_engine(bundle, model, flavour=runtime)
+        path = runnable_engine(bundle, model, flavour=runtime)
     return open_session(path, runtime=runtime, threads=threads)
+
+
+def _litert_file(bundle: BundleFolder, model: Model) -> str:
+    files = [name for name in read_manifest(bundle.folder)["files"] if name.endswith(".tflite")]
+    if f"mobile/{model.name}.tflite" in files:
+        return f"mobile/{model.name}.tflite"
+    held = ", ".join(Path(name).stem for name in files)
+    raise DeviceError(
+        f"this bundle holds no LiteRT file of {model.name!r}; " + (f"give --model {held}" if held else "export.mobile: [litert] adds one")
+    )
 
 
 def check_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: int, tolerance: float | None = None) -> dict[str, Any]:

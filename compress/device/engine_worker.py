@@ -7,9 +7,6 @@ the result {"ok": true, "value": ...} or {"ok": false, "error": text, "unavailab
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .process import supervise_module
 from .tensorrt import TensorRTSession, build, plan_key
 from .vendor import TensorRTError, TensorRTUnavailable, require
 
@@ -85,27 +83,11 @@ def run_engine(
             return {name: outputs[name] for name in outputs.files}, latencies_ms
 
 
-def supervise(argv: list[str], *, what: str, env: dict[str, str] | None = None) -> None:
-    """Runs a command to its end; raises TensorRTError that names `what` and the signal or exit code if it fails."""
-    done = subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    if done.returncode == 0:
-        return
-    tail = done.stderr.decode("utf-8", "replace").strip()[-2000:]
-    said = f" Its last words: {tail}" if tail else " It said nothing."
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise TensorRTError(f"{what} crashed with {name}.{said}")
-    raise TensorRTError(f"{what} ended with exit code {done.returncode}.{said}")
-
-
 def _call(request: dict[str, Any], *, what: str) -> Any:
-    package = __package__ or "device"
-    root = str(Path(__file__).resolve().parents[package.count(".") + 1])
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "request.json"), Path(folder, "result.json")
         source.write_text(json.dumps(request))
-        supervise([sys.executable, "-m", f"{package}.engine_worker", str(source), str(target)], what=what, env=env)
+        supervise_module(f"{__package__ or 'device'}.engine_worker", [str(source), str(target)], what=what, error=TensorRTError)
         result = json.loads(target.read_text())
     if result["ok"]:
         return result["value"]

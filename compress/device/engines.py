@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .bundle import IO_SPEC, BundleFolder, Model
-from .engine_worker import build_engine, find_key
+from .engine_worker import build_engine, find_key, run_engine
 from .errors import DeviceError
 from .manifest import check_files, hash_file, read_manifest
 
@@ -38,10 +40,31 @@ def cached_engine(bundle: BundleFolder, model: Model, *, flavour: str) -> tuple[
         facts_path.unlink(missing_ok=True)  # a build that is cut off must not leave facts of another engine
         cache = engine.parent / "timing.cache"
         facts = build_engine(onnx_path, engine, flavour=flavour, io_spec=io_spec, timing_cache=cache, **options)
-        facts_path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise DeviceError(f"{engine}: cannot be written ({error.strerror}); copy the bundle to a folder that can") from error
+        raise _unwritable(engine, error) from error
+    _write_facts(engine, facts)
     return engine, facts, True
+
+
+def runnable_engine(bundle: BundleFolder, model: Model, *, flavour: str) -> Path:
+    """The cached engine, once it has answered zeros in a process of its own: a crash of the vendor's library ends as an error there."""
+    engine, facts, _ = cached_engine(bundle, model, flavour=flavour)
+    if not facts.get("ran"):
+        feeds = {name: np.zeros((1, *port["shape"]), port["dtype"]) for name, port in bundle.inputs.items()}
+        run_engine(engine, feeds, flavour=flavour)
+        _write_facts(engine, {**facts, "ran": True})
+    return engine
+
+
+def _write_facts(engine: Path, facts: dict[str, Any]) -> None:
+    try:
+        engine.with_name(engine.name + ".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(engine, error) from error
+
+
+def _unwritable(engine: Path, error: OSError) -> DeviceError:
+    return DeviceError(f"{engine}: cannot be written ({error.strerror}); copy the bundle to a folder that can")
 
 
 def _options(bundle: BundleFolder, manifest: dict[str, Any]) -> dict[str, int]:

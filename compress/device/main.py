@@ -15,7 +15,7 @@ from typing import Any
 from .errors import DeviceError
 from .manifest import SIGNATURE, verify_folder
 
-RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "openvino", "tensorrt", "tensorrt_rtx")
+RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "openvino", "litert", "tensorrt", "tensorrt_rtx")
 
 
 def main(argv: list[str], *, folder: Path) -> int:

@@ -20,7 +20,8 @@ PROVIDERS = {
     "onnxruntime_cuda": "CUDAExecutionProvider",
     "onnxruntime_tensorrt": "TensorrtExecutionProvider",
 }
-ON_CPU = ("onnxruntime_cpu", "openvino")
+ON_CPU = ("onnxruntime_cpu", "openvino", "litert")
+MODULES = {"litert": "ai_edge_litert"}  # of the runtimes whose package has another name
 BATCHES = (1, 8, 32)  # smallest, tuned and largest batch of an engine that ONNX Runtime's TensorRT provider builds
 
 
@@ -66,14 +67,14 @@ def refusal(runtime: str) -> str | None:
             return reason
     if runtime in PROVIDERS:
         return _missing_provider(PROVIDERS[runtime])
-    return _missing_module(runtime)
+    return _missing_module(MODULES.get(runtime, runtime))
 
 
 def runtime_version(runtime: str) -> str:
     """Name and version of the library behind an available runtime, such as `onnxruntime 1.23.0`."""
     import importlib
 
-    name = "onnxruntime" if runtime in PROVIDERS else runtime
+    name = "onnxruntime" if runtime in PROVIDERS else MODULES.get(runtime, runtime)
     return f"{name} {importlib.import_module(name).__version__.split('-')[0]}"  # openvino's goes on with its build
 
 
@@ -142,6 +143,16 @@ def _open_openvino(path: Path, runtime: str, threads: int) -> Any:
     return OpenVINOSession(path, threads)
 
 
+def _open_litert(path: Path, runtime: str, threads: int) -> Any:
+    if path.suffix != ".tflite":
+        raise DeviceError(
+            f"{path}: runtime litert runs .tflite files and no {path.suffix or 'other'} ones; export.mobile: [litert] writes one"
+        )
+    from .litert import LiteRTSession
+
+    return LiteRTSession(path, threads)
+
+
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -175,6 +186,7 @@ SESSIONS: dict[str, Callable[[Path, str, int], Any]] = {
     "onnxruntime_cuda": _open_onnxruntime,
     "onnxruntime_tensorrt": _open_onnxruntime,
     "openvino": _open_openvino,
+    "litert": _open_litert,
     "tensorrt": _open_tensorrt,
     "tensorrt_rtx": _open_tensorrt,
 }

@@ -9,7 +9,12 @@ from compress.data.prepared import PreparedData
 
 
 def list_notes(
-    summary: dict[str, Any], data: PreparedData, student: TorchModel, quantized: TorchModel | None, paraphrases: dict | None
+    summary: dict[str, Any],
+    data: PreparedData,
+    student: TorchModel,
+    quantized: TorchModel | None,
+    onnx: OnnxModels,
+    paraphrases: dict | None,
 ) -> list[str]:
     """What a reader must know to read the numbers rightly, one sentence each."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
@@ -39,6 +44,8 @@ def list_notes(
     restored = (quantized.details.get("restored") if quantized else None) or {}
     if restored.get("names"):
         notes.append(f"Layers put back to float to keep the accuracy: {', '.join(restored['names'])}.")
+    if any(entry["format"] == "litert" for entry in onnx.details["mobile"]):
+        notes.append("LiteRT's file holds one row: its times at larger batches are of that many calls.")
     return notes
 
 
@@ -53,7 +60,7 @@ def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str
                     "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here",
                 }
             )
-    for name, why in onnx.details.get("mobile_skipped", {}).items():
+    for name, why in onnx.details["mobile_skipped"].items():
         skipped.append({"what": f"{name} in ORT format", "why": why})
     if engine and engine.details["status"] == "skipped":
         skipped.append({"what": "TensorRT engines", "why": engine.details["reason"]})

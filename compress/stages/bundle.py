@@ -1,6 +1,6 @@
 """bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
 
-`model.onnx` is the chosen file, `models/` holds the others, `mobile/` the .ort files; `run.py` with the folder `device` is the runner, and
+`model.onnx` is the chosen file, `models/` holds the others, `mobile/` those of other runtimes; `run.py` with the folder `device` is the runner, and
 `manifest.json` has the hash of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden
 answers.
 """
@@ -68,7 +68,7 @@ def bundle(
     summary = json.loads(report.file("summary.json").read_text())
     golden = golden_samples(files[chosen], onnx.io_spec, student, data)
     settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}
-    mobile = [onnx.file(file) for name, entry in onnx.details.get("mobile", {}).items() if name not in left_out for file in entry["files"]]
+    mobile = [onnx.file(file) for entry in onnx.details["mobile"] if entry["model"] not in left_out for file in entry["files"]]
     details = write_bundle(
         ctx.out / "bundle",
         models=files,
@@ -122,7 +122,7 @@ def write_bundle(
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
     `logits` (N, K) of the chosen model and `labels` (N,), N >= 16; `engine` may set `model`, `opt_batch` and `workspace_mib`;
-    `mobile` are files for other programs than the runner (.ort and their operators), copied as they are;
+    `mobile` are files of other runtimes (.ort and their operators, .tflite), copied as they are;
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """

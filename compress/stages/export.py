@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from compress.artifacts import OnnxModels, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
+from compress.device.sessions import open_session
 from compress.errors import CompressError, ParityError
 from compress.graphs.clean import set_ir_version, size_report, strip_metadata
 from compress.graphs.coverage import int8_coverage
@@ -28,6 +29,7 @@ from compress.graphs.dynamic import quantize_dynamic
 from compress.graphs.graph import Graph
 from compress.graphs.half import to_float16
 from compress.graphs.linear import own_weights
+from compress.graphs.litert import to_litert
 from compress.graphs.ort_format import to_mobile
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import Feeds, run_model, trace
@@ -93,11 +95,7 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     x86 = [name for name, entry in files.items() if entry.get("target") == "onnxruntime_x86" and name != "int8_dynamic"]
     details["coverage"] = {name: int8_coverage(out / files[name]["file"]).to_json() for name in x86}
     require_coverage(recipe.quantize, details["coverage"])
-    if recipe.export.mobile:
-        method = recipe.quantize.method if recipe.quantize else "none"
-        arm = {n: out / e["file"] for n, e in files.items() if n in ("fp32", f"int8_{method.removeprefix('int8_')}-onnxruntime_arm")}
-        written, details["mobile_skipped"] = to_mobile(arm, out / "mobile", feeds=hops.few)
-        details["mobile"] = {n: {"files": [f"mobile/{f.model.name}", f"mobile/{f.operators.name}"]} for n, f in written.items()}
+    details["mobile"], details["mobile_skipped"] = export_mobile(recipe, model, io, files, hops, out)
     ctx.say("export: " + ", ".join(f"{name} {(out / entry['file']).stat().st_size / 1e6:.2f} MB" for name, entry in files.items()))
     return OnnxModels(io_spec=io, details=details)
 
@@ -122,6 +120,30 @@ def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: s
         blame = partial(first_divergence, symmetric, written, hops.few)
         hops.compare(f"ONNX as written ({method})", f"{target} file ({method})", plain, got, loose=True, blame=blame)
     return files
+
+
+def export_mobile(
+    recipe: Recipe, model: nn.Module, io: IOSpec, files: dict[str, dict], hops: Hops, out: Path
+) -> tuple[list[dict], dict[str, str]]:
+    """What lies in mobile/, [{"model", "format", "files"}, ...], and why other models have no ORT file."""
+    made: list[dict] = []
+    skipped: dict[str, str] = {}
+    if "ort_format" in recipe.export.mobile:
+        method = recipe.quantize.method if recipe.quantize else "none"
+        arm = {n: out / e["file"] for n, e in files.items() if n in ("fp32", f"int8_{method.removeprefix('int8_')}-onnxruntime_arm")}
+        written, skipped = to_mobile(arm, out / "mobile", feeds=hops.few)
+        made += [
+            {"model": n, "format": "ort_format", "files": [f"mobile/{f.model.name}", f"mobile/{f.operators.name}"]}
+            for n, f in written.items()
+        ]
+    if "litert" in recipe.export.mobile:
+        path = to_litert(model, io, out / "mobile" / "fp32.tflite")
+        got = open_session(path, runtime="litert").run(hops.feeds)["logits"]
+        hops.compare(
+            "torch fp32", "LiteRT fp32", run_torch(model, hops.feeds), got, blame=lambda: "not known, LiteRT keeps its tensors to itself"
+        )
+        made.append({"model": "fp32", "format": "litert", "files": [f"mobile/{path.name}"]})
+    return made, skipped
 
 
 def require_coverage(config: Quantize | None, coverage: dict[str, dict]) -> None:

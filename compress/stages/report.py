@@ -47,7 +47,7 @@ def report(
     misses = budget_misses(summary, recipe.budget)
     extras = {
         "description": recipe.description,
-        "notes": list_notes(summary, data, student, quantized, paraphrases),
+        "notes": list_notes(summary, data, student, quantized, onnx, paraphrases),
         "skipped": list_skipped(onnx, engine),
         "stages": seconds,
         "environment": {**measured["device"], **measurements.versions, **student.versions},

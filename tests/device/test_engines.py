@@ -12,10 +12,10 @@ import pytest
 
 from compress.device import engines
 from compress.device.bundle import BundleFolder, find_model, read_bundle
-from compress.device.engines import cached_engine
+from compress.device.engines import cached_engine, runnable_engine
 from compress.device.errors import ManifestError
 from compress.device.manifest import verify_folder
-from compress.device.tensorrt import TensorRTUnavailable
+from compress.device.vendor import TensorRTError, TensorRTUnavailable
 
 
 class Builder:
@@ -96,6 +96,32 @@ def test_engine_is_refused_where_the_package_is_missing(opened: BundleFolder) ->
         pytest.skip("tensorrt is installed here")
     with pytest.raises(TensorRTUnavailable, match="tensorrt cannot be imported"):
         build(opened)
+
+
+def test_engine_is_opened_only_after_it_ran_in_a_process_of_its_own(
+    opened: BundleFolder, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, runs = find_model(opened, None), []
+    monkeypatch.setattr(engines, "run_engine", lambda engine, feeds, flavour: runs.append({name: a.shape for name, a in feeds.items()}))
+    paths = [runnable_engine(opened, model, flavour="tensorrt") for _ in range(2)]
+    assert paths[0].read_bytes() == b"engine"
+    assert runs == [{"image": (1, 8, 8, 3), "text": (1, 6)}]  # once for each build
+    builder.version = "11.0"
+    runnable_engine(opened, model, flavour="tensorrt")
+    assert len(runs) == 2
+
+
+def test_engine_that_crashes_is_tried_again_and_never_opened(
+    opened: BundleFolder, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(engine: Path, feeds: dict[str, Any], *, flavour: str) -> None:
+        raise TensorRTError(f"{engine.name}: running the {flavour} engine crashed with SIGSEGV.")
+
+    monkeypatch.setattr(engines, "run_engine", crash)
+    for _ in range(2):
+        with pytest.raises(TensorRTError, match=r"fp32\.engine: running the tensorrt engine crashed with SIGSEGV"):
+            runnable_engine(opened, find_model(opened, None), flavour="tensorrt")
+    assert len(builder.builds) == 1
 
 
 def test_engine_is_built_by_tensorrt_rtx_without_gpu(opened: BundleFolder) -> None:

@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from compress.device import engine_worker
+from compress.device.process import supervise
 from compress.device.vendor import TensorRTError, TensorRTUnavailable
 from compress.errors import EngineError
 from compress.io_spec import io_spec
@@ -166,7 +167,7 @@ def test_engine_stage_imports_without_vendor_modules():
     code = (
         "import sys, compress.stages.engine; sys.exit(', '.join({'tensorrt_rtx', 'tensorrt', 'onnx', 'torch'} & set(sys.modules)) or None)"
     )
-    engine_worker.supervise([sys.executable, "-c", code], what="importing the engine stage")
+    supervise([sys.executable, "-c", code], what="importing the engine stage", error=AssertionError)
 
 
 def refuse(monkeypatch, error):

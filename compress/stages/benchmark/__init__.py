@@ -51,7 +51,7 @@ def benchmark(
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
         models[name] = Candidate(file, "student", precision, onnx.details["parameters"], "image", tokens, target)
-    models |= variants(models, recipe.benchmark.runtimes, data=data, out=ctx.out)
+    models |= variants(models, recipe.benchmark.runtimes, onnx=onnx, data=data, out=ctx.out)
     measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
     known = teacher.metrics["validation_accuracy"]  # by torch; the exported file agreed with it
     measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
@@ -64,13 +64,18 @@ def benchmark(
     return Measurements(metrics={name: m["accuracy"] for name, m in measurements["models"].items()})
 
 
-def variants(models: dict[str, Candidate], runtimes: Sequence[str], *, data: PreparedData, out: Path) -> dict[str, Candidate]:
-    """The fp32 student and the best int8 one that this machine can time, in each of the other runtimes: {"fp32@openvino": ...}."""
+def variants(
+    models: dict[str, Candidate], runtimes: Sequence[str], *, onnx: OnnxModels, data: PreparedData, out: Path
+) -> dict[str, Candidate]:
+    """The fp32 student and the best int8 one that this machine can time, in each of the other runtimes: {"fp32@openvino": ...}.
+
+    LiteRT has an fp32 file alone.
+    """
     test, made = data.split("test"), {}
     here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
     names = [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
     for runtime in runtimes:
-        for name in names:
+        for name in names[:1] if runtime == "litert" else names:
             model = models[name]
             changed: dict[str, Any] = {"runtime": runtime}
             if runtime == "ort_format":
@@ -78,6 +83,8 @@ def variants(models: dict[str, Candidate], runtimes: Sequence[str], *, data: Pre
                 feeds = gather_feeds(model, test, rows, names=open_candidate(model, 1).inputs)
                 target = "arm" if local_target() == "onnxruntime_arm" else "amd64"
                 changed = {"path": to_ort_format(model.path, out / "ort_format", target=target, feeds=feeds).model}
+            if runtime == "litert":
+                changed["path"] = onnx.file("mobile/fp32.tflite")
             made[f"{name}@{runtime}"] = replace(model, role="variant", of=name, **changed)
     return made
 
