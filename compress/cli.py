@@ -116,7 +116,9 @@ def run(
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="losses, datasets, encoders, models, quantizers, runtimes, stages or recipes")],
+    what: Annotated[
+        str, typer.Argument(help="losses, datasets, image_encoders, text_encoders, models, quantizers, runtimes, stages or recipes")
+    ],
 ) -> None:
     """List what a recipe may name, with its options."""
     from compress.listing import lines_of

@@ -23,7 +23,13 @@ from compress.recipe import Recipe, Section
 from compress.tables import INJECTED, TABLES, read_plugin
 from compress.yaml_source import Fault, Place, dotted, read_yaml
 
-_SINGULAR = {"DATASETS": "data set", "ENCODERS": "encoder", "MODELS": "model", "LOSSES": "loss"}
+_SINGULAR = {
+    "DATASETS": "data set",
+    "IMAGE_ENCODERS": "image encoder",
+    "TEXT_ENCODERS": "text encoder",
+    "MODELS": "model",
+    "LOSSES": "loss",
+}
 _FILE_OPTIONS = ("train", "validation", "test", "path", "folder")  # options of the data set `manifest` that are paths
 
 
@@ -169,10 +175,10 @@ def _check_names(data: dict[str, Any], base: Path) -> Iterator[Fault]:
 def _references(data: dict[str, Any]) -> Iterator[tuple[Place, str, str, str | None]]:
     """(place of a section, its key that holds a name, the table of the name, the default name)."""
     yield ("data",), "source", "DATASETS", None
-    yield ("teacher", "image"), "model", "ENCODERS", None
-    yield ("teacher", "text"), "model", "ENCODERS", None
+    yield ("teacher", "image"), "model", "IMAGE_ENCODERS", None
+    yield ("teacher", "text"), "model", "TEXT_ENCODERS", None
     yield ("teacher",), "model", "MODELS", None
-    yield ("student", "image"), "model", "ENCODERS", "mobilenet_v4"
+    yield ("student", "image"), "model", "IMAGE_ENCODERS", "mobilenet_v4"
     losses = _at(data, ("distill", "losses"))
     for index in range(len(losses) if isinstance(losses, list) else 0):
         yield ("distill", "losses", index), "name", "LOSSES", None

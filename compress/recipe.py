@@ -100,7 +100,7 @@ class Train(Section):
 class PretrainedEncoder(Section):
     """One frozen pretrained encoder of a `fit` teacher."""
 
-    model: str = Field(description="Name in ENCODERS: `compress list encoders`.")
+    model: str = Field(description="Name in IMAGE_ENCODERS or TEXT_ENCODERS: `compress list image_encoders`.")
     options: dict[str, Any] = Field({}, description="Options of that encoder.")
 
 
@@ -146,7 +146,7 @@ class Teacher(Section):
 class ImageStudent(Section):
     """The student's MobileNet-style image encoder."""
 
-    model: str = Field("mobilenet_v4", description="Name in ENCODERS.")
+    model: str = Field("mobilenet_v4", description="Name in IMAGE_ENCODERS: `compress list image_encoders`.")
     options: dict[str, Any] = Field({}, description="Options of that encoder, such as width (multiplier) or depth.")
 
 

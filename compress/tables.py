@@ -24,11 +24,14 @@ DATASETS = {
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
 }
-ENCODERS = {
+IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
     "efficientnet_lite2": "compress.models.pretrained:efficientnet_lite2",
+}
+TEXT_ENCODERS = {
     "minilm_l6": "compress.models.pretrained:minilm_l6",
 }
+ENCODERS = {"image": IMAGE_ENCODERS, "text": TEXT_ENCODERS}  # by modality
 MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
@@ -65,7 +68,8 @@ STAGES = (
 
 TABLES: dict[str, dict[str, str]] = {
     "DATASETS": DATASETS,
-    "ENCODERS": ENCODERS,
+    "IMAGE_ENCODERS": IMAGE_ENCODERS,
+    "TEXT_ENCODERS": TEXT_ENCODERS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }

@@ -50,7 +50,7 @@ def command(*arguments: str) -> str:
         ["check", "recipes/smoke.yaml"],
         ["list", "losses"],
         ["list", "stages"],
-        ["list", "encoders"],
+        ["list", "image_encoders"],
         ["schema"],
     ],
     ids=" ".join,

@@ -32,7 +32,7 @@ def test_stages_are_listed_in_order():
 @pytest.mark.parametrize(
     ("what", "name"),
     [
-        ("encoders", "minilm_l6"),
+        ("text_encoders", "minilm_l6"),
         ("models", "cifar_resnet"),
         ("quantizers", "int8_qat"),
         ("runtimes", "onnxruntime_cpu"),

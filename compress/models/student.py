@@ -20,7 +20,7 @@ def student(io: IOSpec, *, config: dict) -> Classifier:
     parts = Student.model_validate(config)
     encoders: dict[str, Any] = {}  # modules with their width D as `width`
     if parts.image:
-        encoders["image"] = resolve(ENCODERS[parts.image.model])(**parts.image.options)
+        encoders["image"] = resolve(ENCODERS["image"][parts.image.model])(**parts.image.options)
     if parts.text:
         port = io.input("text")
         t = parts.text
@@ -42,7 +42,7 @@ def student(io: IOSpec, *, config: dict) -> Classifier:
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
     """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
-    built = {m: resolve(ENCODERS[e["model"]])(**e["options"]) for m, e in encoders.items()}
+    built = {m: resolve(ENCODERS[m][e["model"]])(**e["options"]) for m, e in encoders.items()}
     parts: dict[str, nn.Module] = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
     head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1)
     return Classifier(parts, head)

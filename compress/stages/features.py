@@ -45,13 +45,13 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
 
 
 def open_encoder(modality: str, part: PretrainedEncoder) -> Any:
-    """The frozen encoder with its pretrained weights; raises RecipeError for one that has none, or that reads something else."""
-    encoder = resolve(ENCODERS[part.model])(**part.options).eval()
-    place = f"teacher.{modality}.model: {part.model!r}"
+    """The frozen encoder with its pretrained weights; raises RecipeError for one that has none."""
+    encoder = resolve(ENCODERS[modality][part.model])(**part.options).eval()
     if not hasattr(encoder, "load_pretrained"):
-        raise RecipeError(f"{place} has no pretrained weights, so that frozen it knows nothing; there are {', '.join(LICENCES)}")
-    if hasattr(encoder, "tokenizer") != (modality == "text"):
-        raise RecipeError(f"{place} does not read the data's {modality}s; there are {', '.join(LICENCES)}")
+        known = ", ".join(LICENCES)
+        raise RecipeError(
+            f"teacher.{modality}.model: {part.model!r} has no pretrained weights, so frozen it knows nothing; there are {known}"
+        )
     encoder.load_pretrained()
     return encoder
 
