@@ -80,7 +80,11 @@ def test_a_good_recipe_loads_with_its_origin(write):
         ("name: small", "name: ../small", "a.yaml:1 name: must match ^"),
         ("name: kd", "name: kdd", "a.yaml:13 distill.losses[1].name: unknown loss 'kdd' (did you mean 'kd'?). See 'compress list losses'"),
         ("easy_vqa", "easy_vaq", "a.yaml:3 data.source: unknown data set 'easy_vaq' (did you mean 'easy_vqa'?)"),
-        ("mobilenet_v4", "minilm_l6", "a.yaml:9 student.image.model: unknown image encoder 'minilm_l6'. See 'compress list image_encoders'"),
+        (
+            "mobilenet_v4",
+            "minilm_l6",
+            "a.yaml:9 student.image.model: unknown image encoder 'minilm_l6'. See 'compress list image_encoders'",
+        ),
         ("mobilenet_v4", "mobilnet_v4", "a.yaml:9 student.image.model: unknown image encoder 'mobilnet_v4' (did you mean 'mobilenet_v4'?)"),
         (
             "temperature: 4.0",

@@ -33,20 +33,20 @@ SETTINGS: dict[Any, Any] = {
 
 @matplotlib.rc_context(SETTINGS)
 def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3.6)) -> str:
-    """Accuracy (percent, with its interval) against median latency (ms, logarithmic), one point a model.
+    """Accuracy (percent, with its interval) against median latency (ms, logarithmic), one point a model; names stand in a column beside it.
 
     points: [{name, role, shipped, latency_ms, accuracy, low, high}], shares as fractions."""
     figure, axes = _new_axes(size)
-    for point in points:
+    for line, point in enumerate(sorted(points, key=lambda point: (point["accuracy"], point["latency_ms"]))):
         colour = SHIPPED if point["shipped"] else TEACHER if point["role"] == "teacher" else STUDENT
         place = point["latency_ms"], 100 * point["accuracy"]
         errors = [[max(0.0, place[1] - 100 * point["low"])], [max(0.0, 100 * point["high"] - place[1])]]
         axes.errorbar(*place, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7)
-        crowded = any(place[0] < other["latency_ms"] < 2 * place[0] for other in points)  # a name on the right would run into it
-        side, gap = ("right", -9) if crowded else ("left", 9)
-        axes.annotate(point["name"], place, xytext=(gap, 6), textcoords="offset points", color=colour, horizontalalignment=side)
+        beside = (1.05, (line + 0.5) / len(points))  # points may lie on each other, lines of the column never do
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
+        axes.annotate(point["name"], place, beside, textcoords="axes fraction", color=colour, verticalalignment="center", arrowprops=leader)
     axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.1, y=0.15)
     _plain_log_ticks(axes, [point["latency_ms"] for point in points])
     axes.set(xlabel="median latency, batch 1, ms (logarithmic)", ylabel="test accuracy, %")
     return _to_svg(figure, f"Accuracy against latency of {len(points)} models")
