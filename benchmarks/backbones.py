@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, markdown_table, origin, origin_line, write_result
+from record import RESULTS, markdown_table, origin, origin_line, run_program, write_result
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model
 
@@ -164,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -1,10 +1,11 @@
-"""Runtimes that take a torch student and no ONNX, tried on the student of a run: does it convert as it is, does it answer the same, how fast.
+"""ExecuTorch on the student of a run: does it convert as it is, does it answer the same, how fast is it beside ONNX Runtime.
 
-    ENV/bin/python -m pip install litert-torch onnxruntime pydantic pyyaml        or: executorch onnxruntime pydantic pyyaml
-    PYTHONPATH=. ENV/bin/python benchmarks/edge.py litert runs/mobile_vqa         writes results/edge/litert.json; or: executorch
-    python benchmarks/edge.py --table                                             prints the table of all results
+    ENV/bin/python -m pip install executorch onnxruntime pydantic pyyaml
+    PYTHONPATH=. ENV/bin/python benchmarks/edge.py runs/mobile_vqa         writes results/edge/executorch.json
+    python benchmarks/edge.py --table                                      prints the table of the results
 
-Each has an environment of its own: litert-torch brings JAX and a converter of 300 MB. Timed in turns with ONNX Runtime on the fp32 file, batch 1.
+It has an environment of its own: its runtime for Python needs torch, so it can be no runtime of a bundle. Timed in turns with ONNX Runtime on
+the fp32 file, batch 1.
 """
 
 from __future__ import annotations
@@ -18,37 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, markdown_table, origin, origin_line, read_results, write_result
+from record import RESULTS, markdown_table, origin, origin_line, read_results, run_program, write_result
 
 from compress.device.measure import summarise, time_calls
 from compress.device.sessions import open_session
 from compress.metrics import paired_ratio
 
 ROUNDS, WARMUP = 1000, 50
+LIBRARIES = ("executorch", "torch", "onnxruntime")
 Feeds = dict[str, np.ndarray]
 Answer = Callable[[Feeds], np.ndarray]  # one row of each input -> logits (1, K)
 
 
-def litert(model: Any, example: tuple[Any, ...], out: Path) -> Answer:
-    """litert-torch to a .tflite file, run by LiteRT's interpreter (XNNPACK) on one thread."""
-    import litert_torch
-    from ai_edge_litert.interpreter import Interpreter
-
-    litert_torch.convert(model, example).export(str(out))
-    interpreter = Interpreter(str(out), num_threads=1)
-    interpreter.allocate_tensors()
-    ports, output = interpreter.get_input_details(), interpreter.get_output_details()[0]["index"]
-
-    def answer(feeds: Feeds) -> np.ndarray:
-        for port, array in zip(ports, feeds.values(), strict=True):
-            interpreter.set_tensor(port["index"], array.astype(port["dtype"], copy=False))  # its token ids are int32
-        interpreter.invoke()
-        return interpreter.get_tensor(output)
-
-    return answer
-
-
-def executorch(model: Any, example: tuple[Any, ...], out: Path) -> Answer:
+def convert(model: Any, example: tuple[Any, ...], out: Path) -> Answer:
     """torch.export, lowered to XNNPACK, to a .pte file, run by ExecuTorch's own runtime."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -66,14 +49,8 @@ def executorch(model: Any, example: tuple[Any, ...], out: Path) -> Answer:
     return answer
 
 
-RUNTIMES: dict[str, tuple[Callable[..., Answer], tuple[str, ...]]] = {
-    "litert": (litert, ("litert-torch", "ai-edge-litert", "torch")),
-    "executorch": (executorch, ("executorch", "torch")),
-}
-
-
-def measure(name: str, run: Path) -> dict[str, Any]:
-    """The result of one runtime; where the student does not convert, with the reason and no figures."""
+def measure(run: Path) -> dict[str, Any]:
+    """The result; where the student does not convert, with the reason and no figures."""
     import torch
 
     from compress.io_spec import IOSpec
@@ -81,14 +58,13 @@ def measure(name: str, run: Path) -> dict[str, Any]:
     from compress.models.saved import load_model
 
     torch.set_num_threads(1)
-    convert, libraries = RUNTIMES[name]
     student = run / "5-distill"
     io = IOSpec.load(student / "io_spec.json")
     with np.load(run / "12-bundle" / "bundle" / "golden.npz") as stored:
         golden = {m: stored[m] for m in io.modalities}
     rows = [{m: array[i : i + 1] for m, array in golden.items()} for i in range(len(next(iter(golden.values()))))]
     reference = open_session(run / "8-export" / "fp32.onnx")
-    result: dict[str, Any] = {**origin(threads=1, libraries=(*libraries, "onnxruntime")), "runtime": name, "run": run.resolve().name}
+    result: dict[str, Any] = {**origin(threads=1, libraries=LIBRARIES), "run": run.resolve().name}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "student"
         try:
@@ -97,9 +73,11 @@ def measure(name: str, run: Path) -> dict[str, Any]:
             return {**result, "failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"}
         expected = np.concatenate([reference.run(row)["logits"] for row in rows])
         got = np.concatenate([answer(row) for row in rows])
-        times = time_calls({"onnxruntime": lambda: reference.run(rows[0]), name: lambda: answer(rows[0])}, rounds=ROUNDS, warmup=WARMUP)
+        times = time_calls(
+            {"onnxruntime": lambda: reference.run(rows[0]), "executorch": lambda: answer(rows[0])}, rounds=ROUNDS, warmup=WARMUP
+        )
         size = os.path.getsize(out)
-    value, low, high = paired_ratio(times[name], times["onnxruntime"])
+    value, low, high = paired_ratio(times["executorch"], times["onnxruntime"])
     return {
         **result,
         "size": {"value": size, "unit": "bytes"},
@@ -111,15 +89,14 @@ def measure(name: str, run: Path) -> dict[str, Any]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """One line a runtime."""
+    """One line a result."""
     header = ("fp32 student, batch 1", "kB", "largest difference", "median, ms", "over ONNX Runtime")
     return f"{markdown_table(header, [table_row(r) for r in results])}\n\n{origin_line(results, 'onnxruntime')}"
 
 
 def table_row(result: dict[str, Any]) -> list[str]:
-    """A runtime's figures, or why there are none."""
-    library = RUNTIMES[result["runtime"]][1][0]
-    title = f"{library} {result['versions'][library]}"
+    """The figures, or why there are none."""
+    title = f"executorch {result['versions']['executorch']}"
     if "failed" in result:
         return [f"{title}: {result['failed']}", "-", "-", "-", "-"]
     ratio = result["over_onnxruntime"]
@@ -127,27 +104,26 @@ def table_row(result: dict[str, Any]) -> list[str]:
         title,
         f"{result['size']['value'] / 1e3:.0f}",
         f"{result['max_difference']['value']:.1e}",
-        f"{result['latency'][result['runtime']]['median_ms']:.3f}",
+        f"{result['latency']['executorch']['median_ms']:.3f}",
         f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
     ]
 
 
 def main() -> None:
-    """Tries one runtime, or prints the table."""
+    """Converts and measures, or prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runtime", nargs="?", choices=RUNTIMES)
     parser.add_argument("run", nargs="?", type=Path, help="a run folder, such as runs/mobile_vqa")
     parser.add_argument("--table", action="store_true", help="print the table of the results and end")
     args = parser.parse_args()
     if args.table:
         print(table(read_results(RESULTS / "edge")))
     elif args.run is None:
-        sys.exit("error: give a runtime and a run folder, or --table")
+        sys.exit("error: give a run folder, or --table")
     else:
-        result = measure(args.runtime, args.run)
-        write_result(RESULTS / "edge" / f"{args.runtime}.json", result)
+        result = measure(args.run)
+        write_result(RESULTS / "edge" / "executorch.json", result)
         print(table([result]))
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

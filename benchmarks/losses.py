@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from record import add_training_arguments, markdown_table, origin, origin_line, read_results, spread, write_result
+from record import add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, spread, write_result
 from students import SETTINGS, load_setting, say, train
-
-from compress.errors import CompressError
 
 
 def term(name: str, weight: float = 1.0, **options: float) -> dict[str, Any]:
@@ -133,7 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CompressError as error:
-        sys.exit(f"error: {error}")
+    run_program(main)

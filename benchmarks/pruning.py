@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import ROOT, add_training_arguments, markdown_table, origin, origin_line, read_results, spread, write_result
+from record import ROOT, add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, spread, write_result
 from students import SETTINGS, folder_of, load_setting, say, train
 from torch import nn
 
@@ -162,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -9,16 +9,13 @@ A candidate changes the recipe's part `quantize` and nothing else.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from losses import candidate_parser, slug, train_candidates
-from record import markdown_table, origin, origin_line, publish_table, read_results, spread
+from record import markdown_table, origin, origin_line, publish_table, read_results, run_program, spread
 from students import SETTINGS, load_setting, train
-
-from compress.errors import CompressError
 
 CANDIDATES: dict[str, list[str]] = {
     "as the recipe": [],
@@ -88,7 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CompressError as error:
-        sys.exit(f"error: {error}")
+    run_program(main)

@@ -26,7 +26,7 @@ import onnx
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException
 from peers import PEERS
-from record import RESULTS, ROOT, markdown_table, origin, origin_line, publish_table, read_results, write_result
+from record import RESULTS, ROOT, markdown_table, origin, origin_line, publish_table, read_results, run_program, write_result
 
 from compress.artifacts import INGREDIENTS, Artifact, TorchModel, load
 from compress.data.prepared import PreparedData, open_data
@@ -300,7 +300,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CompressError as error:
-        sys.exit(f"error: {error}")
+    run_program(main)

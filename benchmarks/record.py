@@ -11,13 +11,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from compress.artifacts import write_json_atomic
 from compress.device.info import describe_device
+from compress.errors import CompressError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -35,6 +36,14 @@ def origin(*, threads: int, libraries: Sequence[str] = ("torch", "numpy")) -> di
         "git_clean": not git("status", "--porcelain", "--", "compress", "benchmarks", "recipes", ":!benchmarks/results"),
         "command": shlex.join(["python", *sys.argv]),
     }
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Runs a benchmark's command line: a failure that is expected ends it with one line and no traceback."""
+    try:
+        main()
+    except CompressError as error:
+        sys.exit(f"error: {error}")
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, results: str) -> None:

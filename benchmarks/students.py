@@ -27,11 +27,11 @@ from record import (
     origin_line,
     publish_table,
     read_results,
+    run_program,
     spread,
     write_result,
 )
 
-from compress.errors import CompressError
 from compress.grammar import LoadedRecipe, load_recipe
 from compress.pipeline import RunResult, run
 from compress.recipe import Recipe
@@ -210,7 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CompressError as error:
-        sys.exit(f"error: {error}")
+    run_program(main)

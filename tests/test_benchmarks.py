@@ -141,16 +141,16 @@ def test_qat_table_is_ranked_by_what_is_lost_and_holds_calibration_once(program:
 
 def test_edge_table_holds_figures_or_the_reason_that_there_are_none(program: Any) -> None:
     origin = {"device": {"name": "cpu", "cores": 2}, "threads": 1, "git_commit": "a" * 40, "git_clean": True}
-    versions = {"litert-torch": "0.10", "executorch": "1.5", "onnxruntime": "1.31"}
+    versions = {"executorch": "1.5", "onnxruntime": "1.31"}
     measured = {
-        **{**origin, "versions": versions, "runtime": "litert", "size": {"value": 1_500_000}, "max_difference": {"value": 3.4e-7}},
-        "latency": {"litert": {"median_ms": 0.1}, "onnxruntime": {"median_ms": 0.2}},
+        **{**origin, "versions": versions, "size": {"value": 1_500_000}, "max_difference": {"value": 3.4e-7}},
+        "latency": {"executorch": {"median_ms": 0.1}, "onnxruntime": {"median_ms": 0.2}},
         "over_onnxruntime": {"value": 0.5, "low": 0.49, "high": 0.51},
     }
-    failed = {**origin, "versions": versions, "runtime": "executorch", "failed": "ValueError: no kernel"}
+    failed = {**origin, "versions": versions, "failed": "ValueError: no kernel"}
     rows = program("edge").table([measured, failed]).splitlines()[2:4]
     assert rows == [
-        "| litert-torch 0.10 | 1500 | 3.4e-07 | 0.100 | 0.50 (0.49 to 0.51) |",
+        "| executorch 1.5 | 1500 | 3.4e-07 | 0.100 | 0.50 (0.49 to 0.51) |",
         "| executorch 1.5: ValueError: no kernel | - | - | - | - |",
     ]
 
