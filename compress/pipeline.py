@@ -43,7 +43,9 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 2, ("data", "student", "distill"), TRAINING, seeded=True),
     "quantize": Stage("compress.stages.quantize:quantize", 2, ("quantize", "distill.losses"), TRAINING, seeded=True),
-    "export_teacher": Stage("compress.stages.export:export_teacher", 1, ("export",), ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "export_teacher": Stage(
+        "compress.stages.export:export_teacher", 1, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
+    ),
     "export": Stage(
         "compress.stages.export:export", 3, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
