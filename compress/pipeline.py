@@ -34,11 +34,10 @@ class Stage:
 
 
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
+IMAGE_VIEWS = tuple(f"distill.augment.{name}" for name in ("views", "flip", "shift"))
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage("compress.stages.data:prepare_data", 1, ("data", "teacher.image_size"), ("numpy", "pillow", "pyarrow")),
-    "features": Stage(
-        "compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", "distill.augment"), TRAINING
-    ),
+    "features": Stage("compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", *IMAGE_VIEWS), TRAINING),
     "teacher": Stage("compress.stages.teacher:load_teacher", 2, ("data", "teacher"), TRAINING, seeded=True),
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 2, ("data", "student", "distill"), TRAINING, seeded=True),

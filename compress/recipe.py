@@ -57,13 +57,21 @@ class Data(Section):
 
 
 class Augment(Section):
-    """Which variants of an image are trained on. Each variant is one view; the teacher's answer is stored once a view."""
+    """Which variants of an image are trained on (each is one view, the teacher's answer is stored once a view), and texts in other words."""
 
     views: int = Field(1, ge=1, le=64, description="Variants of each image; view 0 is the image itself.")
     flip: bool = Field(
         False, description="Views may be mirrored left to right; only where labels stay right, for all views are trained on."
     )
     shift: int = Field(0, ge=0, le=64, description="Views may be moved by up to this many pixels each way (edges repeated).")
+    wordings: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Other wordings of each text, made with words that are near in the teacher's vocabulary; the teacher alone answers them. "
+        "0: a student learns no words but the data's own.",
+    )
+    reworded: Fraction = Field(0.3, description="Rows that are also asked in other words, as a share of all training rows.")
 
     @model_validator(mode="after")
     def _views_have_something_to_vary(self) -> Augment:
@@ -319,6 +327,12 @@ class Recipe(Section):
         for name, size in (("image", self.data.image_size), ("text", self.data.text_length)):
             if (getattr(self.student, name) is None) != (size is None):
                 raise ValueError(f"student.{name} and data.{'image_size' if name == 'image' else 'text_length'} must be set together")
+        return self
+
+    @model_validator(mode="after")
+    def _wordings_need_texts(self) -> Recipe:
+        if self.distill.augment.wordings and not self.data.text_length:
+            raise ValueError("distill.augment.wordings is set, but data.text_length is not: there are no texts")
         return self
 
     @model_validator(mode="after")

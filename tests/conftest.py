@@ -141,7 +141,7 @@ student:
   head_width: 32
   dropout: 0.1
 distill:
-  augment: {views: 2, flip: true}
+  augment: {views: 2, flip: true, wordings: 4, reworded: 0.5}
   train: {epochs: 3, batch_size: 16}
   compare_alone: true
 quantize:

@@ -211,6 +211,10 @@ def test_an_override_is_applied_before_validation(write):
         ("data[0]=x", "-o data[0]=x: data is no list, so it has no entry [0]"),
         ("distill", "-o distill: an override is written place=value"),
         ("data.image_size=[", "-o data.image_size=[: not YAML"),
+        (
+            "distill.augment={wordings: 4}",
+            "a.yaml:1: distill.augment.wordings is set, but data.text_length is not: there are no texts",
+        ),
         ("benchmark.runtimes=[litert]", "a.yaml:1: benchmark.runtimes: litert needs its file; add export.mobile: [litert]"),
         ("student.image=null", "a.yaml:1: student.image and data.image_size must be set together"),
         (

@@ -56,7 +56,7 @@ class PreparedData:
         teacher = folder / "teacher_image.npy"
         return Split(
             name=name,
-            inputs={m: _texts(folder / "text.arrow") if m == "text" else _array(folder / f"{m}.npy") for m in modalities},
+            inputs={m: read_texts(folder / "text.arrow") if m == "text" else _array(folder / f"{m}.npy") for m in modalities},
             rows={m: _array(folder / f"rows_{m}.npy") for m in modalities},
             labels=_array(folder / "labels.npy"),
             kinds=_array(folder / "kinds.npy"),
@@ -81,7 +81,8 @@ def write_texts(path: Path, texts: pa.Array) -> None:
         writer.write_batch(batch)
 
 
-def _texts(path: Path) -> pa.Array:
+def read_texts(path: Path) -> pa.Array:
+    """What `write_texts` wrote, memory-mapped."""
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0).column(0)
 
 

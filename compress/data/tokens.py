@@ -35,9 +35,14 @@ def padding_id(path: Path) -> int:
     return int(padding["pad_id"])
 
 
+def vocabulary(path: Path) -> dict[str, int]:
+    """The tokens of a tokenizer.json with their ids, added ones included."""
+    return Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+
+
 def vocabulary_size(path: Path) -> int:
     """Number of tokens of a tokenizer.json, added ones included."""
-    return Tokenizer.from_file(str(path)).get_vocab_size(with_added_tokens=True)
+    return len(vocabulary(path))
 
 
 def tokenize(path: Path, texts: Sequence[str], length: int) -> np.ndarray:
@@ -68,10 +73,8 @@ def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     letters can still be spelled. The padding token becomes 0, which a student takes as padding; the others keep their order.
     Only WordPiece can be trimmed so: its tokens do not depend on merges.
     """
-    described = json.loads(path.read_text(encoding="utf-8"))
+    described = read_wordpiece(path, needs="student.text.vocab: task trims", way_out="set vocab: full")
     model = described["model"]
-    if model.get("type") != "WordPiece":
-        raise DataError(f"{path}: student.text.vocab: task trims WordPiece vocabularies, this one is {model.get('type')}; set vocab: full")
     padding = padding_id(path)
     tokenizer = Tokenizer.from_str(json.dumps(described))
     tokenizer.no_padding()
@@ -86,6 +89,15 @@ def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     renumber(described, numbers)
     out.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
     return [number for _, number in kept]
+
+
+def read_wordpiece(path: Path, *, needs: str, way_out: str) -> dict:
+    """A tokenizer.json whose model is WordPiece, as data. Raises DataError for any other; `needs` and `way_out` make the sentence."""
+    described = json.loads(path.read_text(encoding="utf-8"))
+    kind = described["model"].get("type")
+    if kind != "WordPiece":
+        raise DataError(f"{path}: {needs} WordPiece vocabularies, this one is {kind}; {way_out}")
+    return described
 
 
 def renumber(described: dict, numbers: dict[str, int]) -> None:

@@ -13,6 +13,7 @@ from compress.artifacts import Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.data.tokens import padding_id, trim_vocabulary, unknown_rate, vocabulary_size
+from compress.data.wordings import read_wordings
 from compress.errors import DataError
 from compress.io_spec import IOSpec, io_spec
 from compress.losses.objective import Objective
@@ -29,7 +30,7 @@ from compress.training.rows import open_rows, training_rows
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
-    kept, vocabulary = make_vocabulary(recipe, teacher.path, data, ctx.out)
+    kept, vocabulary = make_vocabulary(recipe, teacher.path, targets, data, ctx.out)
     size = recipe.data.image_size if recipe.student.image else None
     io = io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=len(kept) or None, classes=len(data.labels))
     details: dict = {"vocabulary": vocabulary}
@@ -87,7 +88,7 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, kept: list[int], seed
     return model, inherit_text(encoder, load_model(teacher), kept)
 
 
-def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path) -> tuple[list[int], dict | None]:
+def make_vocabulary(recipe: Recipe, teacher: Path, targets: Targets, data: PreparedData, out: Path) -> tuple[list[int], dict | None]:
     """Writes the student's tokenizer.json; gives the teacher's id of each of its tokens, and what trimming saved."""
     if recipe.student.text is None:
         return [], None
@@ -101,7 +102,10 @@ def make_vocabulary(recipe: Recipe, teacher: Path, data: PreparedData, out: Path
         shutil.copyfile(source, target)
         kept = list(range(size))
     else:
-        kept = trim_vocabulary(source, data.split("train").inputs["text"].to_pylist(), target)
+        assert targets.path
+        wordings = read_wordings(targets.path)
+        texts = [*data.split("train").inputs["text"].to_pylist(), *(wordings.texts.to_pylist() if wordings else [])]
+        kept = trim_vocabulary(source, texts, target)
     validation = data.split("validation").inputs["text"].to_pylist()
     saved = (size - len(kept)) * recipe.student.text.width
     report = {

@@ -24,6 +24,13 @@ def write_answers(out: np.ndarray, model: nn.Module, rows: Rows, *, vary: tuple[
             out[batch.index] = model(inputs, batch.rows).numpy()
 
 
+@torch.no_grad()
+def encode(encoder: nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Features (N, D) float16 of inputs (N, ...), in memory."""
+    starts = range(0, len(inputs), INFERENCE_BATCH)
+    return np.concatenate([encoder(torch.from_numpy(inputs[i : i + INFERENCE_BATCH])).numpy().astype(np.float16) for i in starts])
+
+
 def second_teacher(model: nn.Module, rows: Rows, path: Path, *, alone: bool) -> np.ndarray:
     """(V, R, K) float16 at `path`: the model's own answers to each view of `rows`, or their mean with the stored ones.
 

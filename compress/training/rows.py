@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from compress.artifacts import Features, Targets
 from compress.data.prepared import Split
 from compress.data.tokens import tokenize
+from compress.data.wordings import Wordings, read_wordings
 from compress.io_spec import IOSpec
 from compress.training.batches import Rows
 from compress.training.views import Views
@@ -35,10 +37,21 @@ def open_rows(
 
 
 def training_rows(split: Split, io: IOSpec, targets: Targets, *, tokenizer: Path | None) -> Rows:
-    """The training split with the teacher's stored answers and the views that they belong to."""
+    """The training split with the teacher's stored answers, the views that they belong to, and its rows in other words."""
     views = Views(tuple((bool(flip), int(down), int(right)) for flip, down, right in targets.details["views"]))
     logits = np.load(targets.file("logits.npy"), mmap_mode="r")
-    return open_rows(split, io, tokenizer=tokenizer, targets=logits, views=views)
+    rows = open_rows(split, io, tokenizer=tokenizer, targets=logits, views=views)
+    assert targets.path
+    wordings = read_wordings(targets.path)
+    return add_wordings(rows, wordings, tokenize(require(tokenizer), wordings.texts, io.input("text").shape[0])) if wordings else rows
+
+
+def add_wordings(rows: Rows, wordings: Wordings, texts: np.ndarray) -> Rows:
+    """`rows`, and behind them the unlabelled ones in other words; texts: (W, ...) tokens or features of the wordings."""
+    inputs = {**rows.inputs, "text": np.concatenate([rows.inputs["text"], texts])}
+    which = {m: np.concatenate([array, wordings.rows[m]]) for m, array in rows.rows.items()}
+    labels = np.concatenate([rows.labels, np.full(len(wordings.rows["text"]), -1, rows.labels.dtype)])
+    return replace(rows, inputs=inputs, rows=which, labels=labels)
 
 
 def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:

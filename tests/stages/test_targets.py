@@ -14,6 +14,8 @@ import torch
 from compress.context import Context
 from compress.data.arrays import note_progress
 from compress.data.prepared import PreparedData, open_data
+from compress.data.tokens import tokenize
+from compress.data.wordings import read_wordings
 from compress.dependencies import only
 from compress.errors import CompressError
 from compress.grammar import load_recipe
@@ -46,13 +48,23 @@ def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
     feeds, index = sample_feeds(train, teacher.io_spec, tokenizer_of(teacher.path), 12, teacher=True)
     stored = np.load(made["targets"].file("logits.npy"), mmap_mode="r")
     assert stored.dtype == np.float16
-    assert stored.shape[:2] == (2, len(train))
+    wordings = read_wordings(made["targets"].path)
+    reworded = made["targets"].details["reworded_rows"]
+    assert stored.shape[:2] == (2, len(train) + reworded)
+    assert reworded == round(0.5 * len(train)) == len(wordings.rows["text"])
     model, views = load_model(teacher.path), Views(tuple(map(tuple, made["targets"].details["views"])))
     for view in range(2):
         image = views.vary(torch.from_numpy(feeds["image"]), view)
         with torch.no_grad():
             expected = model({"image": image, "text": torch.from_numpy(feeds["text"])}).numpy()
         np.testing.assert_allclose(stored[view][index], expected, atol=0.02 * np.abs(expected).max())
+    some = np.arange(0, reworded, 40)  # and rows in other words, each with its own image
+    words = [wordings.texts[int(i) - len(train.inputs["text"])].as_py() for i in wordings.rows["text"][some]]
+    text = torch.from_numpy(tokenize(tokenizer_of(teacher.path), words, 16))
+    image = torch.from_numpy(np.asarray(train.teacher_inputs["image"])[wordings.rows["image"][some]])
+    with torch.no_grad():
+        expected = model({"image": image, "text": text}).numpy()
+    np.testing.assert_allclose(stored[0, len(train) + some], expected, atol=0.02 * np.abs(expected).max())
     assert not np.array_equal(stored[0], stored[1])
 
 
@@ -64,7 +76,7 @@ def test_teacher_without_stored_features_gives_the_same_answers(call, whole_run,
     data = SplitOf(few, open_data(whole_run.result.artifacts["data"].path))
     _, _, slow = call(features=False, data=data)
     stored = np.load(whole_run.result.artifacts["targets"].file("logits.npy"))[:, :40]
-    np.testing.assert_allclose(slow.astype(np.float32), stored.astype(np.float32), atol=0.02 * np.abs(stored).max())
+    np.testing.assert_allclose(slow[:, :40].astype(np.float32), stored.astype(np.float32), atol=0.02 * np.abs(stored).max())
 
 
 class SplitOf(PreparedData):
@@ -93,7 +105,7 @@ def test_killed_stage_goes_on_behind_the_last_finished_view(call, tmp_path: Path
 def test_metrics_count_labelled_rows_alone(whole_run) -> None:
     artifact = whole_run.result.artifacts["targets"]
     labels = open_data(whole_run.result.artifacts["data"].path).split("train").labels
-    logits = np.load(artifact.file("logits.npy"), mmap_mode="r")[0]
+    logits = np.load(artifact.file("logits.npy"), mmap_mode="r")[0, : len(labels)]
     known = labels >= 0
     assert 0 < known.sum() < len(labels)  # the recipe hides half of them
     metric = artifact.metrics["train_accuracy"]
@@ -126,10 +138,17 @@ def test_training_rows_take_the_views_that_the_targets_were_made_of(whole_run) -
     rows = training_rows(train, student.io_spec, made["targets"], tokenizer=tokenizer_of(student.path))
     assert rows.views == Views(((False, 0, 0), (True, 0, 0)))
     assert rows.targets is not None
-    assert rows.targets.shape == (2, len(train), len(open_data(made["data"].path).labels))
+    reworded = made["targets"].details["reworded_rows"]
+    assert rows.targets.shape == (2, len(train) + reworded, len(open_data(made["data"].path).labels))
     plain = open_rows(train, student.io_spec, tokenizer=tokenizer_of(student.path))
     assert plain.targets is None
-    np.testing.assert_array_equal(plain.inputs["text"], rows.inputs["text"])
+    texts = len(plain.inputs["text"])
+    np.testing.assert_array_equal(plain.inputs["text"], rows.inputs["text"][:texts])
+    for name, which in plain.rows.items():
+        np.testing.assert_array_equal(which, rows.rows[name][: len(train)])
+    assert (rows.labels[len(train) :] == -1).all()  # the teacher alone answers what is asked in other words
+    assert (rows.rows["text"][len(train) :] >= texts).all()
+    assert rows.rows["text"].max() < len(rows.inputs["text"])
 
 
 def test_all_views_of_the_features_are_more_rows(whole_run) -> None:
