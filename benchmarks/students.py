@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,7 @@ def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, th
     loaded = load_setting(setting, seed, overrides)
     made = train(loaded, setting, runs=runs, threads=threads, last="quantize")
     right = {arm: score(made, arm, loaded.recipe) for arm in ARMS}
+    reworded = {arm: score(made, arm, loaded.recipe, reworded=True) for arm in FLOAT} if loaded.recipe.data.paraphrases else {}
     student, seconds = made.artifacts["distill"], {name: round(a.seconds, 1) for name, a in made.artifacts.items()}
     history, alone = student.details["history"], student.details["history_alone"]
     return {
@@ -91,7 +92,8 @@ def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, th
         "overrides": list(overrides),
         "config": {part: getattr(loaded.recipe, part).model_dump(mode="json") for part in CONFIG},
         "samples": len(right["teacher"]),
-        "accuracy": {arm: {"value": 100 * float(hits.mean()), "correct": int(hits.sum()), "unit": "%"} for arm, hits in right.items()},
+        "accuracy": {arm: percent(hits) for arm, hits in right.items()},
+        "reworded": {arm: {**percent(hits), "samples": len(hits)} for arm, hits in reworded.items()},
         "only_distilled_right": int((right["distilled"] & ~right["alone"]).sum()),
         "only_alone_right": int((right["alone"] & ~right["distilled"]).sum()),
         "parameters": {"teacher": made.artifacts["teacher"].details["parameters"], "student": student.details["parameters"]},
@@ -103,20 +105,32 @@ def measure(setting: str, seed: int, overrides: Sequence[str], *, runs: Path, th
     }
 
 
-def score(made: RunResult, arm: str, recipe: Recipe) -> np.ndarray:
-    """(R,) bool: which labelled test rows the arm answers right, by torch."""
+def percent(hits: np.ndarray) -> dict[str, Any]:
+    """The share of right answers as a result holds it: hits (R,) bool."""
+    return {"value": 100 * float(hits.mean()), "correct": int(hits.sum()), "unit": "%"}
+
+
+def score(made: RunResult, arm: str, recipe: Recipe, *, reworded: bool = False) -> np.ndarray:
+    """(R,) bool: which labelled test rows the arm answers right, by torch; `reworded`: those with a paraphrase, asked in its words."""
     from compress.data.prepared import open_data
+    from compress.data.tokens import tokenize
     from compress.models.saved import tokenizer_of
     from compress.training.batches import Batches
     from compress.training.loop import predict
-    from compress.training.rows import open_rows
+    from compress.training.rows import open_rows, require
 
     artifact = made.artifacts["teacher" if arm == "teacher" else "distill"]
     assert artifact.path and artifact.io_spec
-    test = open_data(folder_of(made, "data")).split("test")
-    rows = open_rows(test, artifact.io_spec, tokenizer=tokenizer_of(artifact.path), teacher=arm == "teacher")
-    logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False))
-    known = rows.labels >= 0
+    data, tokenizer = open_data(folder_of(made, "data")), tokenizer_of(artifact.path)
+    test = data.split("test")
+    rows = open_rows(test, artifact.io_spec, tokenizer=tokenizer, teacher=arm == "teacher")
+    known = np.asarray(rows.labels >= 0)
+    if reworded:
+        texts = test.inputs["text"].to_pylist()
+        known &= np.array([text in data.paraphrases for text in texts])[rows.rows["text"]]
+        tokens = tokenize(require(tokenizer), [data.paraphrases.get(text, text) for text in texts], rows.inputs["text"].shape[1])
+        rows = replace(rows, inputs={**rows.inputs, "text": tokens})
+    logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False, keep=known))
     return np.asarray(logits[known].argmax(1) == rows.labels[known])
 
 
@@ -152,6 +166,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "distilled",
         "gain, points",
         "gain by seed",
+        "in other words: teacher, alone, distilled",
         "int8 PTQ",
         "int8 QAT",
         "seconds",
@@ -174,6 +189,7 @@ def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
         *(spread(values[arm]) for arm in FLOAT),
         spread(gains, signed=True),
         ", ".join(f"{gain:+.2f}" for gain in gains),
+        ", ".join(spread([r["reworded"][arm]["value"] for r in results]) for arm in FLOAT) if results[0].get("reworded") else "-",
         *(spread(values[arm]) for arm in INT8),
         f"{seconds:.0f} and {seconds_alone:.0f}",
     ]
