@@ -40,7 +40,10 @@ distill:
     - {{name: cross_entropy, weight: 1.0}}
     - {{name: kd, weight: 1.0, options: {{temperature: 4.0}}}}
   train: {{epochs: 30, batch_size: 128, learning_rate: 3.0e-3}}
-  augment: {{views: 2, flip: true}}   # leave flips out when left and right matter
+  augment:
+    views: 2
+    flip: true                # leave views and flip out when left and right matter
+    wordings: 16              # texts also in other words, which the teacher answers; leave it out when there are no texts
 
 budget:                       # a run that misses a line ends with exit code 3, after the report
   max_drop_points: 2.0        # accuracy below the teacher's

@@ -56,6 +56,14 @@ def test_students_table_pairs_gains_by_seed(program: Any) -> None:
     assert "| 86.50 ± 2.12 | 87.00 ± 2.12 |" in row  # int8
 
 
+def test_students_table_has_answers_to_other_words_where_there_are_any(program: Any) -> None:
+    results = [student_result(seed, 84.0, 86.0) for seed in (0, 1)]
+    assert "| - |" in program("students").table(results).splitlines()[2]
+    for result, value in zip(results, (80.0, 90.0), strict=True):
+        result["reworded"] = {"teacher": {"value": 96.0}, "alone": {"value": 50.0}, "distilled": {"value": value}}
+    assert "| 96.00 ± 0.00, 50.00 ± 0.00, 85.00 ± 7.07 |" in program("students").table(results).splitlines()[2]
+
+
 def test_students_table_shows_unequal_steps(program: Any) -> None:
     row = program("students").table([student_result(0, 84.0, 86.0, steps={"distilled": 70, "alone": 60})]).splitlines()[2]
     assert "| 60, 70 |" in row
