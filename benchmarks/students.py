@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,10 @@ def percent(hits: np.ndarray) -> dict[str, Any]:
 def score(made: RunResult, arm: str, recipe: Recipe, *, reworded: bool = False) -> np.ndarray:
     """(R,) bool: which labelled test rows the arm answers right, by torch; `reworded`: those with a paraphrase, asked in its words."""
     from compress.data.prepared import open_data
-    from compress.data.tokens import tokenize
     from compress.models.saved import tokenizer_of
     from compress.training.batches import Batches
     from compress.training.loop import predict
-    from compress.training.rows import open_rows, require
+    from compress.training.rows import in_other_words, open_rows
 
     artifact = made.artifacts["teacher" if arm == "teacher" else "distill"]
     assert artifact.path and artifact.io_spec
@@ -126,10 +125,7 @@ def score(made: RunResult, arm: str, recipe: Recipe, *, reworded: bool = False) 
     rows = open_rows(test, artifact.io_spec, tokenizer=tokenizer, teacher=arm == "teacher")
     known = np.asarray(rows.labels >= 0)
     if reworded:
-        texts = test.inputs["text"].to_pylist()
-        known &= np.array([text in data.paraphrases for text in texts])[rows.rows["text"]]
-        tokens = tokenize(require(tokenizer), [data.paraphrases.get(text, text) for text in texts], rows.inputs["text"].shape[1])
-        rows = replace(rows, inputs={**rows.inputs, "text": tokens})
+        rows, known = in_other_words(rows, test, data.paraphrases, artifact.io_spec, tokenizer)
     logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False, keep=known))
     return np.asarray(logits[known].argmax(1) == rows.labels[known])
 

@@ -40,7 +40,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage("compress.stages.features:encode_features", 1, ("data", "teacher.image", "teacher.text", *IMAGE_VIEWS), TRAINING),
     "teacher": Stage("compress.stages.teacher:load_teacher", 2, ("data", "teacher"), TRAINING, seeded=True),
     "targets": Stage("compress.stages.targets:store_targets", 1, ("data", "distill.augment"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 2, ("data", "student", "distill"), TRAINING, seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 3, ("data", "student", "distill"), TRAINING, seeded=True),
     "quantize": Stage("compress.stages.quantize:quantize", 2, ("quantize", "distill.losses"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 1, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from compress.artifacts import Targets, TorchModel
@@ -24,7 +25,7 @@ from compress.recipe import Recipe
 from compress.training.batches import Batches, Rows, labelled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import History, accuracy, predict, train
-from compress.training.rows import open_rows, training_rows
+from compress.training.rows import in_other_words, open_rows, training_rows
 
 
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -46,7 +47,8 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     if recipe.distill.compare_alone:
         alone, _ = new_student(recipe, io, teacher.path, kept, ctx.seed)
         details["history_alone"] = run(recipe, alone, replace(rows, targets=None), check, ctx, "alone").to_json()
-        details["comparison"] = compare(details["history"]["best"], details["history_alone"]["best"], int((check.data.labels >= 0).sum()))
+        labelled, reworded = int((check.data.labels >= 0).sum()), score_reworded(model, alone, check.data, data, io, tokenizer_of(ctx.out))
+        details["comparison"] = compare(details["history"]["best"], details["history_alone"]["best"], labelled, reworded)
         ctx.say(f"distill: {details['comparison']['sentence']}")
         save_student(alone, ctx.out / "alone", recipe, io)
     best = details["history"]["best"]
@@ -118,10 +120,26 @@ def make_vocabulary(recipe: Recipe, teacher: Path, targets: Targets, data: Prepa
     return kept, report
 
 
-def compare(distilled: float, alone: float, samples: int) -> dict:
-    """What the teacher was worth on validation: shares of `samples` rows, with the deviation of a difference of two such shares."""
-    deviation = ((distilled * (1 - distilled) + alone * (1 - alone)) / samples) ** 0.5
-    gain, noise = 100 * (distilled - alone), 196 * deviation
+def score_reworded(
+    distilled: nn.Module, alone: nn.Module, rows: Rows, data: PreparedData, io: IOSpec, tokenizer: Path | None
+) -> dict | None:
+    """{"distilled", "alone", "texts"}: right answers to the validation rows that have a paraphrase, in its words; None where there is none."""
+    if not data.paraphrases or "text" not in io.modalities:
+        return None
+    rows, keep = in_other_words(rows, data.split("validation"), data.paraphrases, io, tokenizer)
+    if not keep.any():
+        return None
+    batches, texts = Batches(rows, 512, shuffle=False, keep=keep), len(np.unique(rows.rows["text"][keep]))
+    scores = {name: accuracy(predict(m, batches)[keep], rows.labels[keep]) for name, m in (("distilled", distilled), ("alone", alone))}
+    return {**scores, "texts": texts}
+
+
+def compare(distilled: float, alone: float, samples: int, reworded: dict | None = None) -> dict:
+    """What the teacher was worth on validation, from shares of `samples` rows, and of questions in other words: see `score_reworded`.
+
+    Gains beyond the 95 % noise of a difference of two such shares count; rows that ask the same words are one sample.
+    """
+    gain, noise = gain_and_noise(distilled, alone, samples)
     if gain > noise:
         verdict, words = "helps", "the teacher helps"
     elif gain < -noise:
@@ -131,12 +149,26 @@ def compare(distilled: float, alone: float, samples: int) -> dict:
     sentence = (
         f"validation {100 * distilled:.2f} % with the teacher, {100 * alone:.2f} % alone ({gain:+.2f} points, noise {noise:.2f}): {words}"
     )
+    if reworded:
+        more, doubt = gain_and_noise(reworded["distilled"], reworded["alone"], reworded["texts"])
+        if verdict == "no difference" and more > doubt:
+            verdict, sentence = "helps", f"{sentence} on questions in the data's own words"
+        sentence += (
+            f"; in other words {100 * reworded['distilled']:.1f} % with the teacher, {100 * reworded['alone']:.1f} % alone "
+            f"({more:+.1f} points on {reworded['texts']} questions, noise {doubt:.1f})"
+        )
     return {
         "distilled": distilled,
         "alone": alone,
         "gain_points": gain,
         "noise_points": noise,
         "samples": samples,
+        "reworded": reworded,
         "verdict": verdict,
         "sentence": sentence,
     }
+
+
+def gain_and_noise(distilled: float, alone: float, samples: int) -> tuple[float, float]:
+    """The difference of two shares of `samples` in points, and 1.96 times its deviation."""
+    return 100 * (distilled - alone), 196 * ((distilled * (1 - distilled) + alone * (1 - alone)) / samples) ** 0.5

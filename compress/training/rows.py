@@ -54,6 +54,14 @@ def add_wordings(rows: Rows, wordings: Wordings, texts: np.ndarray) -> Rows:
     return replace(rows, inputs=inputs, rows=which, labels=labels)
 
 
+def in_other_words(rows: Rows, split: Split, paraphrases: dict[str, str], io: IOSpec, tokenizer: Path | None) -> tuple[Rows, np.ndarray]:
+    """`rows` of the split with every text that has a paraphrase in its words, and which labelled rows (R,) bool have one."""
+    texts = split.inputs["text"].to_pylist()
+    tokens = tokenize(require(tokenizer), [paraphrases.get(text, text) for text in texts], io.input("text").shape[0])
+    rephrased = np.array([text in paraphrases for text in texts])[rows.rows["text"]]
+    return replace(rows, inputs={**rows.inputs, "text": tokens}), rephrased & np.asarray(rows.labels >= 0)
+
+
 def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
     """The rows of one split over stored features (N_m, D) instead of raw inputs; of the images those of one view."""
     inputs = {}

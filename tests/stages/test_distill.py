@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from compress.pipeline import STAGES
 from compress.stages import distill as stage
 from compress.training.batches import Batches
 from compress.training.loop import accuracy, predict
-from compress.training.rows import open_rows
+from compress.training.rows import in_other_words, open_rows
 
 
 @pytest.fixture
@@ -123,3 +124,41 @@ def test_comparison_says_helps_only_beyond_noise(distilled: float, alone: float,
     # 196 * sqrt((0.9 * 0.1 + 0.8 * 0.2) / 500) = 4.38 points for the first two
     assert found["noise_points"] == pytest.approx(196 * ((distilled * (1 - distilled) + alone * (1 - alone)) / 500) ** 0.5)
     assert found["gain_points"] == pytest.approx(100 * (distilled - alone))
+
+
+@pytest.mark.parametrize(
+    ("distilled", "reworded", "verdict", "words"),
+    [
+        (0.81, (0.9, 0.4), "helps", "as well on questions in the data's own words; in other words 90.0 % with the teacher, 40.0 % alone"),
+        (0.81, (0.5, 0.4), "no difference", "would do as well; in other words 50.0 % with the teacher, 40.0 % alone (+10.0 points on 24 q"),
+        (0.60, (0.9, 0.4), "hurts", "train without it; in other words 90.0 % with the teacher"),
+    ],
+)
+def test_comparison_counts_answers_to_other_words(distilled: float, reworded: tuple[float, float], verdict: str, words: str) -> None:
+    found = stage.compare(distilled, 0.8, 500, {"distilled": reworded[0], "alone": reworded[1], "texts": 24})
+    assert found["verdict"] == verdict
+    assert words in found["sentence"]
+
+
+def test_questions_in_other_words_are_scored_in_these_words(whole_run) -> None:
+    made = whole_run.result.artifacts
+    student, data = made["distill"], open_data(made["data"].path)
+    tokenizer, split = tokenizer_of(student.path), data.split("validation")
+    rows = open_rows(split, student.io_spec, tokenizer=tokenizer)
+    models = load_model(student.path), load_model(student.path / "alone")
+    texts = split.inputs["text"].to_pylist()
+    chosen = [texts[number] for number in sorted(set(rows.rows["text"].tolist()))[:5]]
+
+    def score(paraphrases: dict[str, str]) -> dict | None:
+        return stage.score_reworded(*models, rows, dataclasses.replace(data, paraphrases=paraphrases), student.io_spec, tokenizer)
+
+    assert score({}) is None
+    assert score({"of no row": "x"}) is None
+    same = score({text: text for text in chosen})
+    keep = np.isin(rows.rows["text"], [texts.index(text) for text in chosen]) & (rows.labels >= 0)
+    logits = [predict(model, Batches(rows, 64, shuffle=False)) for model in models]
+    expected = [accuracy(x[keep], rows.labels[keep]) for x in logits]
+    assert same == {"distilled": expected[0], "alone": expected[1], "texts": 5}
+    blank, tokens = in_other_words(rows, split, dict.fromkeys(chosen, "?"), student.io_spec, tokenizer)[0], rows.inputs["text"]
+    changed = (blank.inputs["text"] != tokens).any(1)
+    assert {texts[i] for i in np.flatnonzero(changed)} == set(chosen)
