@@ -40,7 +40,7 @@ def draw_wordings(split: Split, near: Near, tokenizer: Path, *, per_text: int, s
     draw = np.random.default_rng(seed)
     picked = np.sort(draw.choice(len(split), round(share * len(split)), replace=False))
     rows = {m: np.asarray(which)[picked] for m, which in split.rows.items()}
-    used, row_text = np.unique(rows["text"] * per_text + draw.integers(per_text, size=len(picked)), return_inverse=True)
+    used, row_text = np.unique(rows["text"].astype(np.int64) * per_text + draw.integers(per_text, size=len(picked)), return_inverse=True)
     split_words, frequent = word_splitter(tokenizer), frequent_words(tokenizer)
     known = {int(text): split_words(split.inputs["text"][int(text)].as_py()) for text in np.unique(used // per_text)}
     nearest = near(sorted({word for words in known.values() for word in words}))
@@ -53,7 +53,7 @@ def reword(words: Sequence[str], near: dict[str, list[str]], frequent: Sequence[
     """The words in other words; those with no near ones, such as marks, stay."""
     out: list[str] = []
     for word, value, other in zip(words, draw.random(len(words)), draw.random(len(words)), strict=True):
-        if other < JOINED:
+        if frequent and other < JOINED:
             out.append(frequent[int(draw.integers(len(frequent)))])
         choices = near.get(word)
         if not choices or value >= REPLACED + LEFT_OUT:
