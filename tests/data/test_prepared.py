@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from compress.data.prepared import PreparedData, _texts, open_data, write_texts
+from compress.data.prepared import PreparedData, open_data, read_texts, write_texts
 from compress.errors import DataError
 
 
 def test_texts_come_back_mapped(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
     write_texts(tmp_path / "text.arrow", pa.array(["naïve", "", "語"] * 10_000))
-    texts = _texts(tmp_path / "text.arrow")
+    texts = read_texts(tmp_path / "text.arrow")
     assert texts[:3].to_pylist() == ["naïve", "", "語"] and len(texts) == 30_000
     assert pa.total_allocated_bytes() - before < 1_000
 
