@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .sessions import first_line, require_feeds
 
 
 class LiteRTSession:
@@ -21,7 +22,7 @@ class LiteRTSession:
             self._interpreter.allocate_tensors()
             ports = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
-            raise DeviceError(f"{path}: LiteRT cannot open the model: {_first_line(error)}") from error
+            raise DeviceError(f"{path}: LiteRT cannot open the model: {first_line(error)}") from error
         self._path = path
         self._inputs: dict[str, Any] = ports.get_input_details()
         self._outputs: dict[str, Any] = ports.get_output_details()
@@ -29,15 +30,13 @@ class LiteRTSession:
 
     def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name, first axis the batch; raises DeviceError when the runtime refuses the feeds."""
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise DeviceError(f"{self._path}: the model did not run: no value for {', '.join(missing)}")
+        require_feeds(self._path, self.inputs, feeds)
         # its token ids are int32, and an id is far below 2^31
         arrays = {name: feeds[name].astype(port["dtype"], copy=False) for name, port in self._inputs.items()}
         try:
             rows = [self._run_row({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(len(feeds[self.inputs[0]]))]
         except (ValueError, RuntimeError) as error:
-            raise DeviceError(f"{self._path}: the model did not run: {_first_line(error)}") from error
+            raise DeviceError(f"{self._path}: the model did not run: {first_line(error)}") from error
         return {name: np.concatenate([row[name] for row in rows]) for name in self.outputs}
 
     def _run_row(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -45,7 +44,3 @@ class LiteRTSession:
             self._interpreter.set_tensor(self._inputs[name]["index"], array)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(port["index"]) for name, port in self._outputs.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .sessions import require_feeds
 
 
 class OpenVINOSession:
@@ -29,9 +30,7 @@ class OpenVINOSession:
 
     def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name, first axis the batch; raises DeviceError when the runtime refuses the feeds."""
-        missing = [name for name in self.inputs if name not in feeds]
-        if missing:
-            raise DeviceError(f"{self._path}: the model did not run: no value for {', '.join(missing)}")
+        require_feeds(self._path, self.inputs, feeds)
         try:
             answers = self._request.infer({name: feeds[name] for name in self.inputs}, share_inputs=True)
         except RuntimeError as error:

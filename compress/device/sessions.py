@@ -39,7 +39,7 @@ class Session:
         try:
             return dict(zip(self.outputs, self._session.run(self.outputs, feeds)))
         except self._errors as error:
-            raise DeviceError(f"{self._path}: the model did not run: {_first_line(error)}") from error
+            raise DeviceError(f"{self._path}: the model did not run: {first_line(error)}") from error
 
 
 def open_session(path: Path, *, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Session:
@@ -105,7 +105,7 @@ def _create(path: Path, providers: list[Any], *, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _onnxruntime_errors() as error:
-        raise DeviceError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot open the model: {_first_line(error)}") from error
+        raise DeviceError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot open the model: {first_line(error)}") from error
 
 
 def keep_products_exact(options: Any) -> None:
@@ -177,7 +177,15 @@ def _missing_module(name: str) -> str | None:
     return None if find_spec(name) else f"the package {name} is not installed; pip install {name.replace('_', '-')}"
 
 
-def _first_line(error: Exception) -> str:
+def require_feeds(path: Path, names: list[str], feeds: dict[str, np.ndarray]) -> None:
+    """Raises DeviceError for inputs that have no value, where a runtime would not say so in words of its own."""
+    missing = [name for name in names if name not in feeds]
+    if missing:
+        raise DeviceError(f"{path}: the model did not run: no value for {', '.join(missing)}")
+
+
+def first_line(error: Exception) -> str:
+    """What a runtime says first, which is the fault."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 

@@ -1,6 +1,6 @@
 """A torch student as a .tflite file for LiteRT (formerly TensorFlow Lite), converted in a process of its own: `python -m` this module.
 
-The converter brings JAX and takes no ONNX, so it gets the traced program in a file and nothing of ours is imported beside it. The file holds
+The converter brings JAX and takes no ONNX, so it gets the traced program in a file and needs no model of ours, nor a plugin's, beside it. The file holds
 one row a call: with a dynamic batch the runtime's fast kernels (XNNPACK) would not take the graph.
 """
 
