@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from compress.errors import BUDGET_MISSED, CompressError, RecipeError
+from compress.errors import BUDGET_MISSED, CompressError, ParityError, RecipeError
 
 
 class Commands(TyperGroup):
@@ -63,10 +63,12 @@ RUNS = Path("runs")
 
 @app.command()
 def check(recipe: RecipePath, override: Overrides = None) -> None:
-    """Check a recipe, and list all of its errors at once."""
-    from compress.grammar import load_recipe
+    """Check a recipe, and list all of its errors at once, or the packages that it asks for and that are not installed."""
+    from compress.recipe.grammar import load_recipe
+    from compress.recipe.packages import require_packages
 
     loaded = load_recipe(recipe, override or [])
+    require_packages(loaded.recipe)
     print(
         f"{recipe}: no errors; run it with `compress run {recipe}`"
         if not override
@@ -77,13 +79,13 @@ def check(recipe: RecipePath, override: Overrides = None) -> None:
 @app.command()
 def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None, runs: Runs = RUNS) -> None:
     """Say for each stage whether it would be reused or run, and why."""
-    from compress.grammar import load_recipe
+    from compress.recipe.grammar import load_recipe
 
     loaded = load_recipe(recipe, override or [])
     from compress.pipeline import plan as plan_stages
 
     for stage in plan_stages(loaded, runs=runs, threads=threads):
-        print(f"{stage.index}-{stage.name:<10} {stage.action:<6} {stage.reason}")
+        print(f"{stage.index:>2}-{stage.name:<14} {stage.action:<6} {stage.reason}")
 
 
 @app.command()
@@ -99,7 +101,7 @@ def run(
     """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
     import json
 
-    from compress.grammar import load_recipe
+    from compress.recipe.grammar import load_recipe
 
     _check_stages({"--from": first, "--until": last})
     loaded = load_recipe(recipe, override or [])
@@ -108,16 +110,38 @@ def run(
     result = run_stages(loaded, runs=runs, threads=threads, first=first, last=last, say=_say_stderr if as_json else print)
     for miss in result.budget_misses:
         _say_stderr(f"budget missed: {miss}")
+    for miss in result.parity_misses:
+        _say_stderr(f"error: {miss}")
     if as_json:
         print(json.dumps(result.summary))
+    if result.parity_misses:
+        raise typer.Exit(ParityError.exit_code)
     if result.budget_misses:
         raise typer.Exit(BUDGET_MISSED)
+
+
+@app.command(hidden=True)
+def make_alone(
+    recipe: RecipePath,
+    stage: Annotated[str, typer.Option("--stage", help="The stage.")],
+    override: Overrides = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    runs: Runs = RUNS,
+) -> None:
+    """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""
+    from compress.pipeline import make_alone as make_stage
+    from compress.recipe.grammar import load_recipe
+
+    make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads)
 
 
 @app.command("list")
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="losses, datasets, image_encoders, text_encoders, models, quantizers, runtimes, stages or recipes")
+        str,
+        typer.Argument(
+            help="losses, datasets, modalities, tasks, image_encoders, text_encoders, models, quantizers, runtimes, stages or recipes"
+        ),
     ],
 ) -> None:
     """List what a recipe may name, with its options."""
@@ -141,7 +165,7 @@ def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
     import json
 
-    from compress.grammar import json_schema
+    from compress.recipe.grammar import json_schema
 
     print(json.dumps(json_schema(), indent=1))
 
@@ -149,13 +173,41 @@ def schema() -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write the recipe.")],
+    train: Annotated[Path | None, typer.Option("--train", help="Your training rows: CSV, JSONL or Parquet.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Your test rows, never trained on.")] = None,
+    validation: Annotated[Path | None, typer.Option("--validation", help="Your validation rows.  [default: cut from training]")] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="Column of the labels.  [default: guessed, as the others]")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="COLUMN", help="Column of the pictures: paths, or their content.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="Column of the texts.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="COLUMN", help="Column of what keeps rows together, such as a patient.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run.  [default: the file's]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a commented recipe for your own data."""
-    from compress.starter import write_starter
+    """Look at your own files and write the recipe for them, every choice explained; without --train, an example."""
+    from compress.recipe.starter import check_free, run_name, starter_text, write_recipe
 
-    write_starter(file, force=force)
-    print(f"{file} written; put in the paths of your files, then run `compress check {file}`")
+    files = {"train": train, "validation": validation, "test": test}
+    check_free(file, force=force)
+    if not any((*files.values(), image, text, label, group)):
+        write_recipe(file, starter_text(name or run_name(file)), force=force)
+        print(f"{file} written; put in the paths of your files, then run `compress check {file}`")
+        return
+    if train is None or test is None:
+        raise CompressError("init looks at both the training and the test rows: give --train FILE and --test FILE")
+    from compress.data.survey import survey
+    from compress.recipe.choices import choose
+    from compress.recipe.writer import recipe_text, told
+
+    given = {split: path for split, path in files.items() if path is not None}
+    seen = survey(given, base=file.parent, image=image, text=text, label=label, group=group)
+    choice = choose(seen)
+    write_recipe(file, recipe_text(name or run_name(file), str(file), seen, choice), force=force)
+    for line in told(seen, choice, file=str(file)):
+        print(line)
 
 
 @app.command()
@@ -170,19 +222,12 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def predict(
-    target: Folder,
-    image: Annotated[Path | None, typer.Option("--image", help="An image file.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="The text.")] = None,
-    runs: Runs = RUNS,
-) -> None:
-    """Answer a question about an image with a bundle, by its own runner."""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def predict(ctx: typer.Context, target: Folder, runs: Runs = RUNS) -> None:
+    """Answer with a bundle, by its own runner: an option for each input, such as --image FILE --question TEXT or --numbers LIST."""
     from compress.listing import find_bundle
 
-    given = {"--image": image, "--question": question}
-    arguments = [str(part) for option, value in given.items() if value is not None for part in (option, value)]
-    raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["predict", *arguments]))
+    raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["predict", *ctx.args]))
 
 
 @app.command()
@@ -226,7 +271,7 @@ def bench(
     runs: Runs = RUNS,
 ) -> None:
     """Measure the latency of a bundle's models, here or on another device, by the bundle's own runner."""
-    from compress.devices import BenchOptions, bench_here, measurement_lines, place_beside
+    from compress.fleet.measurements import BenchOptions, bench_here, measurement_lines, place_beside
     from compress.listing import find_bundle
 
     options = BenchOptions(runtime=runtime, threads=threads, batches=tuple(batches or ()), rounds=rounds, model=model)
@@ -235,7 +280,7 @@ def bench(
         place = out or beside / "measurements.json"
         measured = bench_here(bundle, place, options)
     else:
-        from compress.remote import bench_there, parse_device
+        from compress.fleet.remote import bench_there, parse_device
 
         where = parse_device(device)
         place = out or beside / f"measurements-{where.host.replace(':', '_')}.json"
@@ -255,7 +300,7 @@ def report(
     runs: Runs = RUNS,
 ) -> None:
     """Put the measurements of several devices side by side in one page."""
-    from compress.devices import place_beside
+    from compress.fleet.measurements import place_beside
     from compress.listing import find_bundle
     from compress.reporting.devices import write_devices
 
@@ -304,7 +349,7 @@ def _check_stages(options: dict[str, str | None]) -> None:
 
     unknown = [(option, name) for option, name in options.items() if name is not None and name not in STAGES]
     if unknown:
-        from compress.messages import did_you_mean
+        from compress.recipe.messages import did_you_mean
 
         raise RecipeError([f"{o} {n}: unknown stage{did_you_mean(n, STAGES)}; there are {', '.join(STAGES)}" for o, n in unknown])
 
@@ -324,7 +369,7 @@ def _read_key(key: Path) -> bytes:
 
 
 def _store(runs: Path) -> Any:
-    from compress.store import Store
+    from compress.store.store import Store
 
     return Store(runs / ".store", runs=runs)
 

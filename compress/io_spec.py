@@ -1,7 +1,7 @@
 """`IOSpec`: the one source of input and output names, types and shapes for batch, ONNX, engine and device.
 
-A model takes raw values: images as uint8 NHWC pixels, text as int64 token ids (0-padded; the graph derives the mask),
-and gives float32 logits. The first axis is the batch and is the only dynamic one.
+A model takes raw values, such as pixels as uint8 NHWC or token ids as int64 (0-padded; the graph derives the mask), and gives float32
+logits. The first axis is the batch and is the only dynamic one.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
 class Port:
     """One input or output: `shape` leaves the batch axis out."""
 
-    name: str  # "image", "text" or "logits"
+    name: str  # the modality, or "logits"
     dtype: str  # numpy name: "uint8", "int64", "float32"
     shape: tuple[int, ...]  # (H, W, 3) pixels, (T,) token ids, (K,) logits
     low: float | None = None  # smallest legal value
     high: float | None = None  # largest legal value
+    reading: dict[str, Any] | None = None  # how the runner's reader brings a value to this form, where there is more than one way
+
+
+class Outputs(NamedTuple):
+    """What a model gives for R rows; the first is what is exported."""
+
+    logits: Any  # (R, K) tensor
+    embedding: Any = None  # (R, D) tensor, what the last layer reads; None where a teacher's answers were stored without
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,3 @@ class IOSpec:
     def load(path: Path) -> IOSpec:
         """Reads io_spec.json."""
         return IOSpec.from_json(json.loads(path.read_text()))
-
-
-def io_spec(*, image_size: int | None, text_length: int | None, vocabulary: int | None, classes: int) -> IOSpec:
-    """The spec of a classifier: `image_size` pixels a side, `text_length` tokens; None leaves the modality out."""
-    inputs = []
-    if image_size:
-        inputs.append(Port("image", "uint8", (image_size, image_size, 3), 0, 255))
-    if text_length:
-        inputs.append(Port("text", "int64", (text_length,), 0, vocabulary - 1 if vocabulary else None))
-    return IOSpec(tuple(inputs), (Port("logits", "float32", (classes,)),))

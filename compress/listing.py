@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.declarations import declaration, first_line, literal_table, module_line, source_file
 from compress.errors import CompressError
-from compress.messages import did_you_mean
-from compress.options import option_parameters
+from compress.recipe.declarations import declaration, first_line, literal_table, module_line, source_file
+from compress.recipe.messages import did_you_mean
+from compress.recipe.options import option_parameters
+from compress.recipe.yaml_source import read_yaml
 from compress.tables import INJECTED, STAGES, TABLES
-from compress.yaml_source import read_yaml
 
 RECIPES = Path("recipes")
 SUMMARY = "summary.json"

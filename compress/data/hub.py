@@ -32,15 +32,12 @@ def hub(
     train: str = "train",
     validation: str | None = None,
     test: str = "test",
-    image: str | None = None,
-    text: str | None = None,
-    label: str | None = None,
-    kind: str | None = None,
+    columns: dict[str, str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of a data set by `id` and `revision` (the commit, 40 hex digits), or in `folder` (relative to the recipe).
 
-    train, validation and test name its splits; image, text, label and kind its columns; config one of its configurations. The identity is
+    train, validation and test name its splits; `columns` maps image, text, label ... to its columns; config one of its configurations. The identity is
     id, revision and config, or the sha256 of every file of the folder.
     """
     if (id is None) == (folder is None):
@@ -53,7 +50,9 @@ def hub(
     if root is not None and not root.is_dir():
         raise DataError(f"data.options.folder: {root} is not a folder")
     identity = f"hub {id}@{revision} {config or ''}".rstrip() if root is None else f"folder {_hash(root)}"
-    names = {"image": image, "text": text, "label": label, "kind": kind}
+    from compress.data.columns import standard_names
+
+    names = standard_names(columns)
     splits = {"train": train, "validation": validation, "test": test}
 
     def read() -> dict[str, pa.Table]:
@@ -114,7 +113,7 @@ def _load_id(id: str, revision: str, config: str | None) -> datasets.DatasetDict
         raise DataError(f"data.options.id: {id}@{revision}: datasets cannot load it: {error}") from error
 
 
-def _table(loaded: datasets.DatasetDict, split: str, place: str, names: dict[str, str | None], folder: Path) -> pa.Table:
+def _table(loaded: datasets.DatasetDict, split: str, place: str, names: dict[str, str], folder: Path) -> pa.Table:
     """The standard columns of one split, undecoded: the "arrow" format gives images as the struct {bytes, path} that is stored."""
     from compress.data.columns import standard_table
 

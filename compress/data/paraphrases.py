@@ -47,5 +47,5 @@ def read_paraphrases(path: Path, texts: list[str]) -> dict[str, str]:
 
 def write_paraphrases(path: Path, data: PreparedData) -> None:
     """Puts the paraphrases of the CSV at `path` into the prepared data's folder."""
-    texts = [t for split in ("train", "test") for t in data.split(split).inputs["text"].to_pylist()]
+    texts = [t for split in ("train", "test") for t in data.split(split).inputs[data.paraphrased].to_pylist()]
     (data.path / "paraphrases.json").write_text(json.dumps(read_paraphrases(path, texts), ensure_ascii=False, indent=1))

@@ -1,4 +1,4 @@
-"""Rows of a source to a folder of `PreparedData`: checked, deduplicated, decoded, split.
+"""Rows of a source to a folder of `PreparedData`: checked, deduplicated, decoded, split, near duplicates counted.
 
 In: a `Source` and the recipe's `data` section. Out: the folder, and its report. Every unusable row is found before anything is trained.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from compress.data.baseline import majority_accuracy, question_only_accuracy
-from compress.data.pixels import keep_images, write_images
-from compress.data.prepared import open_data, write_texts
-from compress.data.rows import BadRows, Rows, encode, kind_names, label_names
+from compress.data.baseline import describe_baselines
+from compress.data.duplicates import crossing, describe_groups, describe_near
+from compress.data.prepared import open_data
+from compress.data.rows import BadRows, Rows, encode, names_of
 from compress.data.source import Source
-from compress.data.splits import cut_validation, hide_labels, limit
+from compress.data.splits import hide_labels, hold_out, limit, settle
 from compress.errors import DataError
-from compress.recipe import Data
+from compress.modalities.modality import Failures, modality
+from compress.recipe.sections import Data
+from compress.tasks.task import Task, task
 
 __all__ = ["open_data", "prepare"]
 
@@ -30,84 +33,166 @@ def prepare(
     config: Data,
     out: Path,
     *,
-    modalities: tuple[str, ...],
-    teacher_image_size: int | None = None,
+    teacher_inputs: Any = None,
     seed: int = 0,
     threads: int = 2,
     say: Callable[[str], None] = print,
 ) -> dict:
-    """The report, after writing the splits to `out`. `modalities` are the inputs wanted; the first one groups the rows.
+    """The report, after writing the splits to `out`. The inputs of the first modality of config.inputs own the rows; `teacher_inputs`: the
+    words of inputs that the teacher reads in another form.
 
-    Bad rows are dropped before validation is cut and limits are applied; only images that are then still needed are decoded, and rows of
-    those that cannot be are dropped after. Raises DataError for all bad rows at once (unless config.on_bad_row is "skip"), for a missing
-    column and for an empty split.
+    Bad rows are dropped before validation is cut and limits are applied; only inputs that are then still needed are read, and rows of
+    those that cannot be are dropped after. Train and the validation that is cut from it are read together, so that near duplicates among
+    them can be kept on one side. Raises DataError for all bad rows at once (unless config.on_bad_row is "skip"), for a missing column, for
+    an empty split, and for a train that cannot be cut.
     """
-    tables, group, bad = _read(source, modalities), modalities[0], BadRows()
-    labels, kinds = label_names(tables["train"].column("label")), kind_names(tables)
+    modalities, asked, bad = config.inputs.modalities, task(config.task), BadRows()
+    tables = _read(source, modalities, asked)
+    labels, kinds, groups = asked.names(tables["train"].column(asked.column)), names_of("kind", tables), names_of("group", tables)
     splits = {
-        name: encode(name, table, config, modalities=modalities, labels=labels, kinds=kinds, bad=bad) for name, table in tables.items()
+        name: encode(name, table, config, modalities=modalities, task=asked, labels=labels, kinds=kinds, groups=groups, bad=bad)
+        for name, table in tables.items()
     }
-    splits = _divide(splits, config, group=group, seed=seed)
-    if "image" in modalities:
-        sizes = _sizes(config, teacher_image_size)
-        splits = {name: _write_pixels(rows, out / name, sizes, bad, threads=threads, say=say) for name, rows in splits.items()}
-    _check(splits, labels, bad, config)
-    splits["train"] = hide_labels(splits["train"], config.labelled_fraction, group=group, seed=seed)
+    splits, held = _divide(splits, config, bad, seed=seed)
+    files = {m: _files(m, config, teacher_inputs) for m in modalities}
+    splits = {name: _store_inputs(rows, out / name, files, bad, threads=threads, say=say) for name, rows in splits.items()}
+    if config.on_bad_row == "error":
+        bad.refuse()
+    near, together = _find_near(splits, out, say), None
+    if held is not None:
+        splits, near, together = _cut(splits, held, near, out, files, config, seed=seed)
+    _check(splits, labels, bad)
+    splits["train"] = hide_labels(splits["train"], config.labelled_fraction, seed=seed)
+    crossings = _cross(splits, near)
     for name, rows in splits.items():
-        _write_rows(rows, out / name)
+        _write_rows(rows, out / name, crossings[name])
     report = {
         "identity": source.identity,
         "licence": source.licence,
         "modalities": list(modalities),
-        "image_size": config.image_size,
-        "teacher_image_size": teacher_image_size,
-        "validation": "of the source" if "validation" in tables else f"cut from train by {group}",
+        "task": config.task,
+        "inputs": {m: config.inputs.get(m).model_dump(mode="json") for m in modalities},
+        "teacher_apart": [m for m in modalities if len(files[m]) > 1],
+        "validation": "of the source" if "validation" in tables else f"cut from train by {'group' if groups else modalities[0]}",
+        "kept_together": together,
         "labelled_fraction": config.labelled_fraction,
-        "splits": {name: _account(rows, splits["train"], labels, kinds) for name, rows in splits.items()},
+        "splits": {
+            name: _account(rows, splits["train"], labels, kinds)
+            | {
+                "groups": describe_groups(rows, splits["train"], groups),
+                "near_duplicates": None if near is None else describe_near(rows, splits["train"], crossings[name]),
+            }
+            for name, rows in splits.items()
+        },
         "skipped": bad.to_json(),
     }
     return _write_report(out, labels, kinds, report)
 
 
-def _read(source: Source, modalities: tuple[str, ...]) -> dict[str, pa.Table]:
+def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str, pa.Table]:
     """The source's tables, once it is known that they have the rows and columns needed."""
     tables = source.read()
     for split in ("train", "test"):
         if split not in tables:
             raise DataError(f"data: the source has no {split} split; there are {', '.join(tables) or 'none'}")
     for split, table in tables.items():
-        for column in (*modalities, "label"):
+        for column in (*modalities, asked.column):
             if column not in table.column_names:
                 raise DataError(
                     f"data: {split} has no column {column!r}; there are {', '.join(table.column_names) or 'none'}. "
-                    f"data.options.{column} names another column; data.image_size and data.text_length say which inputs are read."
+                    f"data.options.columns.{column} names another column; data.inputs says which inputs are read."
                 )
         if not table.num_rows:
             raise DataError(f"data: {split} has no rows")
     return tables
 
 
-def _divide(splits: dict[str, Rows], config: Data, *, group: str, seed: int) -> dict[str, Rows]:
-    """Train, validation and test in this order, limited."""
-    splits = dict(splits)
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = cut_validation(splits["train"], config.validation_fraction, group=group, seed=seed)
-    counts = {"train": config.train_limit, "validation": config.test_limit, "test": config.test_limit}
-    return {name: limit(splits[name], count, group=group, seed=seed) for name, count in counts.items()}
+def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -> tuple[dict[str, Rows], np.ndarray | None]:
+    """The splits, limited. Where validation must be cut, train still holds its rows, and the numbers (in the source) of these come along."""
+    if "validation" in splits:
+        return {name: _limit(name, splits[name], config, seed=seed) for name in ("train", "validation", "test")}, None
+    train = splits["train"]
+    try:
+        held = hold_out(train, config.validation_fraction, seed=seed)
+    except DataError:
+        if config.on_bad_row == "error":
+            bad.refuse()  # too few rows may be left because of these
+        raise
+    learnt = _limit("train", train.keep(~held), config, seed=seed)
+    validation = _limit("validation", train.keep(held & (train.labels >= 0)), config, seed=seed)
+    pool = train.keep(np.isin(train.number, np.concatenate([learnt.number, validation.number])))
+    return {"train": pool, "test": _limit("test", splits["test"], config, seed=seed)}, validation.number
 
 
-def _sizes(config: Data, teacher_image_size: int | None) -> dict[str, int]:
-    """Pixels a side of each file of images."""
-    sizes = {"image": config.image_size}
-    if teacher_image_size and teacher_image_size != config.image_size:
-        sizes["teacher_image"] = teacher_image_size
-    return {name: size for name, size in sizes.items() if size}
+def _limit(name: str, rows: Rows, config: Data, *, seed: int) -> Rows:
+    train = name == "train"
+    return limit(rows, config.train_limit if train else config.test_limit, seed=seed, every_label=train)
 
 
-def _check(splits: dict[str, Rows], labels: list[str], bad: BadRows, config: Data) -> None:
-    """Raises DataError for bad rows that are not to be skipped, and where too little is left to learn from."""
-    if config.on_bad_row == "error":
-        bad.refuse()
+def _find_near(splits: dict[str, Rows], out: Path, say: Callable[[str], None]) -> np.ndarray | None:
+    """(P, 2) near duplicates among the inputs that own rows, numbered through the splits in turn; None where they are not looked for."""
+    owner = splits["train"].owner
+    room = modality(owner)
+    near = room.near([room.open(out / name, owner) for name in splits], folder=out)
+    if near is not None:
+        say(f"data: {len(near):,} pairs of near duplicates among {sum(len(rows.inputs[owner]) for rows in splits.values()):,} {owner}s")
+    return near
+
+
+def _cut(
+    splits: dict[str, Rows],
+    held: np.ndarray,
+    near: np.ndarray | None,
+    out: Path,
+    files: dict[str, dict[str, Any]],
+    config: Data,
+    *,
+    seed: int,
+) -> tuple[dict[str, Rows], np.ndarray | None, dict | None]:
+    """Train, validation and test: rows with the numbers `held` leave train, but near duplicates stay together; near pairs are renumbered.
+
+    Also how many inputs have near duplicates in train or validation, and how many changed sides for them.
+    """
+    pool, test = splits["train"], splits["test"]
+    owners, count = pool.codes[pool.owner], len(pool.inputs[pool.owner])
+    before = np.isin(pool.number, held)
+    inner = np.empty((0, 2), np.int64) if near is None else near[near[:, 1] < count]
+    after = settle(pool, before, inner)
+    cut = {"train": pool.keep(~after), "validation": pool.keep(after & (pool.labels >= 0))}
+    cut = {name: _limit(name, rows, config, seed=seed) for name, rows in cut.items()}  # again: families came over
+    used = {}  # split -> modality -> the inputs of the pool that it has
+    for name, rows in cut.items():
+        mask = np.isin(pool.number, rows.number)
+        used[name] = {m: np.unique(codes[mask]) for m, codes in pool.codes.items()}
+    for name in ("validation", "train"):  # train's files hold both until they are rewritten
+        _keep_inputs(files, used[name], folder=out / "train", out=out / name)
+    cut["test"] = test
+    if near is None:
+        return cut, None, None
+    place = np.full(count + len(test.inputs[test.owner]), -1)  # of each input, numbered as before, in the new numbers; -1: in no split
+    order = np.concatenate([used["train"][pool.owner], used["validation"][pool.owner], np.arange(count, len(place))])
+    place[order] = np.arange(len(order))
+    near = place[near]
+    moved = len(np.unique(owners[before != after]))
+    return cut, near[(near >= 0).all(axis=1)], {"inputs": len(np.unique(inner)), "moved": moved}
+
+
+def _cross(splits: dict[str, Rows], near: np.ndarray | None) -> dict[str, np.ndarray]:
+    """For each split (Q, 2) near duplicates: its input and train's; none for train itself."""
+    sizes = {name: len(rows.inputs[rows.owner]) for name, rows in splits.items()}
+    nothing = np.empty((0, 2), np.int64)
+    return {name: nothing if near is None or name == "train" else crossing(near, sizes, first=name, second="train") for name in splits}
+
+
+def _files(name: str, config: Data, teacher_inputs: Any) -> dict[str, Any]:
+    """What is stored of a modality: file -> the words of its form."""
+    own = config.inputs.get(name)
+    teacher = teacher_inputs.get(name) if teacher_inputs else None
+    return {name: own} if teacher in (None, own) else {name: own, f"teacher_{name}": teacher}
+
+
+def _check(splits: dict[str, Rows], labels: list[str], bad: BadRows) -> None:
+    """Raises DataError where too little is left to learn from."""
     if len(labels) < 2:
         raise DataError(f"data: the training split has {len(labels)} labels ({', '.join(labels)}); a classifier needs at least 2")
     for name, rows in splits.items():
@@ -118,47 +203,58 @@ def _check(splits: dict[str, Rows], labels: list[str], bad: BadRows, config: Dat
         raise DataError("data: no row with a label is left for train; raise data.train_limit or give more labels")
 
 
-def _write_pixels(rows: Rows, folder: Path, sizes: dict[str, int], bad: BadRows, *, threads: int, say: Callable[[str], None]) -> Rows:
-    """The rows whose image could be decoded, after writing the pixels at each size."""
+def _store_inputs(
+    rows: Rows, folder: Path, files: dict[str, dict[str, Any]], bad: BadRows, *, threads: int, say: Callable[[str], None]
+) -> Rows:
+    """The rows whose inputs could all be read, after writing these inputs."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, codes = rows.inputs["image"], rows.codes["image"]
-    if not len(images):
+    good = np.ones(len(rows), bool)
+    for name, forms in files.items():
+        if modality(name).reads_files and len(rows.inputs[name]):
+            say(f"data: decoding {len(rows.inputs[name]):,} {name}s for {folder.name}")
+        failed = modality(name).store(rows.inputs[name], forms, folder=folder, threads=threads)
+        _count_failures(rows, name, failed, bad)
+        good &= ~np.isin(rows.codes[name], list(failed))
+    if good.all():
         return rows
-    say(f"data: decoding {len(images):,} images for {folder.name}")
-    files = {folder / f"{name}.npy": size for name, size in sizes.items()}
-    failed = write_images(images, files, threads=threads)
+    _keep_inputs(files, {name: np.unique(codes[good]) for name, codes in rows.codes.items()}, folder=folder, out=folder)
+    return rows.keep(good)
+
+
+def _keep_inputs(files: dict[str, dict[str, Any]], kept: dict[str, np.ndarray], *, folder: Path, out: Path) -> None:
+    """Writes the inputs `kept` of each modality from the files in `folder` to those in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, forms in files.items():
+        for file in forms:
+            modality(name).keep(file, kept[name], folder=folder, out=out)
+
+
+def _count_failures(rows: Rows, name: str, failed: Failures, bad: BadRows) -> None:
+    codes = rows.codes[name]
     for reason in sorted({reason for reason, _ in failed.values()}):
         found = [index for index, (why, _) in failed.items() if why == reason]
         bad.add(reason, rows, np.isin(codes, found), lambda row: failed[int(codes[row])][1])
-    if failed:
-        kept = np.setdiff1d(np.arange(len(images)), list(failed))
-        for file in files:
-            keep_images(file, kept)
-        rows = rows.keep(~np.isin(codes, list(failed)))
-    return rows
 
 
-def _write_rows(rows: Rows, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for modality, codes in rows.codes.items():
-        np.save(folder / f"rows_{modality}.npy", codes)
+def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
+    for name, codes in rows.codes.items():
+        np.save(folder / f"rows_{name}.npy", codes)
     np.save(folder / "labels.npy", rows.labels)
     np.save(folder / "kinds.npy", rows.kinds)
-    if "text" in rows.inputs:
-        write_texts(folder / "text.arrow", rows.inputs["text"].keys)
+    np.save(folder / "groups.npy", rows.groups)
+    np.save(folder / "near_train.npy", np.isin(rows.codes[rows.owner], near[:, 0]))
 
 
 def _account(rows: Rows, train: Rows, labels: list[str], kinds: list[str]) -> dict:
     """What one split holds. `seen_in_train` counts the distinct inputs that train has too: an answer to them may be remembered."""
     labelled = rows.labels >= 0
     counts = np.bincount(rows.labels[labelled], minlength=len(labels))
-    group = next(iter(rows.codes))
     return {
         "rows": len(rows),
         "labelled_rows": int(labelled.sum()),
         "unlabelled_rows": int((~labelled).sum()),
         "inputs": {modality: len(inputs) for modality, inputs in rows.inputs.items()},
-        "labelled_inputs": len(np.unique(rows.codes[group][labelled])),
+        "labelled_inputs": len(np.unique(rows.codes[rows.owner][labelled])),
         "seen_in_train": {m: pc.sum(pc.is_in(inputs.keys, train.inputs[m].keys)).as_py() or 0 for m, inputs in rows.inputs.items()},
         "label_counts": dict(zip(labels, counts.tolist(), strict=True)),
         "kind_counts": {kind: int((rows.kinds == index).sum()) for index, kind in enumerate(kinds)},
@@ -172,6 +268,6 @@ def _write_report(out: Path, labels: list[str], kinds: list[str], report: dict) 
     for name, content in (("labels", labels), ("kinds", kinds), ("report", report)):
         (out / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     data = open_data(out)
-    report["baselines"] = {"majority": majority_accuracy(data), "question_only": question_only_accuracy(data)}
+    report["baselines"] = describe_baselines(data)
     (out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report

@@ -1,7 +1,8 @@
 """`PreparedData`: a folder of rows that training, export and benchmark read, memory-mapped.
 
 labels.json  kinds.json  report.json  paraphrases.json (where the recipe names them)
-train/ validation/ test/   image.npy  teacher_image.npy  text.arrow  rows_image.npy  rows_text.npy  labels.npy  kinds.npy
+train/ validation/ test/   labels.npy  kinds.npy  groups.npy  near_train.npy, and for each modality: rows_<modality>.npy, what its room stored under its name, and under
+teacher_<modality> where the teacher reads it in another form
 """
 
 from __future__ import annotations
@@ -12,29 +13,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from compress.errors import DataError
+from compress.modalities.modality import modality
+from compress.tasks.task import Task, task
 
 
 @dataclass(frozen=True)
 class Split:
-    """R rows over their distinct inputs. Pixels are (N, H, W, 3) uint8, texts an Arrow array of M strings."""
+    """R rows over their distinct inputs, each as its modality stores it: pixels (N, H, W, 3) uint8, texts an Arrow array of N strings."""
 
     name: str
-    inputs: dict[str, Any]  # distinct inputs by modality: an array or, for text, pa.Array
+    inputs: dict[str, Any]  # distinct inputs by modality
     rows: dict[str, np.ndarray]  # by modality: (R,) int32, the input of each row
     labels: np.ndarray  # (R,) int32 index in PreparedData.labels, -1 is unlabelled
     kinds: np.ndarray  # (R,) int16 index in PreparedData.kinds, -1 is none
-    teacher_image: np.ndarray | None = None  # (N, H, W, 3) uint8 where the teacher sees another size than the student
+    groups: np.ndarray  # (R,) int32, the rows that belong together, numbered through all splits; -1 is none
+    near_train: np.ndarray  # (R,) bool: the input that owns the row is a near duplicate of one in train
+    teacher_inputs: dict[str, Any]  # the same inputs as the teacher reads them
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def teacher_inputs(self) -> dict[str, Any]:
-        """The same inputs as the teacher sees them."""
-        return self.inputs if self.teacher_image is None else {**self.inputs, "image": self.teacher_image}
+    def clusters(self) -> np.ndarray:
+        """(R,) int64, equal for rows that are one draw of luck: those of one group or, without one, of one input of the first modality."""
+        owners, groups = np.asarray(next(iter(self.rows.values())), np.int64), np.asarray(self.groups)
+        return np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + owners)
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,32 @@ class PreparedData:
     report: dict
     paraphrases: dict[str, str] = field(default_factory=dict)  # a text of the data -> the same in other words
 
+    @property
+    def paraphrased(self) -> str:
+        """The modality that the paraphrases are of: the one whose inputs are texts."""
+        return next(m for m in self.report["modalities"] if modality(m).worded)
+
+    @property
+    def task(self) -> Task:
+        """What is asked of the rows."""
+        return task(self.report["task"])
+
     def split(self, name: str) -> Split:
         """The split "train", "validation" or "test"; nothing is read until it is used."""
         folder = self.path / name
         if not folder.is_dir():
             raise DataError(f"{self.path}: no split {name!r}; there are train, validation and test")
-        modalities = self.report["modalities"]
-        teacher = folder / "teacher_image.npy"
+        modalities, apart = self.report["modalities"], self.report["teacher_apart"]
+        inputs = {m: modality(m).open(folder, m) for m in modalities}
         return Split(
             name=name,
-            inputs={m: read_texts(folder / "text.arrow") if m == "text" else _array(folder / f"{m}.npy") for m in modalities},
+            inputs=inputs,
             rows={m: _array(folder / f"rows_{m}.npy") for m in modalities},
             labels=_array(folder / "labels.npy"),
             kinds=_array(folder / "kinds.npy"),
-            teacher_image=_array(teacher) if teacher.exists() else None,
+            groups=_array(folder / "groups.npy"),
+            near_train=_array(folder / "near_train.npy"),
+            teacher_inputs={m: modality(m).open(folder, f"teacher_{m}") if m in apart else inputs[m] for m in modalities},
         )
 
 
@@ -72,18 +89,6 @@ def open_data(path: Path) -> PreparedData:
         raise DataError(f"{path} holds no prepared data: no {Path(error.filename).name}") from error
     paraphrases = path / "paraphrases.json"
     return PreparedData(path, labels, kinds, report, json.loads(paraphrases.read_text()) if paraphrases.is_file() else {})
-
-
-def write_texts(path: Path, texts: pa.Array) -> None:
-    """Writes (M,) strings as one batch of an Arrow file."""
-    batch = pa.record_batch([texts], names=["text"])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-
-
-def read_texts(path: Path) -> pa.Array:
-    """What `write_texts` wrote, memory-mapped."""
-    return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0).column(0)
 
 
 def _array(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rows as numbers: each row points to its distinct inputs, its label and its kind; and the account of the rows that are unusable."""
+"""Rows as numbers: each row points to its distinct inputs, its label, kind and group; and the account of the rows that are unusable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from compress.errors import DataError
-from compress.recipe import Data
+from compress.modalities.modality import modality as room
+from compress.recipe.sections import Data
+from compress.tasks.task import Task
 
 EXAMPLES = 5  # rows that an error or a report shows for each reason
 
@@ -53,9 +55,15 @@ class Rows:
     inputs: dict[str, Distinct]
     labels: np.ndarray  # int32, -1 is unlabelled
     kinds: np.ndarray  # int16, -1 is none
+    groups: np.ndarray  # int32, the same number for a group in every split, -1 is none
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def owner(self) -> str:
+        """The modality whose inputs own the rows, the first: all rows of such an input go where it goes."""
+        return next(iter(self.codes))
 
     def keep(self, mask: np.ndarray) -> Rows:
         """The rows where `mask` (R,) is true, with only the inputs that they use, in the order of first use in the source."""
@@ -63,7 +71,8 @@ class Rows:
         for modality, code in self.codes.items():
             used, dense = np.unique(code[mask], return_inverse=True)
             codes[modality], inputs[modality] = dense.astype(np.int32), self.inputs[modality].take(used)
-        return replace(self, number=self.number[mask], codes=codes, inputs=inputs, labels=self.labels[mask], kinds=self.kinds[mask])
+        own = {name: getattr(self, name)[mask] for name in ("number", "labels", "kinds", "groups")}
+        return replace(self, codes=codes, inputs=inputs, **own)
 
 
 @dataclass
@@ -105,26 +114,35 @@ class BadRows:
 
 
 def encode(
-    split: str, table: pa.Table, config: Data, *, modalities: tuple[str, ...], labels: list[str], kinds: list[str], bad: BadRows
+    split: str,
+    table: pa.Table,
+    config: Data,
+    *,
+    modalities: tuple[str, ...],
+    task: Task,
+    labels: list[str],
+    kinds: list[str],
+    groups: list[str],
+    bad: BadRows,
 ) -> Rows:
-    """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No image is opened."""
+    """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No file is opened."""
     encoded = {modality: _distinct(table.column(modality)) for modality in modalities}
-    names = table.column("label").cast(pa.string())
-    asked = table.column("kind") if "kind" in table.column_names else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    names = table.column(task.column).cast(pa.string())
+    codes, unlabelled = task.encode(table.column(task.column), labels)
     rows = Rows(
         split=split,
         number=np.arange(1, table.num_rows + 1),
         codes={modality: codes for modality, (codes, _) in encoded.items()},
         inputs={modality: inputs for modality, (_, inputs) in encoded.items()},
-        labels=_index(names, labels).astype(np.int32),
-        kinds=_index(asked, kinds).astype(np.int16),
+        labels=codes,
+        kinds=_index(table, "kind", kinds).astype(np.int16),
+        groups=_index(table, "group", groups).astype(np.int32),
     )
     unusable = np.zeros(len(rows), bool)
     for modality, codes in rows.codes.items():
         blank = codes < 0
-        bad.add("empty text" if modality == "text" else "no image", rows, blank)
+        bad.add(room(modality).blank, rows, blank)
         unusable |= blank
-    unlabelled = _blank(names)
     if not (config.allow_unlabelled and split == "train"):
         bad.add("no label", rows, unlabelled)
         unusable |= unlabelled
@@ -133,19 +151,9 @@ def encode(
     return rows.keep(~(unusable | unknown))
 
 
-def label_names(column: pa.ChunkedArray) -> list[str]:
-    """The labels that the training split uses: in the column's own order if it is a dictionary, else by number or alphabet."""
-    used = set(column.cast(pa.string()).filter(pa.array(~_blank(column.cast(pa.string())))).unique().to_pylist())
-    if pa.types.is_dictionary(column.type):
-        own = column.unify_dictionaries().chunk(0).dictionary.to_pylist() if column.num_chunks else []
-        return [name for name in own if name in used]
-    numeric = all(name.isascii() and name.isdigit() for name in used)
-    return sorted(used, key=lambda name: (int(name), name)) if numeric else sorted(used)
-
-
-def kind_names(tables: dict[str, pa.Table]) -> list[str]:
-    """The kinds of all splits, sorted; none where the source has no such column."""
-    columns = [table.column("kind").cast(pa.string()) for table in tables.values() if "kind" in table.column_names]
+def names_of(column: str, tables: dict[str, pa.Table]) -> list[str]:
+    """The kinds or groups of all splits, sorted, blank ones left out; none where the source has no such column."""
+    columns = [table.column(column).cast(pa.string()) for table in tables.values() if column in table.column_names]
     return sorted({name for column in columns for name in column.unique().drop_null().to_pylist() if name.strip()})
 
 
@@ -172,6 +180,8 @@ def _blank(column: pa.ChunkedArray) -> np.ndarray:
     return pc.equal(pc.utf8_trim_whitespace(pc.fill_null(column, "")), "").to_numpy(zero_copy_only=False).astype(bool)
 
 
-def _index(column: pa.ChunkedArray, names: list[str]) -> np.ndarray:
-    """(R,) place of each value in `names`, -1 where it is not there."""
-    return pc.fill_null(pc.index_in(column.cast(pa.string()), pa.array(names, pa.string())), -1).to_numpy()
+def _index(table: pa.Table, column: str, names: list[str]) -> np.ndarray:
+    """(R,) place of each value of a column in `names`, -1 where it is not there."""
+    if column not in table.column_names:
+        return np.full(table.num_rows, -1)
+    return pc.fill_null(pc.index_in(table.column(column).cast(pa.string()), pa.array(names, pa.string())), -1).to_numpy()

@@ -1,71 +1,22 @@
-"""An unpacked bundle as the runner reads it: models, labels, ports and golden samples; verifying it and answering with it."""
+"""An unpacked bundle at work: its models opened, verified and asked."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, ManifestError
+from .contents import GOLDEN, BundleFolder, Model, find_model, read_bundle
+from .engines import runnable_engine
+from .errors import DeviceError
 from .golden import check_golden, read_golden
-from .manifest import MANIFEST, check_files, hash_file, read_manifest
-from .preprocess import encode_text, open_tokenizer, read_image
+from .manifest import check_files, read_manifest
+from .modalities import reader
 from .sessions import open_session, refusal
-
-GOLDEN, IO_SPEC, LABELS, MODELS, TOKENIZER = "golden.npz", "io_spec.json", "labels.json", "models.json", "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One line of models.json."""
-
-    name: str
-    file: str  # relative to the bundle
-    precision: str
-    tolerance: float  # largest difference of a golden logit, as a share of the largest magnitude
-    logits: str  # its array in golden.npz
-
-
-@dataclass(frozen=True)
-class BundleFolder:
-    """A bundle whose small files were read and hashed; `identity` is the sha256 of its manifest."""
-
-    folder: Path
-    identity: str
-    models: tuple[Model, ...]
-    chosen: str
-    labels: tuple[str, ...]
-    inputs: dict[str, dict[str, Any]]  # ports of io_spec.json by name
-    max_batch: int
-
-
-def read_bundle(folder: Path) -> BundleFolder:
-    """The bundle in `folder`; raises ManifestError where one of the files that it reads is absent or changed."""
-    check_files(folder, read_manifest(folder), names=[IO_SPEC, LABELS, MODELS])
-    try:
-        spec, labels, table = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (IO_SPEC, LABELS, MODELS))
-        return BundleFolder(
-            folder=folder,
-            identity=hash_file(folder / MANIFEST),
-            models=tuple(Model(**{key: line[key] for key in Model.__dataclass_fields__}) for line in table["models"]),
-            chosen=table["chosen"],
-            labels=tuple(labels),
-            inputs={port["name"]: port for port in spec["inputs"]},
-            max_batch=spec["max_batch"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{folder}: {MODELS}, {LABELS} or {IO_SPEC} is not as this runner knows it ({error!r})") from error
-
-
-def find_model(bundle: BundleFolder, name: str | None) -> Model:
-    """The model of that name, or the chosen one for None; raises DeviceError with the names there are."""
-    for model in bundle.models:
-        if model.name == (name or bundle.chosen):
-            return model
-    raise DeviceError(f"unknown model {name!r}; this bundle holds {', '.join(model.name for model in bundle.models)}")
+from .tasks import answerer
 
 
 def read_inputs(bundle: BundleFolder) -> dict[str, np.ndarray]:
@@ -87,8 +38,6 @@ def open_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: int
     check_files(bundle.folder, read_manifest(bundle.folder), names=[file])
     path = bundle.folder / file
     if runtime in ("tensorrt", "tensorrt_rtx"):
-        from .engines import runnable_engine
-
         path = runnable_engine(bundle, model, flavour=runtime)
     return open_session(path, runtime=runtime, threads=threads)
 
@@ -109,37 +58,38 @@ def check_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: in
     return check_golden(session, bundle.folder / GOLDEN, tolerance=model.tolerance if tolerance is None else tolerance, logits=model.logits)
 
 
-def predict(
-    bundle: BundleFolder, model: Model, *, image: Path | None, question: str | None, runtime: str, threads: int, top: int = 3
-) -> dict[str, Any]:
-    """The answer {label, probability, top, model}, `top` being the most probable labels in order.
+@dataclass(frozen=True)
+class OpenBundle:
+    """A bundle whose model is open: it may be asked again and again."""
 
-    Only files whose hash was checked are opened. Raises DeviceError for an input that is missing, unreadable or not taken by this model.
-    """
-    feeds = _read_feeds(bundle, image=image, question=question)
-    session = open_model(bundle, model, runtime=runtime, threads=threads)
-    logits = session.run(feeds)["logits"][0].astype(np.float64)  # (K,)
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
-    best = np.argsort(-p, kind="stable")[:top]
-    ranked = [{"label": bundle.labels[k], "probability": float(p[k])} for k in best]
-    return {**ranked[0], "top": ranked, "model": model.name}
+    bundle: BundleFolder
+    model: Model
+    session: Any
+
+    def predict(self, **given: Any) -> dict[str, Any]:
+        """The answer of the bundle's task, with "model", to one value for each input, named as its port.
+
+        Raises DeviceError for an input that is missing, unreadable or not taken by this model.
+        """
+        outputs = self.session.run(read_feeds(self.bundle, given))
+        return {**answerer(self.bundle.task).answer(outputs, self.bundle.labels), "model": self.model.name}
 
 
-def _read_feeds(bundle: BundleFolder, *, image: Path | None, question: str | None) -> dict[str, np.ndarray]:
-    given = {"image": ("--image", image), "text": ("--question", question)}
-    for name, (option, value) in given.items():
-        if name in bundle.inputs and value is None:
-            raise DeviceError(f"this model reads {' and '.join(bundle.inputs)}; give {option}")
-        if name not in bundle.inputs and value is not None:
-            raise DeviceError(f"this model reads no {name}; leave {option} out")
-    feeds = {}
-    if image is not None:
-        height, width, _ = bundle.inputs["image"]["shape"]
-        feeds["image"] = read_image(image, height=height, width=width)
-    if question is not None:
-        port = bundle.inputs["text"]
-        check_files(bundle.folder, read_manifest(bundle.folder), names=[TOKENIZER])
-        tokenizer = open_tokenizer(bundle.folder / TOKENIZER, length=port["shape"][0])
-        feeds["text"] = encode_text(tokenizer, question, high=port["high"])
-    return feeds
+def open_bundle(folder: Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> OpenBundle:
+    """The bundle in `folder` with the model of that name opened (None: the chosen one); only files whose hash was checked are read."""
+    bundle = read_bundle(folder)
+    found = find_model(bundle, model)
+    return OpenBundle(bundle, found, open_model(bundle, found, runtime=runtime, threads=threads))
+
+
+def read_feeds(bundle: BundleFolder, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays (1, ...) of one sample by port; raises DeviceError unless there is a value for each port and no other."""
+    readers = {name: reader(name) for name in bundle.inputs}
+    for name in given:
+        if name not in readers:
+            raise DeviceError(f"this model reads no {name}; leave it out")
+    for name, module in readers.items():
+        if given.get(name) is None:
+            raise DeviceError(f"this model reads {' and '.join(readers)}; give {module.OPTION}")
+    check_files(bundle.folder, read_manifest(bundle.folder), names=[asset for module in readers.values() for asset in module.ASSETS])
+    return {name: module.read(given[name], bundle.inputs[name], bundle.folder) for name, module in readers.items()}

@@ -11,7 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .bundle import BundleFolder, check_model
+from .bundle import check_model
+from .contents import BundleFolder
 from .errors import DeviceError, GoldenError
 from .info import device_name
 from .manifest import hash_file, read_manifest

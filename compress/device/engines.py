@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import IO_SPEC, BundleFolder, Model
-from .engine_worker import build_engine, find_key, run_engine
+from .contents import IO_SPEC, BundleFolder, Model
 from .errors import DeviceError
 from .manifest import check_files, hash_file, read_manifest
+from .runtimes.engine_worker import build_engine, find_key, run_engine
 
 ENGINES = "engines"
 ENGINE_SPEC = "engine.json"

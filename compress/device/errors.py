@@ -1,6 +1,7 @@
 """What the device runner raises on purpose; `main` prints the message as one line and ends with the exit code.
 
 DeviceError            1   a file, question, option or runtime that cannot be used here
++-- ImageError         1   a file that is no image, or none that is read here
 +-- ManifestError      9   a bundle that does not verify: hashes, files, archive or signature
 +-- GoldenError        7   a model that does not give the answers recorded in the bundle
 """
@@ -12,6 +13,14 @@ class DeviceError(Exception):
     """A file, question, option or runtime that cannot be used here."""
 
     exit_code = 1
+
+
+class ImageError(DeviceError):
+    """A file gives no image; `reason` is one of a few, which rows of a data set are counted under, `detail` says more of this one."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
 class ManifestError(DeviceError):

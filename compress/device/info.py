@@ -38,6 +38,11 @@ def has_vnni(root: Path = Path("/")) -> bool:
     return any("vnni" in flag for flag in _cpu_fields(root).get("flags", "").split())
 
 
+def has_bf16(root: Path = Path("/")) -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; False also where the system does not say."""
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set((_cpu_fields(root).get("flags") or "").split()))
+
+
 def read_sensors(root: Path = Path("/")) -> dict[str, Any]:
     """`clocks_mhz` by core, `temperatures_c` by zone and the `governors` in use; a sensor that cannot be read is left out."""
     cpus, zones = root / "sys/devices/system/cpu", root / "sys/class/thermal"

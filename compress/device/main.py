@@ -20,7 +20,7 @@ RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "open
 
 def main(argv: list[str], *, folder: Path) -> int:
     """Runs one command on the bundle in `folder` and gives the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(folder, asks="predict" in argv).parse_args(argv)
     try:
         arguments.command(arguments, folder)
     except DeviceError as error:
@@ -33,16 +33,16 @@ def main(argv: list[str], *, folder: Path) -> int:
 
 def predict(arguments: argparse.Namespace, folder: Path) -> None:
     """Prints the most probable label, then the three best with their probabilities."""
-    from . import bundle as bundles
+    from .bundle import open_bundle
     from .choose import stored_choice
+    from .contents import read_bundle
+    from .tasks import answerer
 
-    bundle = bundles.read_bundle(folder)
-    model = bundles.find_model(bundle, arguments.model or stored_choice(bundle, runtime=arguments.runtime))
-    image = Path(arguments.image) if arguments.image is not None else None
-    options = {"runtime": arguments.runtime, "threads": arguments.threads}
-    answer = bundles.predict(bundle, model, image=image, question=arguments.question, **options)
-    lines = [f"{answer['label']}  {answer['probability']:.3f}"]
-    lines += [f"  {entry['probability']:.3f}  {entry['label']}" for entry in answer["top"]]
+    bundle = read_bundle(folder)
+    model = arguments.model or stored_choice(bundle, runtime=arguments.runtime)
+    given = {name: vars(arguments)[name] for name in bundle.inputs if vars(arguments)[name] is not None}
+    answer = open_bundle(folder, model=model, runtime=arguments.runtime, threads=arguments.threads).predict(**given)
+    lines = answerer(bundle.task).lines(answer)
     _show(answer, lines, as_json=arguments.json)
 
 
@@ -54,9 +54,10 @@ def verify(arguments: argparse.Namespace, folder: Path) -> None:
         verify_signature(folder, _read_key(Path(arguments.key)))
     files = verify_folder(folder)["files"]  # before anything but the standard library is imported
     from . import bundle as bundles
+    from . import contents
 
-    bundle = bundles.read_bundle(folder)
-    models = [bundles.find_model(bundle, arguments.model)] if arguments.model else bundle.models
+    bundle = contents.read_bundle(folder)
+    models = [contents.find_model(bundle, arguments.model)] if arguments.model else bundle.models
     options = {"runtime": arguments.runtime, "threads": arguments.threads, "tolerance": arguments.tolerance}
     golden = {model.name: bundles.check_model(bundle, model, **options) for model in models}
     signature = "verified" if arguments.key else "not checked: give --key" if (folder / SIGNATURE).exists() else "none"
@@ -69,12 +70,12 @@ def verify(arguments: argparse.Namespace, folder: Path) -> None:
 
 def bench(arguments: argparse.Namespace, folder: Path) -> None:
     """Times every model, or --model, and writes measurements.json."""
-    from . import bundle as bundles
+    from . import contents
     from .measure import MEASUREMENTS
     from .measure import bench as measure
 
-    bundle = bundles.read_bundle(folder)
-    models = [bundles.find_model(bundle, arguments.model)] if arguments.model else list(bundle.models)
+    bundle = contents.read_bundle(folder)
+    models = [contents.find_model(bundle, arguments.model)] if arguments.model else list(bundle.models)
     out = Path(arguments.out) if arguments.out else folder / MEASUREMENTS
     options = {"rounds": arguments.rounds, "warmup": arguments.warmup, "threads": arguments.threads, "runtime": arguments.runtime}
     result = measure(bundle, models, batches=arguments.batches, out=out, **options)
@@ -87,24 +88,24 @@ def bench(arguments: argparse.Namespace, folder: Path) -> None:
 
 def choose(arguments: argparse.Namespace, folder: Path) -> None:
     """Chooses the model that answers on this device from its measurements, and says why."""
-    from . import bundle as bundles
+    from . import contents
     from .choose import CHOSEN
     from .choose import choose as decide
     from .measure import MEASUREMENTS
 
     measurements = Path(arguments.measurements) if arguments.measurements else folder / MEASUREMENTS
-    choice = decide(bundles.read_bundle(folder), measurements=measurements, batch=arguments.batch)
+    choice = decide(contents.read_bundle(folder), measurements=measurements, batch=arguments.batch)
     lines = [f"{choice['model']}: {choice['reason']}", *(f"{name} {verdict}" for name, verdict in choice["verdicts"].items())]
     _show(choice, [*lines, f"written to {folder / CHOSEN}; predict uses it with this runtime"], as_json=arguments.json)
 
 
 def build_engine(arguments: argparse.Namespace, folder: Path) -> None:
     """Builds the TensorRT engine of one model for this device, or finds it in the cache."""
-    from . import bundle as bundles
+    from . import contents
     from .engines import cached_engine
 
-    bundle = bundles.read_bundle(folder)
-    model = bundles.find_model(bundle, arguments.model)
+    bundle = contents.read_bundle(folder)
+    model = contents.find_model(bundle, arguments.model)
     engine, facts, built = cached_engine(bundle, model, flavour=arguments.flavour)
     how = f"built in {facts['build_seconds']} s" if built else "up to date"
     line = f"{engine}: {how}, {facts['engine_bytes']} bytes, {facts['flavour']} {facts['version']}"
@@ -113,11 +114,11 @@ def build_engine(arguments: argparse.Namespace, folder: Path) -> None:
 
 def info(arguments: argparse.Namespace, folder: Path) -> None:
     """Prints the bundle, this device, and which runtimes can run here."""
-    from . import bundle as bundles
+    from . import contents
     from .info import describe_device
     from .sessions import SESSIONS, refusal
 
-    bundle, device = bundles.read_bundle(folder), describe_device()
+    bundle, device = contents.read_bundle(folder), describe_device()
     refused = {name: refusal(name) for name in SESSIONS}
     ports = {name: [port["dtype"], *port["shape"]] for name, port in bundle.inputs.items()}
     names = [model.name for model in bundle.models]
@@ -131,12 +132,12 @@ def info(arguments: argparse.Namespace, folder: Path) -> None:
     _show({**data, "device": device, "runtimes": refused}, lines, as_json=arguments.json)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py", description="Answers, verifies and measures on this device.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = _add(commands, "predict", predict, "answer one question")
-    command.add_argument("--image", help="image file, any size")
-    command.add_argument("--question", help="text")
+    for name, option, gloss in _input_options(folder) if asks else ():  # readers import numpy: not before `verify` has checked every hash
+        command.add_argument(option, dest=name, help=gloss)
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")
     command.add_argument("--tolerance", type=float, help="largest difference of a logit, as a share of the largest (default: by precision)")
@@ -152,6 +153,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--flavour", choices=("tensorrt", "tensorrt_rtx"), default="tensorrt", help="default: tensorrt")
     _add(commands, "info", info, "show bundle, device and runtimes")
     return parser
+
+
+def _input_options(folder: Path) -> list[tuple[str, str, str]]:
+    """(port, option, help) of each input of the bundle; those of every modality here where there is no bundle to ask."""
+    from .contents import IO_SPEC
+    from .modalities import MODALITIES, reader
+
+    try:
+        names = [port["name"] for port in json.loads((folder / IO_SPEC).read_text(encoding="utf-8"))["inputs"]]
+    except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is said when the bundle is read
+        names = list(MODALITIES)
+    return [(name, reader(name).OPTION, reader(name).HELP) for name in names]
 
 
 def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:

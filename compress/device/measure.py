@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import BundleFolder, Model, open_model, read_inputs
+from .bundle import open_model, read_inputs
+from .contents import BundleFolder, Model
 from .errors import DeviceError
 from .info import describe_device, read_sensors
 from .manifest import read_manifest

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .feeds import first_line
 from .gpu import missing_gpu
 from .info import has_vnni
 
@@ -132,13 +133,13 @@ def _tensorrt_options(path: Path, threads: int) -> dict[str, Any]:
 def _open_tensorrt(path: Path, runtime: str, threads: int) -> Any:
     if path.suffix != ".engine":
         raise DeviceError(f"{path}: runtime {runtime} runs engines and no {path.suffix or 'other'} files; build one with build-engine")
-    from .tensorrt import TensorRTSession
+    from .runtimes.tensorrt import TensorRTSession
 
     return TensorRTSession(path, flavour=runtime)
 
 
 def _open_openvino(path: Path, runtime: str, threads: int) -> Any:
-    from .openvino import OpenVINOSession
+    from .runtimes.openvino import OpenVINOSession
 
     return OpenVINOSession(path, threads)
 
@@ -148,7 +149,7 @@ def _open_litert(path: Path, runtime: str, threads: int) -> Any:
         raise DeviceError(
             f"{path}: runtime litert runs .tflite files and no {path.suffix or 'other'} ones; export.mobile: [litert] writes one"
         )
-    from .litert import LiteRTSession
+    from .runtimes.litert import LiteRTSession
 
     return LiteRTSession(path, threads)
 
@@ -175,18 +176,6 @@ def _missing_module(name: str) -> str | None:
     from importlib.util import find_spec
 
     return None if find_spec(name) else f"the package {name} is not installed; pip install {name.replace('_', '-')}"
-
-
-def require_feeds(path: Path, names: list[str], feeds: dict[str, np.ndarray]) -> None:
-    """Raises DeviceError for inputs that have no value, where a runtime would not say so in words of its own."""
-    missing = [name for name in names if name not in feeds]
-    if missing:
-        raise DeviceError(f"{path}: the model did not run: no value for {', '.join(missing)}")
-
-
-def first_line(error: Exception) -> str:
-    """What a runtime says first, which is the fault."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 SESSIONS: dict[str, Callable[[Path, str, int], Any]] = {

@@ -1,8 +1,13 @@
-"""Finds the first layer at which two ONNX graphs of one model stop agreeing, on real inputs."""
+"""Compares two ONNX graphs of one model layer by layer on real inputs; every layer reads the reference's own values.
+
+So rounding does not add up on the way: what a layer is off by is its own doing, in a student that knows its task and in a random one.
+Also the distances of whole outputs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +16,184 @@ import onnx
 from compress.errors import ParityError
 from compress.graphs.contract import node_label
 from compress.graphs.graph import Graph
-from compress.graphs.trace import Feeds, load_model, trace
+from compress.graphs.retarget import LAYOUT
+from compress.graphs.trace import Feeds, load_model, run_model, trace
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "Softmax")
-JUMP = 2.0  # a node is blamed for a difference this many times the largest of its inputs'
+FLOAT16_MAX = 65504.0  # values beyond it are masks, and mask as well at any size
+GRID_SLACK = 0.25  # int8 steps by which the end of a grid may lie elsewhere
+FLIPS = 3  # codes that sums in another order may push over an edge in a tensor of any size
 
 
 @dataclass(frozen=True)
-class Divergence:
-    """The node of the other graph where the difference starts."""
+class Grid:
+    """What int8 codes stand for: multiples of `step` from `low` to `high`."""
+
+    step: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.4g} to {self.high:.4g} in steps of {self.step:.4g}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the tensors of another graph should be, by their names there; `grids`: of those that come out of a quantizer."""
+
+    values: Feeds
+    grids: dict[str, Grid] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far one tensor is off when the nodes that make it read the reference's values."""
 
     node: str
     op_type: str
-    layer: str  # the computing node that reads or is this node
-    tensor: str  # in the other graph
-    reference_tensor: str
-    relative_difference: float  # ||other - reference|| / ||reference||
-    inherited: float  # the largest relative difference among its inputs
-    max_difference: float
-    reference_range: tuple[float, float]
-    range: tuple[float, float]
-    scale: list[float]  # of the Q/DQ node, or of the layer's weight; [] where there is none
+    tensor: str
+    off: float | None  # ||other - reference|| / ||reference||; of int8 codes the share that differs; None where a finer grid made them
+    steps: float | None  # the largest difference in int8 steps; None where no quantizer made the tensor
+    wrong_grid: str  # in words; "" where the codes reach as far as the reference's
 
-    def to_json(self) -> dict:
-        """Plain data for the report."""
-        return asdict(self)
+    def fault(self, *, layer: float, steps: float) -> str | None:
+        """What is wrong with the tensor, in words, or None; `layer` is the most that it may be off by."""
+        place = f"{self.node} ({self.op_type})"
+        if self.wrong_grid:
+            return f"{place}: {self.wrong_grid}"
+        if self.steps is not None and not self.steps <= steps:
+            return f"{place}: off by {self.steps:.3g} int8 steps (at most {steps:g}) when it reads the right values"
+        if self.off is not None and not self.off <= layer:
+            what = "of its size" if self.steps is None else "of its codes"
+            return f"{place}: off by {self.off:.2e} {what} (at most {layer:g}) when it reads the right values"
+        return None
 
-    def __str__(self) -> str:
-        scale = f", scale {min(self.scale):.6g} to {max(self.scale):.6g}" if self.scale else ""
-        return (
-            f"{self.node} ({self.op_type}, layer {self.layer}): relative difference {self.relative_difference:.4g} after {self.inherited:.4g} "
-            f"at its inputs; range {self.range[0]:.4g} to {self.range[1]:.4g}, "
-            f"reference {self.reference_range[0]:.4g} to {self.reference_range[1]:.4g}{scale}"
-        )
+
+def reference_of(graph: onnx.ModelProto | Path, feeds: Feeds) -> Reference:
+    """The computed float tensors of a graph as it is written, by name."""
+    model = Graph(load_model(graph))
+    names = [n for n, node in model.producers.items() if node.op_type != "QuantizeLinear" and model.value(n) is None]
+    values = {name: value for name, value in trace(model.model, feeds, tensors=names).items() if value.dtype.kind == "f"}
+    return Reference(values, {name: grid for name in values if (grid := _grid(model, name)) is not None})
+
+
+def by_order(values: list[tuple[np.ndarray, Grid]], other: onnx.ModelProto) -> Reference | None:
+    """What a model's activation quantizers gave, in the order of their calls, as values of the graph that was exported from it.
+
+    None where the graph does not hold as many quantizers.
+    """
+    graph = Graph(other)
+    quantizers = [n for n in graph.proto.node if n.op_type == "QuantizeLinear" and graph.value(n.input[0]) is None]
+    if len(quantizers) != len(values):
+        return None
+    readers = [[n.output[0] for n in graph.consumers(q.output[0]) if n.op_type == "DequantizeLinear"] for q in quantizers]
+    found = {name: pair for names, pair in zip(readers, values, strict=True) for name in names}
+    return Reference({name: value for name, (value, _) in found.items()}, {name: grid for name, (_, grid) in found.items()})
+
+
+def off_centre(graph: onnx.ModelProto) -> list[Gap]:
+    """A gap for each quantizer or dequantizer whose zero point is not 0, as it is everywhere in symmetric int8."""
+    view, wrong = Graph(graph), []
+    for node in view.proto.node:
+        zero = view.input_value(node, 2) if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None
+        if zero is not None and np.any(zero):
+            said = f"its zero point is {int(np.ravel(zero)[np.flatnonzero(zero)[0]])}, not 0"
+            wrong.append(Gap(node_label(node), node.op_type, node.output[0], None, None, said))
+    return wrong
+
+
+def compare_layers(reference: Reference, other: onnx.ModelProto | Path, feeds: Feeds) -> list[Gap]:
+    """One gap for each tensor that the reference knows, in the order of the other graph; all of it runs as written, once.
+
+    Shapes: feeds and the reference's values have the same rows. Raises CompressError where the graph does not run.
+    """
+    graph = Graph(load_model(other))
+    names = [name for name in graph.producers if name in reference.values]
+    types = {n: v.dtype for n, v in trace(graph.model, {m: x[:1] for m, x in feeds.items()}, tensors=names).items() if v.dtype.kind == "f"}
+    cut = Graph.copy_of(graph.model)
+    for name, dtype in types.items():
+        value, given = reference.values[name], f"{name}|given"
+        cut.replace_uses(name, given)
+        shape = [f"{given}{axis}" for axis in range(value.ndim)]
+        cut.proto.input.append(onnx.helper.make_tensor_value_info(given, onnx.helper.np_dtype_to_tensor_dtype(dtype), shape))
+        if name not in cut.output_names:
+            cut.proto.output.append(onnx.ValueInfoProto(name=name))
+    del cut.proto.value_info[:]
+    read = {name for node in cut.proto.node for name in node.input}
+    ports = [port for port in cut.proto.input if port.name in read]
+    del cut.proto.input[:]
+    cut.proto.input.extend(ports)
+    given_values = {f"{name}|given": _within_float16(reference.values[name]).astype(dtype) for name, dtype in types.items()}
+    got = run_model(cut.model, {name: value for name, value in (feeds | given_values).items() if name in read}, optimise=False)
+    return list(_gaps(reference, graph, {name: got[name] for name in types}))
+
+
+def _gaps(reference: Reference, graph: Graph, got: Feeds) -> Iterator[Gap]:
+    for name, value in got.items():
+        a, b = _within_float16(reference.values[name]), _within_float16(value)
+        ours, theirs = reference.grids.get(name), _grid(graph, name, stored=False)
+        node, steps, off = graph.producers[name], None, None
+        if ours is None or theirs is None or a.shape != b.shape:
+            size = float(np.linalg.norm(a.astype(np.float64)))
+            off = max(0.0, relative_difference(a, b) - _bias_rounding(graph, node) * a.size**0.5 / max(size, 1e-12))
+        else:
+            apart = np.abs(b - a.astype(np.float64)) / ours.step
+            steps = float(apart.max(initial=0.0))
+            if np.isclose(ours.step, theirs.step):
+                off = max(0, int(np.count_nonzero(~(apart < 0.5))) - FLIPS) / max(apart.size, 1)
+        quantizer = graph.producer(node.input[0], op_type="QuantizeLinear")
+        bound = float("inf") if quantizer is None else _upper_bound(graph, quantizer.input[0])
+        wrong = _compare_grids(ours, theirs, bound=bound) if ours and theirs else ""
+        yield Gap(node_label(node), node.op_type, name, off, steps, wrong)
+
+
+def _grid(graph: Graph, tensor: str, *, stored: bool = True) -> Grid | None:
+    """The grid of a dequantized activation; with `stored` off also of one whose codes are the graph's input, such as pixels."""
+    node = graph.producer(tensor, op_type="DequantizeLinear")
+    if node is None or graph.value(node.input[0]) is not None:
+        return None
+    if stored and graph.producer(node.input[0], op_type="QuantizeLinear") is None:
+        return None
+    scale, zero = graph.input_value(node, 1), graph.input_value(node, 2)
+    if scale is None or scale.size != 1:
+        return None
+    limits = np.iinfo(np.uint8 if zero is None else zero.dtype)
+    shift = 0 if zero is None else int(np.ravel(zero)[0])
+    step = float(np.ravel(scale)[0])
+    return Grid(step, (limits.min - shift) * step, (limits.max - shift) * step)
+
+
+def _bias_rounding(graph: Graph, node: onnx.NodeProto) -> float:
+    """Half a step of an int32 bias: what rounding it may add to each output of the layer; 0 for any other node."""
+    maker = graph.producer(node.input[2], op_type="DequantizeLinear") if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 else None
+    scale = graph.input_value(maker, 1) if maker is not None else None
+    return 0.0 if scale is None else 0.5 * float(np.max(scale))
+
+
+def _upper_bound(graph: Graph, tensor: str) -> float:
+    """The largest value that a tensor can hold, where a Clip or a grid before it says so, also through layout and pooling."""
+    node = graph.producer(tensor)
+    while node is not None and node.op_type in LAYOUT:
+        tensor = node.input[0]
+        node = graph.producer(tensor)
+    clip = graph.input_value(node, 2) if node is not None and node.op_type == "Clip" else None
+    if clip is not None:
+        return float(clip)
+    grid = _grid(graph, tensor)
+    return float("inf") if grid is None else grid.high
+
+
+def _compare_grids(ours: Grid, theirs: Grid, *, bound: float) -> str:
+    """Says so where the codes do not reach as far: to the same ends, or from 0 up where nothing is below."""
+    slack = GRID_SLACK * ours.step
+    needed = min(ours.high, bound)
+    high = abs(theirs.high - needed) <= slack or abs(theirs.high - ours.high) <= slack
+    high = high or (bool(np.isclose(ours.step, theirs.step)) and theirs.high >= needed)
+    low = abs(theirs.low - ours.low) <= slack or abs(theirs.low) <= slack
+    return "" if high and low else f"its int8 codes stand for {theirs}, not for {ours}"
+
+
+def _within_float16(array: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(array, -FLOAT16_MAX, FLOAT16_MAX))  # an array also where it has no axes
 
 
 def compare_outputs(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -79,92 +229,3 @@ def relative_difference(reference: np.ndarray, other: np.ndarray) -> float:
         return 0.0
     gap = float(np.linalg.norm(np.where(same, 0.0, b - a)))
     return gap / max(float(np.linalg.norm(a)), 1e-12) if np.isfinite(gap) else float("inf")
-
-
-def first_divergence(
-    reference: onnx.ModelProto | Path | str, other: onnx.ModelProto | Path | str, feeds: Feeds, *, threshold: float = 0.05
-) -> Divergence | None:
-    """The first node of `other`, in graph order, whose relative difference is above the threshold and twice that of its inputs.
-
-    Float tensors are matched by name. A dequantized tensor without a namesake is matched to what its quantizer read. Layers
-    without namesakes are matched by order, where both graphs hold the same sequence of layer types. Where differences only
-    grow slowly, the first node above the threshold comes back; None: no matched tensor is above it. Both graphs run as written.
-    """
-    one, two = Graph(load_model(reference)), Graph(load_model(other))
-    pairs = _matches(one, two)
-    expected = trace(one.model, feeds, tensors=list(dict.fromkeys(pairs.values())))
-    actual = trace(two.model, feeds, tensors=list(pairs))
-    differences: dict[str, float] = {}
-    first: Divergence | None = None
-    for node in two.proto.node:
-        inherited = max((differences.get(name, 0.0) for name in node.input), default=0.0)
-        for name in node.output:
-            differences[name] = inherited  # where nothing matches, the difference is handed on
-            if name not in pairs or expected[pairs[name]].dtype.kind != "f" or actual[name].dtype.kind != "f":
-                continue
-            differences[name] = relative_difference(expected[pairs[name]], actual[name])
-            if differences[name] <= threshold:
-                continue
-            found = _describe(two, node, name, pairs[name], (expected[pairs[name]], actual[name]), (differences[name], inherited))
-            if differences[name] >= JUMP * inherited:
-                return found
-            first = first or found
-    return first
-
-
-def _matches(one: Graph, two: Graph) -> dict[str, str]:
-    """Tensor of the other graph -> tensor of the reference."""
-    pairs = {name: name for name in two.producers if name in one.producers}
-    for name, node in two.producers.items():
-        codes = two.producer(node.input[0], op_type="QuantizeLinear") if node.op_type == "DequantizeLinear" else None
-        if name not in pairs and codes is not None and codes.input[0] in one.producers:
-            pairs[name] = codes.input[0]
-    layers = [[node for node in graph.proto.node if node.op_type in LAYERS] for graph in (one, two)]
-    if [node.op_type for node in layers[0]] == [node.op_type for node in layers[1]]:
-        for left, right in zip(*layers, strict=True):
-            pairs.setdefault(right.output[0], left.output[0])
-    pairs |= {name: ours for name, ours in zip(two.output_names, one.output_names, strict=False) if name not in pairs}
-    return pairs
-
-
-def _describe(
-    graph: Graph,
-    node: onnx.NodeProto,
-    tensor: str,
-    reference_tensor: str,
-    values: tuple[np.ndarray, np.ndarray],
-    differences: tuple[float, float],
-) -> Divergence:
-    a, b = values
-    gap = float(np.max(np.abs(a.astype(np.float64) - b))) if a.shape == b.shape and a.size else float("inf")
-    return Divergence(
-        node=node_label(node),
-        op_type=node.op_type,
-        layer=_layer(graph, node),
-        tensor=tensor,
-        reference_tensor=reference_tensor,
-        relative_difference=differences[0],
-        inherited=differences[1],
-        max_difference=gap,
-        reference_range=(float(a.min()), float(a.max())),
-        range=(float(b.min()), float(b.max())),
-        scale=_scale(graph, node),
-    )
-
-
-def _layer(graph: Graph, node: onnx.NodeProto) -> str:
-    """The node itself where it computes, or the first layer downstream of it through nodes with one reader."""
-    while node.op_type not in LAYERS:
-        readers = graph.consumers(node.output[0])
-        if not readers:
-            break
-        node = next((reader for reader in readers if reader.op_type in LAYERS), readers[0])
-    return node_label(node)
-
-
-def _scale(graph: Graph, node: onnx.NodeProto) -> list[float]:
-    quantizer = node if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None
-    if quantizer is None and len(node.input) > 1:
-        quantizer = graph.producer(node.input[1], op_type="DequantizeLinear")
-    scale = graph.input_value(quantizer, 1) if quantizer is not None else None
-    return [] if scale is None else [float(value) for value in np.ravel(scale)]

@@ -15,14 +15,14 @@ from compress.graphs.linear import fold_transposes
 LINEAR = ("MatMul", "Gemm")
 
 
-def quantize_dynamic(model_path: Path | str, out: Path | str) -> Path:
-    """Writes the float32 model with MatMul and Gemm weights as per-channel int8 to `out`, and returns that path.
+def quantize_dynamic(model_path: Path | str, out: Path | str) -> bool:
+    """Whether there was something to quantize: then the float32 model with MatMul and Gemm weights as per-channel int8 is written to `out`.
 
     Only products with a constant right side are touched: attention products, convolutions and embeddings stay float
     (in everything-int8 files ConvInteger is several times slower than the float convolution).
 
     Raises:
-        CompressError: the model holds Q/DQ nodes already, or no linear layer with constant weights.
+        CompressError: the model holds Q/DQ nodes already.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization import quantize_dynamic as ort_quantize_dynamic
@@ -52,6 +52,6 @@ def quantize_dynamic(model_path: Path | str, out: Path | str) -> Path:
     quantized = onnx.load(str(out))
     if not any(node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul") for node in quantized.graph.node):
         Path(out).unlink()
-        raise CompressError(f"{model_path}: no MatMul or Gemm with constant weights to quantize. Leave int8_dynamic out of the recipe.")
+        return False
     onnx.save(strip_metadata(quantized, value_info=True), str(out))
-    return Path(out)
+    return True

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compress.device.process import supervise_module
+from compress.device.runtimes.process import supervise_module
 from compress.errors import CompressError
 from compress.io_spec import IOSpec
 
@@ -26,7 +26,7 @@ class ByName(nn.Module):
         self.model, self.output = model, output
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        return {self.output: self.model(inputs)}
+        return {self.output: self.model(inputs).logits}
 
 
 def to_litert(model: nn.Module, io: IOSpec, out: Path) -> Path:

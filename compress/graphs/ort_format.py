@@ -53,17 +53,11 @@ def to_ort_format(model: Path, out: Path, *, target: str, feeds: dict[str, np.nd
     return OrtFile(path, operators, difference)
 
 
-def to_mobile(models: dict[str, Path], out: Path, *, feeds: dict[str, np.ndarray]) -> tuple[dict[str, OrtFile], dict[str, str]]:
-    """The ARM files by model name, and why others were not written: int8 cannot be checked where its products saturate."""
-    written, skipped = {}, {}
-    for name, path in models.items():
-        if name.startswith("int8") and platform.machine().lower() in ("x86_64", "amd64") and not has_vnni():
-            skipped[name] = (
-                "this x86 processor has no VNNI, so it could not check the int8 file's answers; export it on one that has, or on ARM"
-            )
-        else:
-            written[name] = to_ort_format(path, out, target="arm", feeds=feeds)
-    return written, skipped
+def why_unchecked(name: str) -> str | None:
+    """Why this machine cannot check the answers of a model's ARM file, or None: int8 saturates on x86 without VNNI."""
+    if name.startswith("int8") and platform.machine().lower() in ("x86_64", "amd64") and not has_vnni():
+        return "this x86 processor has no VNNI, so it could not check the int8 file's answers; export it on one that has, or on ARM"
+    return None
 
 
 def _save(model: Path, path: Path, *, target: str) -> None:

@@ -43,7 +43,7 @@ def retarget(model: onnx.ModelProto, target: str, *, unsigned_weights: bool = Fa
     """A copy for that target; for "tensorrt" tables are dequantized before they are read, and the file is checked against the contract.
 
     Signed activations keep their grid: q + 128 at the same scale s. Non-negative ones (after ReLU, ReLU6, sigmoid, softmax,
-    also through pooling and layout) take zero point 0 and scale s * 127/255: same clip point, twice as fine.
+    also through pooling and layout) take zero point 0 and scale s * 127/255: same clip point, twice as fine; of fewer bits they keep s.
     Pixels that are codes of their own quantizer already are read as the bytes they are.
     `unsigned_weights`: weights as uint8 with zero point 128, the same values. It is for x86 without VNNI where the session
     cannot set `session.x64quantprecision`: uint8 x int8 products saturate there, and uint8 x uint8 do not.
@@ -210,6 +210,8 @@ def _unsigned_grid(graph: Graph, node: onnx.NodeProto, scale: np.float32) -> tup
     fine = np.float32(np.float64(scale) * 127 / 255)
     clip = graph.producer(node.input[0], op_type="Clip")
     high = graph.input_value(clip, 2) if clip is not None else None
+    if high is not None and high < 64 * scale:  # fewer than 8 bits: what was trained is this grid, and none that is finer
+        return scale, np.uint8(0)
     if high is not None:  # ONNX Runtime drops the Clip only where code 255 stands for at most its upper bound
         fine = min(fine, np.float32(high / 255))
         while np.float32(fine * np.float32(255)) > np.float32(high):

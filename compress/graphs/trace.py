@@ -13,7 +13,7 @@ from compress.device.sessions import keep_products_exact
 from compress.errors import CompressError
 from compress.graphs.graph import Graph
 
-REFUSALS = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf, states.NotImplemented, states.NoSuchFile)
+REFUSALS = tuple(kind for kind in vars(states).values() if isinstance(kind, type) and issubclass(kind, Exception))
 Feeds = dict[str, np.ndarray]
 
 
@@ -44,10 +44,13 @@ def open_cpu(model: onnx.ModelProto | Path | str, options: ort.SessionOptions) -
 
 
 def run_model(model: onnx.ModelProto | Path | str, feeds: Feeds, *, optimise: bool = True, threads: int = 1) -> Feeds:
-    """The graph's outputs by name, on the CPU."""
+    """The graph's outputs by name, on the CPU; raises CompressError with ONNX Runtime's own words where it refuses or fails."""
     session = open_cpu(model, cpu_options(threads=threads, optimise=optimise))
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+    try:
+        return dict(zip(names, session.run(names, feeds), strict=True))
+    except REFUSALS as error:
+        raise CompressError(f"ONNX Runtime fails while it runs the graph: {str(error).splitlines()[0]}") from error
 
 
 def trace(model: onnx.ModelProto, feeds: Feeds, *, tensors: list[str] | None = None) -> Feeds:

@@ -1,0 +1,1 @@
+"""Teachers, students, and the encoders that they are made of."""

@@ -82,7 +82,7 @@ def find_bert(teacher: nn.Module) -> tuple[Any, list[Parts]]:
         for layers in read_layouts(module):
             if layers[0]["query"].in_features == words.embedding_dim:  # otherwise the stream has other channels than the words
                 return module, layers
-    raise RecipeError("student.text.initialise: the teacher has no BERT-like text encoder to pick layers from; set it to random")
+    raise RecipeError("student.encoders.text.initialise: the teacher has no BERT-like text encoder to pick layers from; set it to random")
 
 
 def read_layouts(module: nn.Module) -> Iterator[list[Parts]]:
@@ -97,16 +97,19 @@ def read_layouts(module: nn.Module) -> Iterator[list[Parts]]:
 def check_sizes(student: TextEncoder, embeddings: Any, layers: list[Parts]) -> None:
     """Raises RecipeError unless everything that the student has can be picked from the teacher."""
     sizes = {
-        "student.text.layers": (len(student.layers), len(layers)),
-        "student.text.width": (student.width, embeddings.word_embeddings.embedding_dim),
-        "student.text.feedforward": (student.layers[0].get_parameter("expand.weight").shape[0], layers[0]["expand"].out_features),
-        "data.text_length": (student.positions.shape[0], embeddings.position_embeddings.num_embeddings),
+        "student.encoders.text.options.layers": (len(student.layers), len(layers)),
+        "student.encoders.text.options.width": (student.width, embeddings.word_embeddings.embedding_dim),
+        "student.encoders.text.options.feedforward": (
+            student.layers[0].get_parameter("expand.weight").shape[0],
+            layers[0]["expand"].out_features,
+        ),
+        "data.inputs.text.length": (student.positions.shape[0], embeddings.position_embeddings.num_embeddings),
     }
     problems = [
         f"{place}: {wanted} cannot be picked from the teacher's {there}" for place, (wanted, there) in sizes.items() if wanted > there
     ]
     if problems:
-        raise RecipeError([f"{problem}; make it smaller or set student.text.initialise: random" for problem in problems])
+        raise RecipeError([f"{problem}; make it smaller or set student.encoders.text.initialise: random" for problem in problems])
 
 
 def copy_layer(layer: Any, source: Parts, channels: Tensor, *, source_heads: int) -> None:

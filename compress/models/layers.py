@@ -11,23 +11,38 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch normalisation and ReLU (or nothing): (B, C, H, W) -> (B, C', H/s, W/s)."""
+    """Convolution, batch normalisation and ReLU (or nothing): (B, C, H, W) -> (B, C', H/s, W/s). `six`: ReLU6, min(max(x, 0), 6)."""
 
-    def __init__(self, channels: int, out: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True) -> None:
+    def __init__(
+        self, channels: int, out: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True, six: bool = False
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out)  # nn.Identity once folded; then conv has a bias
-        self.act: nn.Module = nn.ReLU() if relu else nn.Identity()
+        self.act: nn.Module = (nn.ReLU6() if six else nn.ReLU()) if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
 
 
 class Sum(nn.Module):
-    """a + b, as a module, so that a residual sum can be quantized."""
+    """a + b, and ReLU where there is one behind the sum, as a module, so that a residual sum can be quantized."""
+
+    def __init__(self, *, relu: bool = False) -> None:
+        super().__init__()
+        self.act: nn.Module = nn.ReLU() if relu else nn.Identity()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return a + b
+        return self.act(a + b)
+
+
+class MaxPool(nn.MaxPool2d):
+    """Max pooling whose output the layers behind may read: values on an int8 grid stay on it, so their maker quantizes them once more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        maker = getattr(x, "made_by", None)  # the quantized layer that x comes from
+        return y if maker is None else maker.emit(y)  # changes nothing; an int8 kernel wants the pair of nodes at its own input
 
 
 class Pixels(nn.Module):
@@ -42,6 +57,7 @@ class Pixels(nn.Module):
 
     def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
         super().__init__()
+        self.mean, self.deviation = mean, deviation
         scale, shift = 1 / (255 * torch.tensor(deviation)), -(torch.tensor(mean) / torch.tensor(deviation))
         one = len({*mean}) == len({*deviation}) == 1  # for all channels: a scalar is cheaper than a broadcast
         self.register_buffer("scale", scale[0] if one else scale.view(1, 3, 1, 1), persistent=False)

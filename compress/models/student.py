@@ -1,4 +1,4 @@
-"""The student: a MobileNet-style image encoder, a DistilBERT-style text encoder, and a head."""
+"""The student, and the teacher that is fitted here: an encoder a modality, and a head."""
 
 from __future__ import annotations
 
@@ -8,44 +8,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.io_spec import IOSpec
+from compress.io_spec import IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead
-from compress.models.text import TextEncoder
-from compress.recipe import Student
-from compress.tables import ENCODERS, resolve
+from compress.tables import encoders as encoders_of
+from compress.tables import resolve
 
 
-def student(io: IOSpec, *, config: dict) -> Classifier:
-    """A student for the inputs that `io` names; `config` is the recipe's student part as plain data."""
-    parts = Student.model_validate(config)
-    encoders: dict[str, Any] = {}  # modules with their width D as `width`
-    if parts.image:
-        encoders["image"] = resolve(ENCODERS["image"][parts.image.model])(**parts.image.options)
-    if parts.text:
-        port = io.input("text")
-        t = parts.text
-        encoders["text"] = TextEncoder(
-            vocabulary=int(port.high or 0) + 1,
-            length=port.shape[0],
-            width=t.width,
-            layers=t.layers,
-            heads=t.heads,
-            feedforward=t.feedforward,
-        )
-    widths = {m: encoder.width for m, encoder in encoders.items()}
+def student(io: IOSpec, *, encoders: dict[str, dict], head_width: int, dropout: float = 0.0) -> Classifier:
+    """A student for the inputs that `io` names; `encoders` is {modality: {"model", "options"}}."""
+    built = {port.name: build_encoder(port, encoders[port.name]) for port in io.inputs}
+    widths = {m: encoder.width for m, encoder in built.items()}
     classes = io.outputs[0].shape[0]
     if len(widths) == 1:
         ((modality, width),) = widths.items()
-        return Classifier(encoders, LinearHead(modality, width, classes, dropout=parts.dropout))
-    return Classifier(encoders, Head(widths, hidden=parts.head_width, classes=classes, dropout=parts.dropout))
+        return Classifier(built, LinearHead(modality, width, classes, dropout=dropout))
+    return Classifier(built, Head(widths, hidden=head_width, classes=classes, dropout=dropout))
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
     """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
-    built = {m: resolve(ENCODERS[m][e["model"]])(**e["options"]) for m, e in encoders.items()}
+    built = {port.name: build_encoder(port, encoders[port.name]) for port in io.inputs}
     parts: dict[str, nn.Module] = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
     head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1)
     return Classifier(parts, head)
+
+
+def build_encoder(port: Port, described: dict) -> Any:
+    """The encoder of one input with fresh weights, a module with its width D as `width`; `described` is {"model", "options"}."""
+    return resolve(encoders_of(port.name)[described["model"]])(port, **described["options"])
 
 
 def over_features(teacher: Classifier) -> Classifier:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compress.errors import RecipeError
+from compress.io_spec import Port
+
 MASKED = -1e4  # finite, so that a quantizer that sees it does not lose the range of everything else
 
 
@@ -68,3 +71,11 @@ class TextEncoder(nn.Module):
             x = layer(x, bias)
         total = present[:, None, :] @ x.view(-1, text.shape[1], self.width)  # (M, 1, D)
         return total[:, 0] / present.sum(1, keepdim=True).clamp(min=1)
+
+
+def distilbert(port: Port, *, layers: int = 2, width: int = 64, heads: int = 2, feedforward: int = 256) -> nn.Module:
+    """A small DistilBERT: `layers` of `width` channels with `heads` attention heads (they divide the width) and `feedforward` channels inside."""
+    if width % heads:
+        raise RecipeError(f"student.encoders.{port.name}.options: width {width} is not a multiple of heads {heads}")
+    vocabulary = int(port.high or 0) + 1
+    return TextEncoder(vocabulary=vocabulary, length=port.shape[0], width=width, layers=layers, heads=heads, feedforward=feedforward)

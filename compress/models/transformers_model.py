@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import DataError, DependencyError, RecipeError
-from compress.io_spec import IOSpec
+from compress.io_spec import IOSpec, Outputs
 from compress.models.classifier import Inputs, RowModel
 from compress.models.layers import Pixels
+from compress.models.pretrained import load_transformers
 
 AUTO_CLASSES = {  # which transformers class reads a model of these inputs
     ("image", "text"): "AutoModelForVisualQuestionAnswering",
@@ -29,15 +29,26 @@ class TransformersTeacher(RowModel):
         self.body, self.padding = body, padding
         self.pixels = Pixels(tuple(mean), tuple(deviation))  # type: ignore[arg-type]
         self.register_buffer("columns", torch.tensor(columns))
+        classes = getattr(getattr(body, "config", None), "num_labels", None)
+        linear = [m for m in body.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+        self.last = linear[-1:]  # the layer that gives the logits (in a list: it is the body's part); what it reads is the embedding
 
-    def classify(self, inputs: Inputs) -> Tensor:
+    def classify(self, inputs: Inputs) -> Outputs:
         given: dict[str, Tensor] = {}
         if "text" in inputs:
             given["input_ids"] = inputs["text"]
             given["attention_mask"] = (inputs["text"] != self.padding).long()
         if "image" in inputs:
             given["pixel_values"] = self.pixels(inputs["image"])
-        return self.body(**given).logits[:, self.columns]
+        seen: list[Tensor] = []
+        layers = [] if torch.compiler.is_exporting() else self.last
+        hooks = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in layers]
+        try:
+            logits = self.body(**given).logits[:, self.columns]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return Outputs(logits, seen[-1] if seen else logits)
 
 
 def transformers_teacher(
@@ -51,8 +62,7 @@ def transformers_teacher(
     trust_remote_code: bool = False,
 ) -> nn.Module:
     """The architecture from a folder's config.json (and the model's own code beside it, where that is trusted), with fresh weights."""
-    import transformers
-
+    transformers = load_transformers()
     config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=trust_remote_code)
     auto = getattr(transformers, AUTO_CLASSES[io.modalities])
     body = auto.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=trust_remote_code)
@@ -65,10 +75,11 @@ def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_c
 
     Raises: DependencyError for files that are missing, damaged or incomplete; RecipeError for a model of another task.
     """
-    import transformers
     from safetensors import SafetensorError
 
-    auto = getattr(transformers, AUTO_CLASSES[modalities])
+    if modalities not in AUTO_CLASSES:
+        raise RecipeError(f"teacher: transformers has no classifier that reads {' and '.join(modalities)}; use source: fit")
+    auto = getattr(load_transformers(), AUTO_CLASSES[modalities])
     settings = {"attn_implementation": "eager", "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
         model, found = auto.from_pretrained(folder, trust_remote_code=trust_remote_code, **settings)
@@ -99,7 +110,7 @@ def try_out(model: nn.Module, io: IOSpec, where: str) -> None:
         sizes = ", ".join(f"{p.name} {list(p.shape)}" for p in io.inputs)
         raise RecipeError(
             f"teacher: {where} cannot read {sizes}: {type(error).__name__}: {str(error).splitlines()[0]}; "
-            "set teacher.image_size or data.text_length to what it was trained with"
+            "set teacher.inputs to what it was trained with"
         ) from error
 
 
@@ -113,18 +124,6 @@ def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
             f"the model has {list(names)[:10]}"
         )
     return [names[label] for label in labels]
-
-
-def normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the pixels from (pre)processor_config.json; 0.5 and 0.5, as ViLT has it, where neither says."""
-    given: dict[str, Any] = {}
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        if (folder / name).is_file():
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-            given |= content.get("image_processor", content)
-    if given.get("do_normalize") is False:
-        return [0.0] * 3, [1.0] * 3
-    return given.get("image_mean", [0.5] * 3), given.get("image_std", [0.5] * 3)
 
 
 def make_exportable(model: nn.Module) -> None:

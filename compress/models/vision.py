@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from compress.io_spec import Port
 from compress.models.layers import ConvNorm, Pixels, Sum
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for weights that were trained with them
@@ -74,7 +75,7 @@ class MobileNetV4(nn.Module):
         return x.mean((2, 3))
 
 
-def mobilenet_v4(*, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128, expand: float = 1.0) -> nn.Module:
+def mobilenet_v4(port: Port, *, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128, expand: float = 1.0) -> nn.Module:
     """A small MobileNetV4-style encoder: `width` multiplies channels, `expand` those inside blocks, `depth` repeats blocks, `out` is D.
 
     Total stride is 8 * stem_stride: use stem_stride 1 for 32x32 images, 2 from 64x64 on. 100 k parameters at width 1.

@@ -15,7 +15,7 @@ from compress.quantizers.fake_quant import qdq_opset
 from compress.quantizers.modules import fold_norms
 from compress.quantizers.prepare import calibrate, freeze, freeze_ranges, prepare, quantized_modules, set_float
 from compress.quantizers.sensitivity import LayerSensitivity, Restoration, layer_sensitivity, restore_layers
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from compress.errors import CompressError
 from compress.models.layers import ConvNorm, Pixels, Sum
 from compress.quantizers.fake_quant import ActivationQuant, FixedQuant, Switch, WeightQuant
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 
 class QuantLayer(nn.Module):
@@ -91,16 +91,17 @@ class QuantConvNorm(OutputLayer):
 
 
 class QuantSum(OutputLayer):
-    """a + b with int8 output."""
+    """a + b, and the ReLU behind where there is one, with int8 output."""
 
     kind = "sum"
 
-    def __init__(self, config: Quantize) -> None:
+    def __init__(self, added: Sum, config: Quantize) -> None:
         super().__init__()
+        self.act = added.act
         self.output_quant = activation_quant(config)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.emit(self.take(a) + self.take(b))
+        return self.emit(self.act(self.take(a) + self.take(b)))
 
 
 class QuantPixels(OutputLayer):
@@ -171,7 +172,7 @@ def quantized_layer(layer: nn.Module, config: Quantize, *, name: str) -> QuantLa
     if isinstance(layer, ConvNorm):
         made = QuantConvNorm(layer, config)
     elif isinstance(layer, Sum):
-        made = QuantSum(config)
+        made = QuantSum(layer, config)
     elif isinstance(layer, Pixels):
         made = QuantPixels(layer, config)
     elif type(layer) is nn.Linear:  # not subclasses: nn.MultiheadAttention reads the weight of its own past the forward call

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compress.errors import CompressError, DataError, RecipeError
 from compress.quantizers.fake_quant import ActivationQuant
 from compress.quantizers.modules import QuantLayer, fold_norms, quantized_layer
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 Batch = tuple[dict[str, Tensor], dict[str, Tensor] | None]  # inputs by modality, rows by modality
 

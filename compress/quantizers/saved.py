@@ -9,7 +9,7 @@ from torch import nn
 
 from compress.models.saved import load_model
 from compress.quantizers.prepare import prepare
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 
 def save_quantized(model: nn.Module, folder: Path) -> None:

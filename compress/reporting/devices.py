@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from compress.device.manifest import read_manifest
-from compress.devices import read_measurements, require_same_models
 from compress.errors import CompressError
+from compress.fleet.measurements import read_measurements, require_same_models
 from compress.reporting.page import find_template
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress.artifacts import Engines, OnnxModels, TorchModel
+from compress.data.duplicates import list_leaks
 from compress.data.prepared import PreparedData
+from compress.measures.paired import describe_paired
+from compress.store.artifacts import Engines, OnnxModels, TorchModel
 
 
 def list_notes(
@@ -15,18 +17,23 @@ def list_notes(
     quantized: TorchModel | None,
     onnx: OnnxModels,
     paraphrases: dict | None,
+    *,
+    accuracy: dict[str, Any],
 ) -> list[str]:
-    """What a reader must know to read the numbers rightly, one sentence each."""
+    """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
-    for name, value in (("the commonest answer", summary["majority_accuracy"]), ("the text alone", summary["question_only_accuracy"])):
-        if value is not None and summary["shipped_accuracy"] <= value:
-            notes.append(f"What ships is no better than {name} ({100 * value:.1f} %): do not use it.")
+    for name, key in {"the commonest answer": "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
+        paired = accuracy.get(f"against_{key}")
+        if paired and paired["verdict"] != "better":
+            value = 100 * summary[f"{key}_accuracy"]
+            notes.append(f"What ships is not shown to be better than {name} ({value:.1f} %): {describe_paired(paired)}; do not use it.")
     test = data.report["splits"]["test"]
     for modality, seen in (test.get("seen_in_train") or {}).items():
         if seen == test["inputs"][modality]:
             notes.append(
                 f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s."
             )
+    notes += [f"{leak[0].upper()}{leak[1:]}" for leak in list_leaks(data.report)]
     vocabulary = student.details.get("vocabulary")
     if vocabulary and vocabulary["saved_parameters"]:
         notes.append(
@@ -36,7 +43,8 @@ def list_notes(
     if paraphrases:
         notes.append(
             f"In other words: {paraphrases['texts']} questions rephrased by hand, {paraphrases['samples']:,} test rows: {100 * paraphrases['value']:.1f} % "
-            f"right, against {100 * paraphrases['original']:.1f} % for the same rows in the data's own words; unknown tokens {100 * paraphrases['unknown_rate']:.2f} %."
+            f"right, against {100 * paraphrases['original']:.1f} % for the same rows in the data's own words: {describe_paired(paraphrases['paired'])}; "
+            f"unknown tokens {100 * paraphrases['unknown_rate']:.2f} %."
         )
     if data.report["skipped"]["rows"]:
         reasons = ", ".join(f"{name} {entry['count']}" for name, entry in data.report["skipped"]["reasons"].items())
@@ -49,9 +57,20 @@ def list_notes(
     return notes
 
 
-def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str]]:
-    """What could not be done or measured on this machine, and why."""
-    skipped = []
+def list_left_out(onnx: OnnxModels) -> dict[str, str]:
+    """File of the export that is not there -> why, those for phones and boards by their place."""
+    return {**onnx.details["left_out"], **onnx.details["mobile_skipped"]}
+
+
+def list_misses_of_parity(onnx: OnnxModels) -> list[str]:
+    """A line for each target that asked for int8 and has no int8 file left."""
+    return [f"no int8 file is left for {target}: {why}" for target, why in onnx.details["unserved"].items()]
+
+
+def list_skipped(onnx: OnnxModels, engine: Engines | None, *, runtimes: dict[str, str]) -> list[dict[str, str]]:
+    """What was left out, and what could not be done or measured on this machine, and why; runtimes: variant -> why it was not measured."""
+    skipped = [{"what": f"{name}, which is left out", "why": why} for name, why in list_left_out(onnx).items()]
+    skipped += [{"what": f"latency of {name}", "why": why} for name, why in runtimes.items()]
     for name, entry in onnx.details["files"].items():
         if entry.get("target") in ("onnxruntime_arm", "tensorrt"):
             skipped.append(
@@ -60,8 +79,6 @@ def list_skipped(onnx: OnnxModels, engine: Engines | None) -> list[dict[str, str
                     "why": f"the file is for {entry['target']}, which this machine is not; its answers were checked here",
                 }
             )
-    for name, why in onnx.details["mobile_skipped"].items():
-        skipped.append({"what": f"{name} in ORT format", "why": why})
     if engine and engine.details["status"] == "skipped":
         skipped.append({"what": "TensorRT engines", "why": engine.details["reason"]})
     elif engine:

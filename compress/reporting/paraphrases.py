@@ -6,40 +6,44 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.artifacts import TorchModel
 from compress.data.prepared import PreparedData
-from compress.data.tokens import tokenize, unknown_rate
 from compress.device.sessions import open_session
+from compress.measures.paired import compare_paired
+from compress.modalities.modality import modality
+from compress.modalities.tokens import unknown_rate
+from compress.store.artifacts import TorchModel
 
 MAX_ROWS = 2000  # spread evenly over the rows that have a paraphrase
 
 
 def score_paraphrases(model: Path, student: TorchModel, data: PreparedData) -> dict | None:
-    """Share of right answers to test rows asked in other words, and to the same rows as they are; None without paraphrases."""
+    """Share of right answers to test rows asked in other words, and to the same rows as they are; None without paraphrases.
+
+    `paired` holds the former against the latter; rows that ask the same text are one draw of luck."""
     if not data.paraphrases or not student.io_spec:
         return None
-    test, tokenizer = data.split("test"), student.file("tokenizer.json")
-    texts = test.inputs["text"].to_pylist()
+    test, m = data.split("test"), data.paraphrased
+    texts = test.inputs[m].to_pylist()
     rephrased = np.array([text in data.paraphrases for text in texts])
-    rows = np.flatnonzero(rephrased[test.rows["text"]] & (np.asarray(test.labels) >= 0))
+    rows = np.flatnonzero(rephrased[test.rows[m]] & (np.asarray(test.labels) >= 0))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MAX_ROWS, len(rows))).astype(int))] if len(rows) else rows
     if not len(rows):
         return None
-    length, session = student.io_spec.input("text").shape[0], open_session(model)
-    shares = {}
+    session, right = open_session(model), {}
+    arrays = {port.name: modality(port.name).arrays(test.inputs[port.name], port, student.path) for port in student.io_spec.inputs}
     for name, words in (("value", [data.paraphrases.get(t, t) for t in texts]), ("original", texts)):
-        tokens = tokenize(tokenizer, words, length)
-        right = 0
+        inputs = {**arrays, m: modality(m).arrays(words, student.io_spec.input(m), student.path)}
+        hits = []
         for start in range(0, len(rows), 64):
             part = rows[start : start + 64]
-            feeds = {"text": tokens[test.rows["text"][part]]}
-            if "image" in test.inputs:
-                feeds["image"] = np.asarray(test.inputs["image"][test.rows["image"][part]])
-            right += int((session.run(feeds)["logits"].argmax(1) == test.labels[part]).sum())
-        shares[name] = right / len(rows)
+            feeds = {port: np.ascontiguousarray(array[np.asarray(test.rows[port])[part]]) for port, array in inputs.items()}
+            hits.append(data.task.right(session.run(feeds)["logits"], np.asarray(test.labels)[part]))
+        right[name] = np.concatenate(hits)  # (R,)
+    paired = compare_paired(right["value"], right["original"], clusters=np.asarray(test.rows[m])[rows])
     return {
-        **shares,
+        **{name: float(hits.mean()) for name, hits in right.items()},
+        "paired": paired.to_json(),
         "samples": len(rows),
         "texts": len(data.paraphrases),
-        "unknown_rate": unknown_rate(tokenizer, data.paraphrases.values()),
+        "unknown_rate": unknown_rate(student.file("tokenizer.json"), data.paraphrases.values()),
     }

@@ -1,0 +1,1 @@
+"""The stages of a run, one public function each; none imports another."""

@@ -18,7 +18,6 @@ import numpy as np
 import yaml
 
 import compress.device
-from compress.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.device.errors import DeviceError
@@ -27,13 +26,15 @@ from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_m
 from compress.device.sessions import Session, open_session
 from compress.errors import BundleError
 from compress.io_spec import IOSpec
-from compress.metrics import wilson_interval
-from compress.recipe import Recipe
-from compress.training.rows import sample_feeds
+from compress.measures.metrics import wilson_interval
+from compress.modalities.modality import modality
+from compress.recipe.declarations import literal
+from compress.recipe.sections import Recipe
+from compress.store.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
+from compress.training.rows import sample_rows
 
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "int8": 1e-1}  # of a golden logit; int8 kernels round, and some saturate, differently by CPU
 GOLDEN_SAMPLES = 32
-REQUIREMENTS = "numpy\nonnxruntime\npillow>=9.1\ntokenizers\n"
 SUMMARY_LINES = {  # key of the summary: its line in the model card
     "size_ratio": "teacher's ONNX bytes over the student's",
     "latency_ratio": "teacher's median latency over the student's, batch 1, one thread",
@@ -61,10 +62,11 @@ def bundle(
     """bundle/, ready to be copied: the chosen file as model.onnx, the files that other machines may choose beside it."""
     assert onnx.io_spec
     chosen = report.details["chosen"]
-    left_out = {
-        name for name, entry in onnx.details["files"].items() if entry["precision"] == "int8_ptq" or name in report.details["refused"]
-    }
-    files = {name: onnx.file(entry["file"]) for name, entry in onnx.details["files"].items() if name not in left_out - {chosen}}
+    entries = onnx.details["files"]
+    trained = {entry["target"] for entry in entries.values() if entry["precision"] == "int8_qat"}
+    left_out = {name for name, entry in entries.items() if entry["precision"] == "int8_ptq" and entry["target"] in trained}
+    left_out |= {*report.details["refused"]}
+    files = {name: onnx.file(entry["file"]) for name, entry in entries.items() if name not in left_out - {chosen}}
     summary = json.loads(report.file("summary.json").read_text())
     golden = golden_samples(files[chosen], onnx.io_spec, student, data)
     settings = {"opt_batch": recipe.engine.opt_batch, "workspace_mib": recipe.engine.workspace_mib} if recipe.engine else {}
@@ -76,9 +78,10 @@ def bundle(
         chosen=chosen,
         io_spec=onnx.io_spec,
         labels=data.labels,
-        tokenizer=student.file("tokenizer.json") if "text" in onnx.io_spec.modalities else None,
+        task=data.task.name,
+        assets=[student.file(asset) for m in onnx.io_spec.modalities for asset in modality(m).assets],
         recipe_yaml=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
-        summary=summary | {"description": resolved["description"]},
+        summary=summary | {"description": resolved["description"], "task": data.task.sentence(data.labels)},
         licences=licences,
         golden=golden,
         engine={"model": tensorrt_model(onnx, files, chosen), **settings},
@@ -88,19 +91,17 @@ def bundle(
 
 
 def tensorrt_model(onnx: OnnxModels, files: Collection[str], chosen: str) -> str:
-    """The file that an engine is built from: the chosen one where TensorRT takes it, else the int8 one made for TensorRT, else fp16."""
+    """The file that an engine is built from: the chosen one where TensorRT takes it, else the int8 one made for TensorRT, else a float one."""
     entries = onnx.details["files"]
     if entries[chosen].get("target") in (None, "tensorrt"):
         return chosen
-    return next((name for name in files if entries[name].get("target") == "tensorrt"), "fp16")
+    return next((name for name in files if entries[name].get("target") == "tensorrt"), "fp16" if "fp16" in files else "fp32")
 
 
 def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:
-    """Real test rows as one array a port, with the model's own logits (N, K) and the labels (N,)."""
-    test = data.split("test")
-    tokenizer = student.file("tokenizer.json") if "text" in io_spec.modalities else None
-    feeds, index = sample_feeds(test, io_spec, tokenizer, GOLDEN_SAMPLES)
-    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": np.asarray(test.labels)[index].astype(np.int64)}
+    """Real rows, of test and where it has too few of validation, as one array a port, with the model's own logits (N, K) and the labels (N,)."""
+    feeds, labels = sample_rows(data, io_spec, student.path, GOLDEN_SAMPLES, splits=("test", "validation"))
+    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": labels.astype(np.int64)}
 
 
 def write_bundle(
@@ -109,8 +110,9 @@ def write_bundle(
     models: dict[str, Path],
     chosen: str,
     io_spec: IOSpec,
+    task: str,
     labels: list[str],
-    tokenizer: Path | None,
+    assets: Sequence[Path],
     recipe_yaml: str,
     summary: dict[str, Any],
     licences: list[dict[str, Any]],
@@ -121,12 +123,13 @@ def write_bundle(
     """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
-    `logits` (N, K) of the chosen model and `labels` (N,), N >= 16; `engine` may set `model`, `opt_batch` and `workspace_mib`;
-    `mobile` are files of other runtimes (.ort and their operators, .tflite), copied as they are;
+    `logits` (N, K) of the chosen model and `labels` (N,); `engine` may set `model`, `opt_batch` and `workspace_mib`;
+    `assets` are what the inputs are read with, such as tokenizer.json; `mobile` are files of other runtimes (.ort and their operators,
+    .tflite), copied as they are;
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """
-    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, labels=labels, tokenizer=tokenizer, golden=golden)
+    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, labels=labels, assets=assets, golden=golden)
     out.mkdir(parents=True, exist_ok=True)
     try:
         files = _copy_models(out, models, chosen)
@@ -134,10 +137,11 @@ def write_bundle(
         _check_ports(sessions, io_spec)
         write_golden(out / "golden.npz", _with_other_answers(golden, sessions, chosen))
         _write_json(
-            out / "models.json", {"chosen": chosen, "models": [_describe_model(out, name, file, chosen) for name, file in files.items()]}
+            out / "models.json",
+            {"chosen": chosen, "task": task, "models": [_describe_model(out, name, file, chosen) for name, file in files.items()]},
         )
         closeness = {name: _check_answers(out, name, session, chosen) for name, session in sessions.items()}
-        _write_assets(out, io_spec=io_spec, labels=labels, tokenizer=tokenizer, recipe_yaml=recipe_yaml)
+        _write_assets(out, io_spec=io_spec, labels=labels, assets=assets, recipe_yaml=recipe_yaml)
         card = describe_model(summary, io_spec=io_spec, labels=labels, licences=licences)
         (out / "model_card.md").write_text(card, encoding="utf-8")
         if engine is not None:
@@ -145,7 +149,7 @@ def write_bundle(
         for path in mobile:
             (out / "mobile").mkdir(exist_ok=True)
             shutil.copyfile(path, out / "mobile" / path.name)
-        _copy_runner(out)
+        _copy_runner(out, io_spec)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)
     except DeviceError as error:
@@ -222,7 +226,7 @@ def _check_arguments(
     chosen: str,
     io_spec: IOSpec,
     labels: list[str],
-    tokenizer: Path | None,
+    assets: Sequence[Path],
     golden: dict[str, np.ndarray],
 ) -> None:
     if out.exists() and any(out.iterdir()):
@@ -235,8 +239,11 @@ def _check_arguments(
     classes = io_spec.outputs[0].shape[0]
     if len(labels) != classes:
         raise BundleError(f"bundle: {len(labels)} labels, but the model has {classes} classes")
-    if ("text" in io_spec.modalities) != (tokenizer is not None):
-        raise BundleError(f"bundle: the model reads {' and '.join(io_spec.modalities)}; a tokenizer belongs to it exactly if it reads text")
+    needed, given = sorted(asset for m in io_spec.modalities for asset in modality(m).assets), sorted(path.name for path in assets)
+    if needed != given:
+        raise BundleError(
+            f"bundle: a model that reads {' and '.join(io_spec.modalities)} needs {needed or 'no assets'}, found {given or 'none'}"
+        )
     for port in (*io_spec.inputs, *io_spec.outputs):
         array = golden.get(port.name)
         if array is None or array.shape[1:] != port.shape or array.dtype != port.dtype:
@@ -302,20 +309,24 @@ def _logits(name: str, chosen: str) -> str:
     return "logits" if name == chosen else f"logits.{name}"
 
 
-def _write_assets(out: Path, *, io_spec: IOSpec, labels: list[str], tokenizer: Path | None, recipe_yaml: str) -> None:
+def _write_assets(out: Path, *, io_spec: IOSpec, labels: list[str], assets: Sequence[Path], recipe_yaml: str) -> None:
     _write_json(out / "labels.json", labels)
     _write_json(out / "io_spec.json", io_spec.to_json())
     (out / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
-    (out / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
-    if tokenizer is not None:
-        shutil.copyfile(tokenizer, out / "tokenizer.json")
+    packages = sorted({package for m in io_spec.modalities for package in literal(modality(m).reader, "PACKAGES")})
+    (out / "requirements.txt").write_text("\n".join(["numpy", "onnxruntime", *packages]) + "\n", encoding="utf-8")
+    for path in assets:
+        shutil.copyfile(path, out / path.name)
 
 
-def _copy_runner(out: Path) -> None:
+def _copy_runner(out: Path, io_spec: IOSpec) -> None:
     source = Path(compress.device.__file__).parent
-    (out / "device").mkdir()
-    for path in sorted(source.glob("*.py")):
-        shutil.copyfile(path, out / "run.py" if path.name == ENTRY else out / "device" / path.name)
+    for path in sorted(source.rglob("*.py")):
+        target = out / "run.py" if path.name == ENTRY else out / "device" / path.relative_to(source)
+        target.parent.mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(path, target)
+    for m in io_spec.modalities:
+        shutil.copyfile(modality(m).reader, out / "device" / "modalities" / f"{m}.py")  # a plugin's lies elsewhere
 
 
 def _write_json(path: Path, data: Any) -> None:

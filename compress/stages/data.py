@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from compress.artifacts import DataArtifact
 from compress.context import Context
+from compress.data.duplicates import list_leaks
 from compress.data.paraphrases import write_paraphrases
 from compress.data.prepare import prepare
 from compress.data.prepared import open_data
 from compress.data.source import Source
-from compress.recipe import Recipe
+from compress.recipe.sections import Recipe
+from compress.store.artifacts import DataArtifact
 
 
-def prepare_data(recipe: Recipe, *, source: Source, modalities: tuple[str, ...], ctx: Context) -> DataArtifact:
+def prepare_data(recipe: Recipe, *, source: Source, ctx: Context) -> DataArtifact:
     """The prepared data that now lie in `ctx.out` (see compress/data/prepared.py); raises DataError for unusable rows."""
     report = prepare(
         source,
         recipe.data,
         ctx.out,
-        modalities=modalities,
-        teacher_image_size=recipe.teacher.image_size,
+        teacher_inputs=recipe.teacher.inputs,
         seed=recipe.data.seed,
         threads=ctx.threads,
         say=ctx.say,
@@ -26,6 +26,8 @@ def prepare_data(recipe: Recipe, *, source: Source, modalities: tuple[str, ...],
     if recipe.data.paraphrases:
         write_paraphrases(ctx.base / recipe.data.paraphrases, open_data(ctx.out))
     ctx.say(f"data: {_summary(report)}")
+    for leak in list_leaks(report):
+        ctx.say(f"data: {leak}")
     return DataArtifact(details=report)
 
 
@@ -38,6 +40,5 @@ def _summary(report: dict) -> str:
         parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled})")
     if report["skipped"]["rows"]:
         parts.append(f"{report['skipped']['rows']:,} rows skipped")
-    baselines = {"majority": "majority answer", "question_only": "question alone"}
-    parts += [f"{baselines[name]} {100 * value:.1f} %" for name, value in report["baselines"].items() if value is not None]
+    parts += [f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in report["baselines"].items()]
     return "; ".join(parts)

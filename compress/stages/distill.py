@@ -1,174 +1,189 @@
-"""Stage `distill`: the student, started from the teacher's text layers, trained on labels and on the teacher's answers."""
+"""Stage `distill`: the student, started from the teacher's layers or from published weights, trained on labels and on the teacher's answers."""
 
 from __future__ import annotations
 
-import shutil
+import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
-from compress.artifacts import Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.data.tokens import padding_id, trim_vocabulary, unknown_rate, vocabulary_size
-from compress.data.wordings import read_wordings
-from compress.errors import DataError
-from compress.io_spec import IOSpec, io_spec
+from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
-from compress.models.inherit import inherit_text
-from compress.models.saved import count_parameters, load_model, save_model, tokenizer_of
+from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
+from compress.modalities.modality import modality
+from compress.modalities.wordings import read_wordings
+from compress.models.saved import count_parameters, save_model
 from compress.models.student import student as build_student
-from compress.recipe import Recipe
-from compress.training.batches import Batches, Rows, labelled_batches
+from compress.recipe.sections import Recipe
+from compress.store.artifacts import Targets, TorchModel
+from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
-from compress.training.loop import History, accuracy, predict, train
-from compress.training.rows import in_other_words, open_rows, training_rows
+from compress.training.loop import History, predict, train
+from compress.training.rows import in_other_words, model_io, open_rows, training_rows
+from compress.training.teaching import choose_teaching
+from compress.training.views import draw_views
+
+SAME_POINTS = 0.5  # two students whose difference is known to lie within are the same
+SAMPLES = 512  # training inputs that a room may look at for an encoder's first weights
+DISTILLED, ALONE = "the distilled student", "the student alone"
+
+
+class Scored(NamedTuple):
+    """Shares of right answers of both students to the same rows, and the distilled one against the one alone."""
+
+    distilled: float
+    alone: float
+    paired: Paired
+
+    def to_json(self) -> dict:
+        """Plain data."""
+        return {**self._asdict(), "paired": self.paired.to_json()}
 
 
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
-    kept, vocabulary = make_vocabulary(recipe, teacher.path, targets, data, ctx.out)
-    size = recipe.data.image_size if recipe.student.image else None
-    io = io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=len(kept) or None, classes=len(data.labels))
-    details: dict = {"vocabulary": vocabulary}
-    model, details["inherited"] = new_student(recipe, io, teacher.path, kept, ctx.seed)
-    rows = training_rows(data.split("train"), io, targets, tokenizer=tokenizer_of(ctx.out))
-    check = Batches(open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out)), 512, shuffle=False)
-    details["parameters"] = count_parameters(model)
+    known = write_assets(recipe, teacher.path, targets, data, ctx.out)
+    io = model_io(data, recipe.data.inputs.get, ctx.out)
+    rows = training_rows(data.split("train"), io, targets, ctx.out)
+    check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
+    assert targets.path
+    started, details = new_student(recipe, io, teacher.path, known, rows, ctx)  # once: to pick first weights may take longer than a pass
+    fresh = partial(copy.deepcopy, started)
+    taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
+    model = fresh()
+    details |= {"parameters": count_parameters(model), "teaching": taught.notes}
     ctx.say(
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled"
     )
-    details["history"] = run(recipe, model, rows, check, ctx, "student").to_json()
-    save_student(model, ctx.out, recipe, io)
+    objective = Objective(taught.losses, scales=taught.scales)
+    details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=objective).to_json()
+    arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
-        alone, _ = new_student(recipe, io, teacher.path, kept, ctx.seed)
-        details["history_alone"] = run(recipe, alone, replace(rows, targets=None), check, ctx, "alone").to_json()
-        labelled, reworded = int((check.data.labels >= 0).sum()), score_reworded(model, alone, check.data, data, io, tokenizer_of(ctx.out))
-        details["comparison"] = compare(details["history"]["best"], details["history_alone"]["best"], labelled, reworded)
+        arms["alone"] = fresh()
+        unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
+        objective = Objective(recipe.distill.losses, with_teacher=False)
+        details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
+        validated = score_arms(arms, check.data, np.asarray(check.data.labels >= 0), data, clusters=data.split("validation").clusters)
+        details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out))
+        shipped = details["comparison"]["shipped_arm"]
         ctx.say(f"distill: {details['comparison']['sentence']}")
-        save_student(alone, ctx.out / "alone", recipe, io)
-    best = details["history"]["best"]
+    details["shipped_arm"] = shipped
+    for arm, trained in arms.items():
+        save_student(trained, ctx.out if arm == shipped else ctx.out / arm, recipe, io)
+    best = details["history_alone" if shipped == "alone" else "history"]["best"]
     samples = int((check.data.labels >= 0).sum())
     return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
 
 
 def save_student(model: nn.Module, folder: Path, recipe: Recipe, io: IOSpec) -> None:
-    """The student as a model folder; its tokenizer.json lies in the artifact's own folder."""
+    """The student as a model folder; what it reads its inputs with lies in the artifact's own folder."""
     folder.mkdir(exist_ok=True)
-    save_model(model, folder, name="student", options={"config": recipe.student.model_dump(mode="json")}, io=io)
+    options, encoders = student_options(recipe, Path()), model.get_submodule("encoders")
+    for m, described in options["encoders"].items():  # one whose options name a folder says how it is built without it
+        described["options"] = getattr(encoders.get_submodule(m), "rebuilt_with", described["options"])
+    save_model(model, folder, name="student", options=options, io=io)
 
 
-def run(recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, ctx: Context, label: str) -> History:
-    """One training of the student; without targets, on the labelled rows alone."""
-    with_teacher = rows.targets is not None
-    config = recipe.distill.train
-    batches = Batches(rows, config.batch_size, seed=ctx.seed)
-    if not with_teacher:
-        batches, config = labelled_batches(rows, config, seed=ctx.seed)
+def run(
+    recipe: Recipe, model: nn.Module, rows: Rows, check: Batches, data: PreparedData, ctx: Context, label: str, *, objective: Objective
+) -> History:
+    """One training of the student; without a teacher, on the labelled rows alone."""
+    batches, schedule = scheduled_batches(rows, recipe.distill.train, label=label, ctx=ctx, labelled=not objective.with_teacher)
     return train(
         model,
         batches,
-        objective=Objective(recipe.distill.losses, with_teacher=with_teacher),
-        config=config,
+        objective=objective,
+        config=schedule,
         ctx=ctx,
-        validate=lambda m: accuracy(predict(m, check), check.data.labels),
+        validate=lambda m: data.task.score(predict(m, check), check.data.labels),
         label=label,
     )
 
 
-def new_student(recipe: Recipe, io: IOSpec, teacher: Path, kept: list[int], seed: int) -> tuple[nn.Module, dict | None]:
-    """A fresh student, its text layers picked from the teacher's where the recipe says so."""
-    seed_everything(seed)
-    model = build_student(io, config=recipe.student.model_dump(mode="json"))
-    if recipe.student.text is None or recipe.student.text.initialise == "random":
-        return model, None
-    encoder: Any = model.encoders["text"]
-    return model, inherit_text(encoder, load_model(teacher), kept)
+def student_options(recipe: Recipe, base: Path) -> dict:
+    """The student's options as its function takes them; an encoder's `folder` starts from `base`."""
+    encoders = {}
+    for m in recipe.modalities:
+        part = recipe.student.encoders.get(m)
+        place = {"folder": str(base / part.options["folder"])} if part.options.get("folder") else {}
+        encoders[m] = {"model": part.model, "options": {**part.options, **place}}
+    return {"encoders": encoders, "head_width": recipe.student.head_width, "dropout": recipe.student.dropout}
 
 
-def make_vocabulary(recipe: Recipe, teacher: Path, targets: Targets, data: PreparedData, out: Path) -> tuple[list[int], dict | None]:
-    """Writes the student's tokenizer.json; gives the teacher's id of each of its tokens, and what trimming saved."""
-    if recipe.student.text is None:
-        return [], None
-    source, target = teacher / "tokenizer.json", out / "tokenizer.json"
-    size = vocabulary_size(source)
-    if recipe.student.text.vocab == "full":
-        if padding_id(source):
-            raise DataError(
-                f"{source}: its padding token has id {padding_id(source)}, a student needs 0; student.text.vocab: task makes it so"
-            )
-        shutil.copyfile(source, target)
-        kept = list(range(size))
-    else:
-        assert targets.path
-        wordings = read_wordings(targets.path)
-        texts = [*data.split("train").inputs["text"].to_pylist(), *(wordings.texts.to_pylist() if wordings else [])]
-        kept = trim_vocabulary(source, texts, target)
-    validation = data.split("validation").inputs["text"].to_pylist()
-    saved = (size - len(kept)) * recipe.student.text.width
-    report = {
-        "tokens": len(kept),
-        "teacher_tokens": size,
-        "saved_parameters": saved,
-        "unknown_rate_validation": unknown_rate(target, validation),
-        "unknown_rate_paraphrases": unknown_rate(target, data.paraphrases.values()) if data.paraphrases else None,
-    }
-    return kept, report
+def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict], rows: Rows, ctx: Context) -> tuple[nn.Module, dict]:
+    """A fresh student, its encoders started as the recipe says, and what the rooms of its modalities report."""
+    seed_everything(ctx.seed)
+    model = build_student(io, **student_options(recipe, ctx.base))
+    details: dict = {}
+    for m in recipe.modalities:
+        some = rows.inputs[m][np.unique(np.linspace(0, len(rows.inputs[m]) - 1, SAMPLES).astype(np.int64))]
+        details |= modality(m).initialise(model.encoders[m], recipe.student.encoders.get(m), teacher, known[m], some)
+    return model, details
 
 
-def score_reworded(
-    distilled: nn.Module, alone: nn.Module, rows: Rows, data: PreparedData, io: IOSpec, tokenizer: Path | None
-) -> dict | None:
-    """{"distilled", "alone", "texts"}: right answers to the validation rows that have a paraphrase, in its words; None where there is none."""
-    if not data.paraphrases or "text" not in io.modalities:
+def write_assets(recipe: Recipe, teacher: Path, targets: Targets, data: PreparedData, out: Path) -> dict[str, dict]:
+    """Writes what the student reads its inputs with, such as its tokenizer.json; gives what each modality knows of it."""
+    assert targets.path
+    wordings = read_wordings(targets.path)
+
+    def inputs(m: str, split: str) -> list:
+        more = wordings.inputs.to_pylist() if wordings and wordings.modality == m and split == "train" else []
+        return [*data.split(split).inputs[m].to_pylist(), *more]
+
+    return {m: modality(m).write_assets(recipe.student.encoders.get(m), teacher, partial(inputs, m), out=out) for m in recipe.modalities}
+
+
+def score_arms(arms: dict[str, nn.Module], rows: Rows, keep: np.ndarray, data: PreparedData, *, clusters: np.ndarray) -> Scored:
+    """Both students on the rows `keep` (R,) bool, all labelled; rows of the same of `clusters` (R,) int are one draw of luck."""
+    batches, labels = Batches(rows, 512, shuffle=False, keep=keep), rows.labels[keep]
+    a, b = (data.task.right(predict(model, batches)[keep], labels) for model in (arms["distilled"], arms["alone"]))  # (n,) bool
+    paired = compare_paired(a, b, clusters=clusters[keep], margin=SAME_POINTS)
+    return Scored(float(a.mean()), float(b.mean()), paired)
+
+
+def score_reworded(arms: dict[str, nn.Module], rows: Rows, data: PreparedData, io: IOSpec, folder: Path) -> Scored | None:
+    """Both students on the validation rows that have a paraphrase, in its words; None where there is none."""
+    if not data.paraphrases:
         return None
-    rows, keep = in_other_words(rows, data.split("validation"), data.paraphrases, io, tokenizer)
-    if not keep.any():
-        return None
-    batches, texts = Batches(rows, 512, shuffle=False, keep=keep), len(np.unique(rows.rows["text"][keep]))
-    scores = {name: accuracy(predict(m, batches)[keep], rows.labels[keep]) for name, m in (("distilled", distilled), ("alone", alone))}
-    return {**scores, "texts": texts}
+    rows, keep = in_other_words(rows, data.split("validation"), data, io, folder)
+    return score_arms(arms, rows, keep, data, clusters=np.asarray(rows.rows[data.paraphrased])) if keep.any() else None
 
 
-def compare(distilled: float, alone: float, samples: int, reworded: dict | None = None) -> dict:
-    """What the teacher was worth on validation, from shares of `samples` rows, and of questions in other words: see `score_reworded`.
+def compare(validated: Scored, reworded: Scored | None = None) -> dict:
+    """What the teacher was worth on validation and, where there are paraphrases, in other words; and which student ships therefore.
 
-    Gains beyond the 95 % noise of a difference of two such shares count; rows that ask the same words are one sample.
+    The student alone ships only where it is shown to be better: on validation, or in other words where validation shows no difference
+    or one within SAME_POINTS. That none is shown does not say that the students are the same; where they are, the sentence says so.
     """
-    gain, noise = gain_and_noise(distilled, alone, samples)
-    if gain > noise:
-        verdict, words = "helps", "the teacher helps"
-    elif gain < -noise:
-        verdict, words = "hurts", "the teacher does harm: train without it"
-    else:
-        verdict, words = "no difference", "the student alone would do as well"
-    sentence = (
-        f"validation {100 * distilled:.2f} % with the teacher, {100 * alone:.2f} % alone ({gain:+.2f} points, noise {noise:.2f}): {words}"
-    )
-    if reworded:
-        more, doubt = gain_and_noise(reworded["distilled"], reworded["alone"], reworded["texts"])
-        if verdict == "no difference" and more > doubt:
-            verdict, sentence = "helps", f"{sentence} on questions in the data's own words"
-        sentence += (
-            f"; in other words {100 * reworded['distilled']:.1f} % with the teacher, {100 * reworded['alone']:.1f} % alone "
-            f"({more:+.1f} points on {reworded['texts']} questions, noise {doubt:.1f})"
-        )
+    comparisons = [scored.paired for scored in (validated, reworded) if scored]
+    settled = deciding(*comparisons)
+    shipped, reason = which_ships(DISTILLED, ALONE, *comparisons)
+    parts = [
+        f"{place} {100 * scored.distilled:.2f} % with the teacher, {100 * scored.alone:.2f} % alone: {describe(scored.paired)}"
+        for place, scored in (("validation", validated), ("in other words", reworded))
+        if scored
+    ]
     return {
-        "distilled": distilled,
-        "alone": alone,
-        "gain_points": gain,
-        "noise_points": noise,
-        "samples": samples,
-        "reworded": reworded,
-        "verdict": verdict,
-        "sentence": sentence,
+        **validated.to_json(),
+        "reworded": reworded.to_json() if reworded else None,
+        "verdict": {"better": "helps", "worse": "hurts"}[settled.verdict] if settled else validated.paired.verdict,
+        "shipped_arm": "alone" if shipped == ALONE else "distilled",
+        "sentence": "; ".join([*parts, reason]),
     }
 
 
-def gain_and_noise(distilled: float, alone: float, samples: int) -> tuple[float, float]:
-    """The difference of two shares of `samples` in points, and 1.96 times its deviation."""
-    return 100 * (distilled - alone), 196 * ((distilled * (1 - distilled) + alone * (1 - alone)) / samples) ** 0.5
+def describe(paired: Paired) -> str:
+    """The numbers of a comparison of both students, and what they say of the teacher."""
+    words = {
+        "better": "the teacher helps",
+        "worse": "the teacher does harm",
+        "not shown": "no difference is shown, which is not to say that there is none",
+    }
+    return f"{describe_paired(paired.to_json())}: {words.get(paired.verdict, f'the student alone is {paired.verdict}')}"

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compress.artifacts import Engines, OnnxModels
 from compress.context import Context
-from compress.device.engine_worker import build_engine, describe_flavour
-from compress.device.tensorrt import make_options, make_profiles
-from compress.device.vendor import TensorRTError, TensorRTUnavailable
+from compress.device.runtimes.engine_worker import build_engine, describe_flavour
+from compress.device.runtimes.tensorrt import make_options, make_profiles
+from compress.device.runtimes.vendor import TensorRTError, TensorRTUnavailable
 from compress.errors import EngineError
 from compress.io_spec import IOSpec
-from compress.recipe import Engine, Recipe
+from compress.recipe.sections import Engine, Recipe
+from compress.store.artifacts import Engines, OnnxModels
 
 SUFFIXES = {"tensorrt_rtx": ".rtx.engine", "tensorrt": ".engine"}
 MEASURE = "--useCudaGraph --useSpinWait --warmUp=500 --duration=10"
@@ -25,14 +25,33 @@ SUMMARY = ("key", "onnx_sha256", "onnx_bytes", "engine_sha256", "engine_bytes", 
 
 
 def engine(recipe: Recipe, onnx: OnnxModels, *, ctx: Context) -> Engines:
-    """Engines of the student's fp32, fp16 and TensorRT int8 files, or why there are none here."""
+    """Engines of the student's fp32, fp16 and TensorRT int8 files, or why there are none here.
+
+    A run that has come this far comes to its end: where the int8 file for TensorRT was left out, or an engine that is not required fails,
+    the reason is noted instead.
+    """
     assert onnx.io_spec and recipe.engine
-    names = {"fp32": "fp32", "fp16": "fp16"}
+    names = {name: name for name in ("fp32", "fp16") if name in onnx.details["files"]}
     for name, entry in onnx.details["files"].items():
         if entry.get("target") == "tensorrt":
             names["int8"] = name  # the trained one comes after the calibrated one, and wins
     models = {short: onnx.file(onnx.details["files"][name]["file"]) for short, name in names.items()}
-    return Engines(io_spec=onnx.io_spec, details=build_engines(recipe.engine, models, io_spec=onnx.io_spec, out=ctx.out, say=ctx.say))
+    if missing := onnx.details["unserved"].get("tensorrt"):
+        return Engines(
+            io_spec=onnx.io_spec, details=_skip(ctx, {"flavour": recipe.engine.flavour}, f"no int8 file is left for TensorRT: {missing}")
+        )
+    try:
+        details = build_engines(recipe.engine, models, io_spec=onnx.io_spec, out=ctx.out, say=ctx.say)
+    except EngineError as error:
+        if recipe.engine.required:
+            raise
+        details = _skip(ctx, {"flavour": recipe.engine.flavour}, str(error))
+    return Engines(io_spec=onnx.io_spec, details=details)
+
+
+def _skip(ctx: Context, record: dict[str, Any], reason: str) -> dict[str, Any]:
+    ctx.say(f"engine: skipped, {reason}")
+    return _write(ctx.out, {**record, "status": "skipped", "reason": reason})
 
 
 def build_engines(

@@ -12,45 +12,47 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.artifacts import Features
 from compress.context import Context
-from compress.data.arrays import allocate, note_progress, read_progress
 from compress.data.prepared import PreparedData
 from compress.errors import CompressError, RecipeError
-from compress.io_spec import io_spec
-from compress.recipe import PretrainedEncoder, Recipe
-from compress.tables import ENCODERS, LICENCES, resolve
+from compress.io_spec import Port
+from compress.models.student import build_encoder
+from compress.recipe.packages import WEIGHTS
+from compress.recipe.sections import Recipe
+from compress.store.arrays import allocate, note_progress, read_progress
+from compress.store.artifacts import Features
+from compress.training.arithmetic import quick_call
 from compress.training.batches import INFERENCE_BATCH
-from compress.training.rows import open_rows
+from compress.training.rows import model_io, open_rows, teacher_words
 from compress.training.views import Views, draw_views
 
 
 @torch.no_grad()
 def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Features:
-    """`<split>-<modality>.npy`: (V, N, D) float16 for train and validation; V is the number of views for training images, else 1."""
-    parts = {m: part for m in recipe.modalities if (part := getattr(recipe.teacher, m)) is not None}
-    if set(parts) != set(recipe.modalities):
-        raise RecipeError(f"teacher: the data has {list(recipe.modalities)}, but source fit has encoders for {list(parts)}")
-    encoders = {m: open_encoder(m, part) for m, part in parts.items()}
-    tokenizer = shutil.copyfile(encoders["text"].tokenizer, ctx.out / "tokenizer.json") if "text" in encoders else None
-    views = draw_views(recipe.distill.augment, recipe.data.seed)
-    io = io_spec(image_size=recipe.data.image_size, text_length=recipe.data.text_length, vocabulary=None, classes=len(data.labels))
+    """`<split>-<modality>.npy`: (V, N, D) float16 for train and validation; V is the number of views for training inputs that group the rows, else 1."""
+    assert recipe.teacher.encoders
+    described = {m: {"model": part.model, "options": part.options} for m in recipe.modalities if (part := recipe.teacher.encoders.get(m))}
+    io = model_io(data, teacher_words(recipe), None)
+    encoders = {port.name: open_encoder(port, described[port.name]) for port in io.inputs}
+    for encoder in encoders.values():
+        for name, path in getattr(encoder, "assets", {}).items():
+            shutil.copyfile(path, ctx.out / name)
+    views = draw_views(recipe)
     for split in ("train", "validation"):
-        inputs = open_rows(data.split(split), io, tokenizer=tokenizer, teacher=True).inputs
+        rows = open_rows(data.split(split), io, ctx.out, teacher=True)
         for m, encoder in encoders.items():
-            several = m == "image" and split == "train"
-            encode(encoder, inputs[m], ctx.out / f"{split}-{m}.npy", views=views if several else Views(views.variants[:1]), ctx=ctx)
-    described = {m: {"model": part.model, "options": part.options} for m, part in parts.items()}
-    return Features(details={"encoders": described, "views": [list(v) for v in views.variants]})
+            varied = views if m == rows.group and split == "train" else Views(m)
+            encode(encoder, rows.inputs[m], ctx.out / f"{split}-{m}.npy", views=varied, ctx=ctx)
+    return Features(details={"encoders": described, "views": views.to_json()})
 
 
-def open_encoder(modality: str, part: PretrainedEncoder) -> Any:
+def open_encoder(port: Port, described: dict) -> Any:
     """The frozen encoder with its pretrained weights; raises RecipeError for one that has none."""
-    encoder = resolve(ENCODERS[modality][part.model])(**part.options).eval()
+    encoder = build_encoder(port, described).eval()
     if not hasattr(encoder, "load_pretrained"):
-        known = ", ".join(LICENCES)
+        known = ", ".join(WEIGHTS)
         raise RecipeError(
-            f"teacher.{modality}.model: {part.model!r} has no pretrained weights, so frozen it knows nothing; there are {known}"
+            f"teacher.encoders.{port.name}.model: {described['model']!r} has no pretrained weights, so frozen it knows nothing; there are {known}"
         )
     encoder.load_pretrained()
     return encoder
@@ -61,11 +63,15 @@ def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: C
     progress = ctx.out / "checkpoint" / path.stem
     done = read_progress(progress)
     out = np.load(path, mmap_mode="r+") if done else allocate(path, (len(views), len(inputs), encoder.width), np.float16)
-    for view in range(done, len(views)):
-        for start in range(0, len(inputs), INFERENCE_BATCH):
-            values = torch.from_numpy(np.array(inputs[start : start + INFERENCE_BATCH]))
-            out[view, start : start + INFERENCE_BATCH] = encoder(views.vary(values, view) if view else values).numpy()
-        out.flush()
-        note_progress(progress, view + 1)
+    call, _ = quick_call(encoder, torch.from_numpy(np.array(inputs[:4])))
+    with ctx.progress(f"features: {path.stem}", len(views) * len(inputs), unit="inputs", done=done * len(inputs)) as tell:
+        for view in range(done, len(views)):
+            for start in range(0, len(inputs), INFERENCE_BATCH):
+                values = torch.from_numpy(np.array(inputs[start : start + INFERENCE_BATCH]))
+                index = np.arange(start, start + len(values))
+                out[view, start : start + INFERENCE_BATCH] = call(views.vary(values, view, index)).numpy()
+                tell(len(values))
+            out.flush()
+            note_progress(progress, view + 1)
     if not np.isfinite(out).all():
         raise CompressError(f"features: {path.name}: the encoder gave a feature that float16 cannot hold (above 65,504, or NaN)")

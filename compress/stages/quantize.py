@@ -11,17 +11,17 @@ from itertools import islice
 
 from torch import Tensor, nn
 
-from compress.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective
-from compress.models.saved import load_model, tokenizer_of
+from compress.models.saved import load_model
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
 from compress.quantizers.saved import save_quantized
-from compress.recipe import Quantize, Recipe
+from compress.recipe.sections import Loss, Quantize, Recipe
+from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.training.answers import second_teacher
-from compress.training.batches import Batches
-from compress.training.loop import accuracy, predict, train
+from compress.training.batches import Batches, scheduled_batches
+from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
 
 
@@ -29,37 +29,40 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
     assert recipe.quantize and student.path and student.io_spec
     config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
-    rows = training_rows(data.split("train"), student.io_spec, targets, tokenizer=tokenizer_of(student.path))
-    check = Batches(open_rows(data.split("validation"), student.io_spec, tokenizer=tokenizer_of(student.path)), 512, shuffle=False)
+    rows = training_rows(data.split("train"), student.io_spec, targets, student.path)
+    check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
     def score(model: nn.Module) -> float:
-        return accuracy(predict(model, check), check.data.labels)
+        return data.task.score(predict(model, check), check.data.labels)
 
     model = load_model(student.path)
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
     if not quantizer.calibrated:
         return TorchModel(io_spec=student.io_spec, details=details)
-    if quantizer.trained and config.teacher != "teacher":
-        rows = replace(rows, targets=second_teacher(model, rows, ctx.out / CHECKPOINT / "answers.npy", alone=config.teacher == "student"))
+    teaches = who_teaches(config, student)
+    if quantizer.trained and teaches != "teacher":
+        rows = replace(rows, targets=second_teacher(model, rows, ctx.out / CHECKPOINT / "answers.npy", alone=teaches == "student"))
+    if quantizer.trained and teaches != config.teacher:
+        ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
     model = quantizer.prepare(model, config)
-    batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
-    calibrate(model, calibration_batches(batches, config.calibration_batches))
+    calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
     save_quantized(model, ctx.out / "ptq")
     if quantizer.trained:
+        batches, schedule = scheduled_batches(rows, config.train, label="quantize", ctx=ctx)
         history = train(
             model,
             batches,
-            objective=Objective(recipe.distill.losses),
-            config=config.train,
+            objective=taught_objective(recipe, student),
+            config=schedule,
             ctx=ctx,
             validate=score,
             label="quantize",
             freeze=(config.freeze_after, freeze_ranges),
             known=details["validation"]["int8_ptq"],
         )
-        details["history"] = history.to_json()
+        details |= {"history": history.to_json(), "teacher": teaches}
     model.eval()
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
@@ -69,6 +72,20 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     return TorchModel(
         io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details
     )
+
+
+def who_teaches(config: Quantize, student: TorchModel) -> str:
+    """Whose answers the int8 student learns from, a value of `quantize.teacher`.
+
+    A student that does better without the teacher is not led back to it: its own float form teaches, beside the labels."""
+    return "student" if student.details.get("shipped_arm") == "alone" else config.teacher
+
+
+def taught_objective(recipe: Recipe, student: TorchModel) -> Objective:
+    """The losses and the factors of their terms that the student was taught with."""
+    taught = student.details.get("teaching") or {}
+    losses = [Loss.model_validate(loss) for loss in taught.get("losses", [])] or recipe.distill.losses
+    return Objective(losses, scales=taught.get("scales"))
 
 
 def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], config: Quantize, reference: float, ctx: Context) -> dict:

@@ -8,14 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from compress.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
-from compress.choice import choose_precision
 from compress.context import Context
-from compress.data.prepared import PreparedData
-from compress.recipe import Recipe
-from compress.reporting.notes import histories, list_notes, list_skipped, show_coverage, show_engines, show_sensitivity
+from compress.data.prepared import PreparedData, Split
+from compress.modalities.modality import modality
+from compress.recipe.sections import Recipe
+from compress.reporting.choice import choose_precision
+from compress.reporting.duplicates import score_apart, show_near
+from compress.reporting.notes import (
+    histories,
+    list_left_out,
+    list_misses_of_parity,
+    list_notes,
+    list_skipped,
+    show_coverage,
+    show_engines,
+    show_sensitivity,
+)
 from compress.reporting.paraphrases import score_paraphrases
-from compress.summary import budget_misses, summarise_run
+from compress.reporting.summary import budget_misses, summarise_run
+from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
 
 
@@ -38,17 +49,23 @@ def report(
     measured = json.loads(measurements.file("measurements.json").read_text())
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
-    files = {name: f"{STAGES.index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
+    files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
     seconds = [{"name": name, "seconds": value, "reused": False} for name, value in stages.items()]
     comparison = student.details.get("comparison")
     summary = summarise_run(measured, choice, name=recipe.name, stages=seconds, exports=files, comparison=comparison)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
+    summary["left_out"] = list_left_out(onnx)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
+    apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
     misses = budget_misses(summary, recipe.budget)
     extras = {
         "description": recipe.description,
-        "notes": list_notes(summary, data, student, quantized, onnx, paraphrases),
-        "skipped": list_skipped(onnx, engine),
+        "notes": [
+            *list_notes(summary, data, student, quantized, onnx, paraphrases, accuracy=measured["models"][choice.name]["accuracy"]),
+            *filter(None, [apart]),
+        ],
+        "near_duplicates": show_near(data),
+        "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
         "stages": seconds,
         "environment": {**measured["device"], **measurements.versions, **student.versions},
         "history": {name: details["curve"] for name, details in histories(student, quantized).items()},
@@ -63,7 +80,13 @@ def report(
     write_report(ctx.out, summary=summary, measurements=measured, extras=extras, samples=samples, misses=misses)
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
     ctx.say(f"report: ships {choice.name}: {choice.reason}")
-    return Report(details={"budget_misses": misses, "chosen": choice.name, "refused": list(choice.refused)})
+    details = {
+        "budget_misses": misses,
+        "parity_misses": list_misses_of_parity(onnx),
+        "chosen": choice.name,
+        "refused": list(choice.refused),
+    }
+    return Report(details=details)
 
 
 def write_report(
@@ -77,10 +100,10 @@ def write_report(
 ) -> Path:
     """`out`/report.html, self-contained.
 
-    extras, each key optional: description, command (text); notes ([text]); skipped ([{what, why}]); stages ([{name, seconds, reused}]);
+    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]); stages ([{name, seconds, reused}]);
     environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
-    samples: [{image: (H, W, 3) uint8 or None, text, label, predictions: {model: answer}}]. misses: lines of the budget that were missed.
+    samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}}]. misses: lines of the budget that were missed.
     """
     from compress.reporting.page import render_page  # matplotlib and jinja2 load only where a report is written
 
@@ -107,14 +130,9 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     ]
 
 
-def _describe_row(data: PreparedData, test: Any, row: int, answers: dict[str, int]) -> dict[str, Any]:
-    def find(modality: str) -> Any:
-        return test.inputs[modality][int(test.rows[modality][row])] if modality in test.rows else None
-
-    text = find("text")
+def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, int]) -> dict[str, Any]:
     return {
-        "image": None if (image := find("image")) is None else np.asarray(image),
-        "text": None if text is None else text.as_py(),
+        "inputs": {m: modality(m).show(test.inputs[m], int(which[row])) for m, which in test.rows.items()},
         "label": data.labels[test.labels[row]],
         "predictions": {name: data.labels[k] if k >= 0 else "not a number" for name, k in answers.items()},
     }

@@ -12,39 +12,41 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.artifacts import Features, TorchModel
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.data.tokens import padding_id, vocabulary_size
 from compress.errors import DataError, DependencyError, RecipeError
-from compress.io_spec import IOSpec, io_spec
+from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
+from compress.modalities.modality import modality
+from compress.modalities.tokens import padding_id
+from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
+from compress.models.processors import read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
-from compress.recipe import Loss, Recipe, Train
+from compress.recipe.sections import Loss, Recipe, Train
+from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
-from compress.training.batches import INFERENCE_BATCH, Batches, labelled_batches
+from compress.training.batches import INFERENCE_BATCH, Batches, scheduled_batches
 from compress.training.checkpoint import seed_everything
-from compress.training.loop import accuracy, predict, train
-from compress.training.rows import open_all_views, open_features, open_rows
-
-HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.py"]
+from compress.training.loop import predict, train
+from compress.training.rows import model_io, open_all_views, open_features, open_rows, teacher_words
 
 
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
-    """The teacher as our own model folder: model.json, model.safetensors, tokenizer.json, with its validation accuracy."""
+    """The teacher as our own model folder: model.json, model.safetensors and what it reads its inputs with, with its validation accuracy."""
     if features is not None:
         model, io, details = fit(recipe, features, data, ctx)
     else:
         model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source](recipe, data, ctx)
-    size = recipe.teacher.image_size or recipe.data.image_size
     details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
-    rows = open_rows(data.split("validation"), io, tokenizer=tokenizer_of(ctx.out), teacher=True)
-    scored = (
-        details["history"]["best"] if features else accuracy(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
-    )
-    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, images of {size} pixels, validation accuracy {100 * scored:.2f} %")
+    rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
+    if features:
+        scored = details["history"]["best"]
+    else:
+        scored = data.task.score(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
+    reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
+    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, validation {data.task.metric} {100 * scored:.2f} %")
     metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((rows.labels >= 0).sum())}}
     return TorchModel(io_spec=io, metrics=metrics, details=details)
 
@@ -54,16 +56,18 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     config = recipe.teacher
     seed_everything(ctx.seed)
     options = {"encoders": features.details["encoders"], "hidden": config.head_width}
-    model = resolve(MODELS["fitted_teacher"])(teacher_io(recipe, data, None), **options).eval()
+    for m in recipe.modalities:
+        for asset in modality(m).assets:
+            shutil.copyfile(features.file(asset), ctx.out / asset)
+    io = model_io(data, teacher_words(recipe), ctx.out)
+    model = resolve(MODELS["fitted_teacher"])(io, **options).eval()
     for encoder in model.encoders.values():
         encoder[0].load_pretrained()
         encoder[0].requires_grad_(False)
-    tokenizer = shutil.copyfile(features.file("tokenizer.json"), ctx.out / "tokenizer.json") if "text" in recipe.modalities else None
-    io = teacher_io(recipe, data, vocabulary_size(tokenizer) if tokenizer else None)
     rows, check = open_all_views(features, data.split("train")), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
-    batches, schedule = labelled_batches(rows, config.train, seed=ctx.seed)
+    batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
     validation = Batches(check, 512, shuffle=False)
     history = train(
         over_features(model),
@@ -71,7 +75,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
         objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
         config=schedule,
         ctx=ctx,
-        validate=lambda m: accuracy(predict(m, validation), check.labels),
+        validate=lambda m: data.task.score(predict(m, validation), check.labels),
         label="teacher",
     )
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
@@ -79,7 +83,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
-    """A classifier that `save_pretrained` wrote, with its tokenizer.json where it reads text."""
+    """A classifier that `save_pretrained` wrote, with the files that it reads its inputs with, such as tokenizer.json."""
     folder = ctx.base / str(recipe.teacher.path)
     if not (folder / "config.json").is_file():
         raise DependencyError(f"teacher.path: {folder} has no config.json; give the folder that save_pretrained wrote")
@@ -91,47 +95,30 @@ def from_hub(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Modul
     return from_transformers(fetch(str(recipe.teacher.id), str(recipe.teacher.revision)), recipe, data, ctx)
 
 
-def fetch(model: str, revision: str) -> Path:
-    """The folder of a hub model at one commit: downloaded, or without a network as it was downloaded before."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
-
-    try:
-        try:
-            HfApi().model_info(model, revision=revision, timeout=10)  # asks once, where snapshot_download retries for half a minute
-            return Path(snapshot_download(model, revision=revision, allow_patterns=HUB_FILES))
-        except (HTTPError, OSError) as error:
-            try:
-                return Path(snapshot_download(model, revision=revision, local_files_only=True))
-            except LocalEntryNotFoundError:
-                raise error from None
-    except (HTTPError, OSError, HFValidationError) as error:
-        raise DependencyError(
-            f"teacher.id: cannot fetch {model!r} at {revision}: {str(error).splitlines()[0]}; "
-            "check the network and the id, or fetch it elsewhere and use source: folder"
-        ) from error
-
-
 def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A transformers classifier, cut to the data's labels."""
-    from compress.models.transformers_model import TransformersTeacher, label_columns, normalisation, open_pretrained, try_out
+    from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
 
     trusted = recipe.teacher.trust_remote_code
     body: Any = open_pretrained(folder, recipe.modalities, trust_remote_code=trusted)
-    tokenizer = None
-    if "text" in recipe.modalities:
-        tokenizer = folder / "tokenizer.json"
-        if not tokenizer.is_file():
-            raise DependencyError(f"teacher: {folder} has no tokenizer.json; save the fast tokenizer there with tokenizer.save_pretrained")
-        shutil.copyfile(tokenizer, ctx.out / "tokenizer.json")
-    mean, deviation = normalisation(folder)
+    for asset in [asset for m in recipe.modalities for asset in modality(m).assets]:
+        if not (folder / asset).is_file():
+            raise DependencyError(
+                f"teacher: {folder} has no {asset}; save it there, as tokenizer.save_pretrained does with the fast tokenizer"
+            )
+        shutil.copyfile(folder / asset, ctx.out / asset)
+    tokenizer = tokenizer_of(ctx.out)
+    words = teacher_words(recipe)
+    processor = read_processor(folder, size=words("image").size if "image" in recipe.modalities else None)
+    if processor.note:
+        ctx.say(f"teacher: {processor.note}")
     options: dict[str, Any] = {
         "columns": label_columns(body, data.labels, str(folder)),
         "padding": padding_id(tokenizer) if tokenizer else 0,
-        "mean": mean,
-        "deviation": deviation,
+        "mean": processor.mean,
+        "deviation": processor.deviation,
     }
-    io = teacher_io(recipe, data, vocabulary_size(tokenizer) if tokenizer else None)
+    io = model_io(data, words, ctx.out)
     model = TransformersTeacher(body, **options).eval()
     try_out(model, io, str(folder))
     body.config.save_pretrained(ctx.out / "config")
@@ -140,19 +127,17 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     save_model(
         model, ctx.out, name="transformers_teacher", options={**options, "config_folder": "config", "trust_remote_code": trusted}, io=io
     )
-    return model, io, {"architecture": type(body).__name__}
+    return model, io, {"architecture": type(body).__name__, "note": processor.note}
 
 
 def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A model of MODELS with weights from a file: safetensors, or torch's format read without unpickling."""
     config = recipe.teacher
-    if recipe.modalities != ("image",):
-        raise RecipeError(
-            f"teacher: source weights has no tokenizer and reads images alone, the data has {' and '.join(recipe.modalities)}"
-        )
+    if unreadable := [m for m in recipe.modalities if modality(m).assets]:
+        raise RecipeError(f"teacher: source weights brings no {modality(unreadable[0]).assets[0]}, so it cannot read {unreadable[0]}")
     path, entry = ctx.base / str(config.path), MODELS[str(config.model)]
     check_sha256(path, str(config.sha256), way_out="give its own hash as teacher.sha256, or the file that was meant as teacher.path")
-    io = teacher_io(recipe, data, None)
+    io = model_io(data, teacher_words(recipe), None)
     model = resolve(entry)(io, **config.options)
     state = read_weights(path)
     rename = getattr(sys.modules[resolve(entry).__module__], "rename_weights", dict)  # beside models whose published names differ
@@ -172,17 +157,18 @@ def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data:
 
     Seeded by data.seed, because such a teacher is shared by runs that differ in the recipe's seed alone.
     """
-    rows, check = (open_rows(data.split(name), io, tokenizer=None, teacher=True) for name in ("train", "validation"))
+    rows, check = (open_rows(data.split(name), io, None, teacher=True) for name in ("train", "validation"))
     validation = Batches(check, INFERENCE_BATCH, shuffle=False)
-    before = accuracy(predict(model, validation), check.labels)
-    batches, schedule = labelled_batches(rows, config, seed=recipe.data.seed)
+    before = data.task.score(predict(model, validation), check.labels)
+    ctx = replace(ctx, seed=recipe.data.seed)
+    batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)
     history = train(
         model,
         batches,
         objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
         config=schedule,
-        ctx=replace(ctx, seed=recipe.data.seed),
-        validate=lambda m: accuracy(predict(m, validation), check.labels),
+        ctx=ctx,
+        validate=lambda m: data.task.score(predict(m, validation), check.labels),
         label="fine_tune",
         known=before,
     )
@@ -204,9 +190,3 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"teacher.path: {path} holds no weights that can be read without running code: {str(error).splitlines()[0]}"
         ) from error
     return state.get("state_dict", state)
-
-
-def teacher_io(recipe: Recipe, data: PreparedData, vocabulary: int | None) -> IOSpec:
-    """The teacher's ports: the data's, with its own image size and vocabulary."""
-    size = (recipe.teacher.image_size or recipe.data.image_size) if recipe.data.image_size else None
-    return io_spec(image_size=size, text_length=recipe.data.text_length, vocabulary=vocabulary, classes=len(data.labels))

@@ -1,0 +1,1 @@
+"""Training: batches of distinct inputs, views, stored answers, and the one loop."""

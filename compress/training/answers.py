@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from compress.data.arrays import allocate
+from compress.store.arrays import allocate
 from compress.training.batches import INFERENCE_BATCH, Batches, Rows
 from compress.training.views import Views
 
 
 @torch.no_grad()
-def write_answers(out: np.ndarray, model: nn.Module, rows: Rows, *, vary: tuple[Views, int] | None) -> None:
-    """out: (R, K) float16, filled row by row; `vary` is the view of the images that the model is to see, None: as they are stored."""
+def write_answers(
+    out: np.ndarray, model: nn.Module, rows: Rows, *, vary: tuple[Views, int] | None, tell: Callable[[int], None] = lambda _: None
+) -> None:
+    """out: (R, K) float16, filled row by row; `tell` hears how many; `vary` is the view of the grouping inputs that the model is to see, None: as they are stored."""
     for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
         inputs = batch.inputs
-        if vary and vary[1] and "image" in inputs:
-            inputs = {**inputs, "image": vary[0].vary(inputs["image"], vary[1])}
+        if vary and vary[1]:
+            inputs = {**inputs, rows.group: vary[0].vary(inputs[rows.group], vary[1], batch.grouping)}
         with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
-            out[batch.index] = model(inputs, batch.rows).numpy()
+            out[batch.index] = model(inputs, batch.rows).logits.numpy()
+        tell(len(batch.index))
 
 
 @torch.no_grad()

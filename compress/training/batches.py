@@ -1,4 +1,4 @@
-"""Batches in which each distinct input stands once: rows are grouped by image (by text where there are none).
+"""Batches in which each distinct input stands once: rows are grouped by their first modality, such as the image.
 
 A batch takes some of the grouping inputs with all their rows; every other modality keeps its distinct inputs among these
 rows. So an image with ten questions is encoded once, and so is a question about fifty images. No Python runs per row.
@@ -6,17 +6,28 @@ rows. So an image with ten questions is encoded once, and so is a question about
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compress.recipe import Train
+from compress.context import Context
+from compress.io_spec import Outputs
+from compress.recipe.sections import Train
+from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
 
 INFERENCE_BATCH = 50  # grouping inputs a call without gradients; larger ones ran no faster on a CPU
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher that answers while a student is trained: its call, and the distinct inputs as it reads them."""
+
+    call: Callable[[dict[str, Tensor], dict[str, Tensor]], Outputs]
+    inputs: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -24,14 +35,16 @@ class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.
 
     inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R,) int, -1 unlabelled;
-    targets: (V, R, K) float16 teacher logits of each view, or None; views: the variants of the images.
+    targets: (V, R, K) float16 teacher logits of each view, or None; views: the variants of the grouping inputs; live: the teacher
+    itself, which then answers the very variant that the student sees.
     """
 
     inputs: dict[str, np.ndarray]
     rows: dict[str, np.ndarray]
     labels: np.ndarray
     targets: np.ndarray | None = None
-    views: Views = Views(((False, 0, 0),))
+    views: Views = Views()
+    live: LiveTeacher | None = None
 
     @property
     def group(self) -> str:
@@ -41,13 +54,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None; index: (r,) row numbers."""
+    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None;
+    index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
     labels: Tensor
     teacher: Tensor | None
     index: np.ndarray
+    grouping: np.ndarray
 
 
 class Batches:
@@ -65,8 +80,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """Batches of one pass: when shuffled the incomplete last one is dropped, unless it is the only one."""
-        full = len(self.groups) // self.batch_size if self.shuffle else -(-len(self.groups) // self.batch_size)
-        return max(full, 1)
+        return pass_steps(len(self.groups), self.batch_size) if self.shuffle else -(-len(self.groups) // self.batch_size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one pass from `first_step` on."""
@@ -81,33 +95,45 @@ class Batches:
         data, counts = self.data, np.diff(self.starts)[places]
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         index = self.order[np.repeat(self.starts[places], counts) + offsets]  # (r,) row numbers
-        inputs, rows = {}, {}
-        view = np.zeros(len(places), np.int64)
+        inputs, rows, seen = {}, {}, {}
+        view, owners = np.zeros(len(places), np.int64), self.groups[places]
         for m, which in data.rows.items():
             if m == data.group:
-                distinct, inverse = self.groups[places], np.repeat(np.arange(len(places)), counts)
+                distinct, inverse = owners, np.repeat(np.arange(len(places)), counts)
             else:
                 distinct, inverse = np.unique(which[index], return_inverse=True)
-            values = torch.from_numpy(take(data.inputs[m], distinct))
-            if m == "image" and self.shuffle and len(data.views) > 1:
-                view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
-                values = data.views.apply(values, view)
-            inputs[m], rows[m] = values, torch.from_numpy(inverse.astype(np.int64))
+            inputs[m], rows[m] = torch.from_numpy(take(data.inputs[m], distinct)), torch.from_numpy(inverse.astype(np.int64))
+            if data.live:
+                seen[m] = torch.from_numpy(take(data.live.inputs[m], distinct))
+        if self.shuffle and data.targets is None and data.views.fresh:
+            inputs[data.group] = data.views.refresh(inputs[data.group], epoch, owners)
+            if data.live:
+                seen[data.group] = data.views.refresh(seen[data.group], epoch, owners)
+        elif self.shuffle and len(data.views) > 1:
+            view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
+            inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
         teacher = None
         if data.targets is not None:
             teacher = torch.from_numpy(data.targets[np.repeat(view, counts), index].astype(np.float32))
-        return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index)
+        if data.live:
+            with torch.no_grad():
+                teacher = data.live.call(seen, rows).logits
+        return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index, owners)
 
 
-def labelled_batches(rows: Rows, config: Train, *, seed: int) -> tuple[Batches, Train]:
-    """The labelled rows alone, and the schedule with as many steps and validations as over all rows.
+def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
+    """The batches of a training, and its schedule in steps; one line says where these differ from the recipe's own words.
 
-    A pass over few labelled rows is short: counted in such passes, a training on a twentieth of the labels would end at once.
+    `labelled`: the labelled rows alone, with as many steps and validations as over all rows: counted in its own short passes, a training on
+    a twentieth of the labels would end at once.
     """
-    every = Batches(rows, config.batch_size)
-    batches = Batches(rows, config.batch_size, seed=seed, keep=rows.labels >= 0)
-    steps = config.max_steps or max(1, round(config.epochs * every.steps))
-    return batches, config.model_copy(update={"max_steps": steps, "validate_every": config.validate_every * every.steps / batches.steps})
+    owner = np.asarray(rows.rows[rows.group])
+    keep = rows.labels >= 0 if labelled else None
+    every, own = len(np.unique(owner)), len(np.unique(owner if keep is None else owner[keep]))
+    schedule = fit_schedule(config, own, of=every)
+    if line := schedule_line(config, schedule, own):
+        ctx.say(f"{label}: {line}")
+    return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep), schedule
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

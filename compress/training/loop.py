@@ -16,20 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import nn
 
 from compress.context import Context
 from compress.errors import CompressError, DependencyError
+from compress.io_spec import Outputs
 from compress.losses.objective import Objective
-from compress.recipe import Train
+from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
+from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars
-TELL_EVERY_S = 30  # seconds between two lines where there is no terminal to draw a bar on
 
 
 @dataclass
@@ -71,7 +69,7 @@ def train(
     seed_everything(ctx.seed)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     model, optimizer = accelerator.prepare(model, optimizer)
-    total = config.max_steps or max(1, round(config.epochs * batches.steps))
+    total = total_steps(config, batches.steps)
     start = History(planned_steps=total, best=-1.0 if known is None else known)
     run = _Run(model, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
@@ -79,9 +77,9 @@ def train(
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
     every = max(1, round(config.validate_every * batches.steps))
     frozen_from = math.ceil(freeze[0] * total) if freeze else total + 1
-    started = saved = told = time.monotonic()
-    with progress_bar() as bar:
-        task = bar.add_task(label, total=total, completed=run.history.steps, best="")
+    started = saved = time.monotonic()
+    with ctx.progress(label, total, unit="steps", done=run.history.steps) as progress:
+        note = ""
         for step in range(run.history.steps, 0 if run.history.stopped_early else total):
             if step % batches.steps == 0 or step == run.history.resumed_at:
                 stream = batches.epoch(step // batches.steps, step % batches.steps)
@@ -90,7 +88,7 @@ def train(
             set_rate(optimizer, config, step, total)
             loss, parts = train_step(accelerator, model, optimizer, next(stream), objective, config)
             run.history.steps = step + 1
-            bar.update(task, advance=1)
+            progress(1, note)
             if step % LOG_EVERY == 0:
                 check_finite(loss, label, step, config)
                 accelerator.log(
@@ -100,10 +98,7 @@ def train(
                 check_finite(loss, label, step, config)
                 run.validated(validate(model), loss.item())
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
-                bar.update(task, best=f"best {100 * run.history.best:.2f} %")
-                if not bar.console.is_terminal and time.monotonic() - told >= TELL_EVERY_S:
-                    ctx.say(f"{label}: step {step + 1:,} of {total:,}, loss {loss.item():.3f}, best {100 * run.history.best:.2f} %")
-                    told = time.monotonic()
+                note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
                     run.history.stopped_early = True
                     break
@@ -156,9 +151,9 @@ def train_step(
     """One step on one batch: the loss before it, and its terms."""
     model.train()
     device = accelerator.device
-    logits = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-    teacher = None if batch.teacher is None else batch.teacher.to(device)
-    loss, parts = objective(logits, teacher, batch.labels.to(device))
+    outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
+    teacher = None if batch.teacher is None else Outputs(batch.teacher.to(device))
+    loss, parts = objective(outputs, teacher, batch.labels.to(device))
     optimizer.zero_grad()
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)
@@ -175,7 +170,7 @@ def predict(model: nn.Module, batches: Batches) -> np.ndarray:
     for batch in batches.epoch(0):
         logits = (
             model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-            .float()
+            .logits.float()
             .cpu()
             .numpy()
         )
@@ -186,14 +181,6 @@ def predict(model: nn.Module, batches: Batches) -> np.ndarray:
     if out is None:
         raise CompressError("there are no rows to predict")
     return out
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the labelled rows whose largest logit is the label's: logits (R, K), labels (R,)."""
-    known = labels >= 0
-    if not known.any():
-        raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
-    return float((logits[known].argmax(1) == labels[known]).mean())
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: Train, step: int, total: int) -> None:
@@ -232,24 +219,3 @@ def trackers(config: Train) -> list[str]:
         if importlib.util.find_spec(name) is None:
             raise DependencyError(f"train.trackers: {name!r} is not installed; 'pip install {name}' or take it off the list")
     return list(config.trackers)
-
-
-class RateColumn(ProgressColumn):
-    """Steps a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} steps/s" if task.speed else "")
-
-
-def progress_bar() -> Progress:
-    """Steps done, rate and time left, on standard error; gone when finished."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[best]}"),
-    )
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

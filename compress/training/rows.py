@@ -1,69 +1,79 @@
-"""From prepared data to the `Rows` of a training or a validation, with the texts tokenized for one model."""
+"""From prepared data to the `Rows` of a training or a validation, as one model reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from compress.artifacts import Features, Targets
-from compress.data.prepared import Split
-from compress.data.tokens import tokenize
-from compress.data.wordings import Wordings, read_wordings
-from compress.io_spec import IOSpec
+from compress.data.prepared import PreparedData, Split
+from compress.io_spec import IOSpec, Port
+from compress.modalities.modality import modality
+from compress.modalities.wordings import Wordings, read_wordings
+from compress.recipe.sections import Recipe
+from compress.store.artifacts import Features, Targets
 from compress.training.batches import Rows
 from compress.training.views import Views
 
 
+def teacher_words(recipe: Recipe) -> Callable[[str], Any]:
+    """modality -> the words of the form in which the teacher reads it: its own, or the data's."""
+    own = recipe.teacher.inputs
+    return lambda m: (own.get(m) if own else None) or recipe.data.inputs.get(m)
+
+
+def model_io(data: PreparedData, words: Callable[[str], Any], model: Path | None) -> IOSpec:
+    """The ports of a model that reads each modality in the form of `words(modality)`, with its assets in the folder `model`."""
+    inputs = tuple(modality(m).port(words(m), model) for m in data.report["modalities"])
+    return IOSpec(inputs, (data.task.port(data.labels),))
+
+
 def open_rows(
-    split: Split,
-    io: IOSpec,
-    *,
-    tokenizer: Path | None,
-    teacher: bool = False,
-    targets: np.ndarray | None = None,
-    views: Views | None = None,
+    split: Split, io: IOSpec, model: Path | None, *, teacher: bool = False, targets: np.ndarray | None = None, views: Views | None = None
 ) -> Rows:
-    """The rows of one split for a model with ports `io`; a teacher may see the images in another size."""
+    """The rows of one split for a model with ports `io` and its assets in the folder `model`; a teacher may read them in another form."""
     given = split.teacher_inputs if teacher else split.inputs
-    inputs: dict[str, np.ndarray] = {}
-    if "image" in io.modalities:
-        inputs["image"] = given["image"]
-    if "text" in io.modalities:
-        inputs["text"] = tokenize(require(tokenizer), given["text"], io.input("text").shape[0])
-    rows = {m: split.rows[m] for m in io.modalities}
-    return Rows(inputs, rows, split.labels, targets, views or Views(((False, 0, 0),)))
+    inputs = {port.name: modality(port.name).arrays(given[port.name], port, model) for port in io.inputs}
+    return Rows(inputs, {m: split.rows[m] for m in io.modalities}, split.labels, targets, views or Views())
 
 
-def training_rows(split: Split, io: IOSpec, targets: Targets, *, tokenizer: Path | None) -> Rows:
+def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Rows:
     """The training split with the teacher's stored answers, the views that they belong to, and its rows in other words."""
-    views = Views(tuple((bool(flip), int(down), int(right)) for flip, down, right in targets.details["views"]))
     logits = np.load(targets.file("logits.npy"), mmap_mode="r")
-    rows = open_rows(split, io, tokenizer=tokenizer, targets=logits, views=views)
+    rows = open_rows(split, io, model, targets=logits, views=Views.from_json(targets.details["views"]))
     assert targets.path
     wordings = read_wordings(targets.path)
-    return add_wordings(rows, wordings, tokenize(require(tokenizer), wordings.texts, io.input("text").shape[0])) if wordings else rows
+    return add_wordings(rows, wordings, read_more(wordings, io, model)) if wordings else rows
 
 
-def add_wordings(rows: Rows, wordings: Wordings, texts: np.ndarray) -> Rows:
-    """`rows`, and behind them the unlabelled ones in other words; texts: (W, ...) tokens or features of the wordings."""
-    inputs = {**rows.inputs, "text": np.concatenate([rows.inputs["text"], texts])}
+def read_more(wordings: Wordings, io: IOSpec, model: Path) -> np.ndarray:
+    """The inputs in other words as a model reads them: (W, ...)."""
+    return modality(wordings.modality).arrays(wordings.inputs, io.input(wordings.modality), model)
+
+
+def add_wordings(rows: Rows, wordings: Wordings, values: np.ndarray) -> Rows:
+    """`rows`, and behind them the unlabelled ones in other words; values: (W, ...) inputs or features of the wordings."""
+    m = wordings.modality
+    inputs = {**rows.inputs, m: np.concatenate([rows.inputs[m], values])}
     which = {m: np.concatenate([array, wordings.rows[m]]) for m, array in rows.rows.items()}
-    labels = np.concatenate([rows.labels, np.full(len(wordings.rows["text"]), -1, rows.labels.dtype)])
+    labels = np.concatenate([rows.labels, np.full(len(wordings.rows[m]), -1, rows.labels.dtype)])
     return replace(rows, inputs=inputs, rows=which, labels=labels)
 
 
-def in_other_words(rows: Rows, split: Split, paraphrases: dict[str, str], io: IOSpec, tokenizer: Path | None) -> tuple[Rows, np.ndarray]:
-    """`rows` of the split with every text that has a paraphrase in its words, and which labelled rows (R,) bool have one."""
-    texts = split.inputs["text"].to_pylist()
-    tokens = tokenize(require(tokenizer), [paraphrases.get(text, text) for text in texts], io.input("text").shape[0])
-    rephrased = np.array([text in paraphrases for text in texts])[rows.rows["text"]]
-    return replace(rows, inputs={**rows.inputs, "text": tokens}), rephrased & np.asarray(rows.labels >= 0)
+def in_other_words(rows: Rows, split: Split, data: PreparedData, io: IOSpec, model: Path) -> tuple[Rows, np.ndarray]:
+    """`rows` of the split with every input that has a paraphrase in its words, and which labelled rows (R,) bool have one."""
+    m = data.paraphrased
+    texts = split.inputs[m].to_pylist()
+    values = modality(m).arrays([data.paraphrases.get(text, text) for text in texts], io.input(m), model)
+    rephrased = np.array([text in data.paraphrases for text in texts])[rows.rows[m]]
+    return replace(rows, inputs={**rows.inputs, m: values}), rephrased & np.asarray(rows.labels >= 0)
 
 
 def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
-    """The rows of one split over stored features (N_m, D) instead of raw inputs; of the images those of one view."""
+    """The rows of one split over stored features (N_m, D) instead of raw inputs; of the grouping inputs those of one view."""
     inputs = {}
     for m in split.rows:
         stored = np.load(features.file(f"{split.name}-{m}.npy"), mmap_mode="r")  # (V, N, D); V is 1 but for training images
@@ -84,23 +94,36 @@ def open_all_views(features: Features, split: Split) -> Rows:
 
 
 def sample_feeds(
-    split: Split, io: IOSpec, tokenizer: Path | None, count: int, *, teacher: bool = False
+    split: Split, io: IOSpec, model: Path | None, count: int, *, teacher: bool = False
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """`count` rows of a split, evenly spread, as the arrays (R, ...) that an ONNX graph takes, and their row numbers (R,)."""
     index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
     given = split.teacher_inputs if teacher else split.inputs
-    feeds: dict[str, np.ndarray] = {}
-    for m in io.modalities:
-        which = np.asarray(split.rows[m])[index]
-        if m == "text":
-            feeds[m] = tokenize(require(tokenizer), given[m].take(which).to_pylist(), io.input(m).shape[0])
-        else:
-            feeds[m] = np.asarray(given[m][which])
-    return feeds, index
+    return {port.name: read_inputs(given[port.name], np.asarray(split.rows[port.name])[index], port, model) for port in io.inputs}, index
 
 
-def require(tokenizer: Path | None) -> Path:
-    """The tokenizer of a model that reads text."""
-    if tokenizer is None:
-        raise ValueError("a model that reads text needs its tokenizer.json")
-    return tokenizer
+def sample_rows(
+    data: PreparedData,
+    io: IOSpec,
+    model: Path | None,
+    count: int,
+    *,
+    teacher: bool = False,
+    splits: tuple[str, ...] = ("test", "validation", "train"),
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Up to `count` rows as `sample_feeds` gives them, of the first split and where it has fewer of those after it; and their labels (R,)."""
+    parts, labels, left = [], [], count
+    for split in map(data.split, splits):
+        if left:
+            feeds, index = sample_feeds(split, io, model, left, teacher=teacher)
+            parts.append(feeds)
+            labels.append(np.asarray(split.labels)[index])
+            left -= len(index)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, np.concatenate(labels)
+
+
+def read_inputs(stored: Any, which: np.ndarray, port: Port, model: Path | None) -> np.ndarray:
+    """The inputs of the indices `which` (R,), repeated where they repeat, as the port takes them: (R, ...)."""
+    used, place = np.unique(which, return_inverse=True)
+    taken = stored[used] if isinstance(stored, np.ndarray) else stored.take(used)
+    return np.ascontiguousarray(modality(port.name).arrays(taken, port, model)[place])

@@ -1,50 +1,67 @@
-"""Views: the fixed variants of an image that are trained on, so that a teacher's answer to each can be stored."""
+"""Views: the variants of the grouping input that are trained on: fixed ones, so that a teacher's answer to each can be stored, or fresh ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compress.recipe import Augment
+from compress.modalities.modality import modality
+from compress.recipe.sections import Recipe
+
+FRESH = 1 << 20  # fresh variants are numbered from here on, so that none is one of the stored
 
 
 @dataclass(frozen=True)
 class Views:
-    """Each view is (mirrored?, pixels moved down, pixels moved right); view 0 is the image itself."""
+    """Each variant is plain data that the modality understands; view 0 is the input itself. `fresh`: (words, seed) of variants without end."""
 
-    variants: tuple[tuple[bool, int, int], ...]
+    modality: str = ""
+    variants: tuple[tuple, ...] = ((),)
+    fresh: tuple[Any, int] | None = None
 
     def __len__(self) -> int:
         return len(self.variants)
 
-    def apply(self, images: Tensor, view: np.ndarray) -> Tensor:
-        """images: (N, H, W, 3) uint8, view: (N,) -> the chosen variant of each image, same shape; edges are repeated."""
-        out = images.clone()
+    def apply(self, values: Tensor, view: np.ndarray, index: np.ndarray) -> Tensor:
+        """values: (N, ...) of the inputs `index` (N,), view: (N,) -> the chosen variant of each, same shape."""
+        out = values.clone()
         for number in np.unique(view):
             if number:
-                where = torch.from_numpy(np.flatnonzero(view == number))
-                out[where] = self.vary(images[where], int(number))
+                where = np.flatnonzero(view == number)
+                out[torch.from_numpy(where)] = self.vary(values[torch.from_numpy(where)], int(number), index[where])
         return out
 
-    def vary(self, images: Tensor, view: int) -> Tensor:
-        """One variant of every image: (N, H, W, 3) -> the same shape."""
-        mirrored, down, right = self.variants[view]
-        if mirrored:
-            images = images.flip(2)
-        if down or right:
-            height, width = images.shape[1:3]
-            images = images[:, (torch.arange(height) - down).clamp(0, height - 1)][:, :, (torch.arange(width) - right).clamp(0, width - 1)]
-        return images
+    def vary(self, values: Tensor, view: int, index: np.ndarray) -> Tensor:
+        """One stored variant of every input: (N, ...) and their numbers (N,) -> the same shape."""
+        return modality(self.modality).vary(values, self.variants[view], index) if view else values
+
+    def refresh(self, values: Tensor, epoch: int, index: np.ndarray) -> Tensor:
+        """A variant that no earlier epoch has seen: (N, ...) and their numbers (N,) -> the same shape."""
+        assert self.fresh
+        room, (words, seed) = modality(self.modality), self.fresh
+        return room.vary(values, room.variant(words, seed, FRESH + epoch), index)
+
+    def to_json(self) -> dict:
+        """Plain data, as artifacts keep it."""
+        return {"modality": self.modality, "variants": [list(variant) for variant in self.variants]}
+
+    @staticmethod
+    def from_json(data: dict) -> Views:
+        """The inverse of `to_json`."""
+        return Views(data["modality"], tuple(map(tuple, data["variants"])))
 
 
-def draw_views(config: Augment, seed: int) -> Views:
-    """`config.views` different variants drawn by seed, the image itself first; fewer where there are not so many."""
-    moves = range(-config.shift, config.shift + 1)
-    others = [(flip, down, right) for flip in ((False, True) if config.flip else (False,)) for down in moves for right in moves]
-    others.remove((False, 0, 0))
-    count = min(config.views - 1, len(others))
-    picked = np.random.default_rng(seed).choice(len(others), size=count, replace=False).tolist() if count else []
-    return Views(((False, 0, 0), *(others[i] for i in picked)))
+def draw_views(recipe: Recipe) -> Views:
+    """`distill.augment.views` different variants of the grouping modality, drawn by data.seed (fewer where there are not so many)."""
+    name, augment, seed = recipe.modalities[0], recipe.distill.augment, recipe.data.seed
+    words, room = augment.get(name), modality(name)
+    if words is None:
+        return Views(name)
+    most = room.most_variants(words)
+    count = augment.views if most is None else min(augment.views, most)
+    fresh = (words, seed) if most is None else None
+    return Views(name, tuple(room.variant(words, seed, number) for number in range(count)), fresh)

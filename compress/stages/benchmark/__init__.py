@@ -14,20 +14,24 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.artifacts import Measurements, OnnxModels, TorchModel
+from compress.device.errors import DeviceError
 from compress.errors import CompressError
 from compress.graphs.ort_format import to_ort_format
+from compress.modalities.modality import modality
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate
-from compress.stages.benchmark.quality import answer, score, select_rows, share
+from compress.stages.benchmark.pairs import pair_test, pair_validation
+from compress.stages.benchmark.quality import answer, score, select_rows
+from compress.store.artifacts import Measurements, OnnxModels, TorchModel
+from compress.tables import loaded_plugins
 
 if TYPE_CHECKING:
     from compress.context import Context
     from compress.data.prepared import PreparedData
-    from compress.recipe import Benchmark, Recipe
+    from compress.recipe.sections import Benchmark, Recipe
 
 __all__ = ["Candidate", "benchmark", "compare"]
 
@@ -43,21 +47,29 @@ def benchmark(
     ctx: Context,
 ) -> Measurements:
     """Every exported file against the test split; see `compare` for what the measurements hold."""
-    sees: Literal["image", "teacher_image"] = "image" if data.split("test").teacher_image is None else "teacher_image"
-    parameters = teacher_onnx.details["parameters"]
-    tokens = tokens_of(teacher, data)
-    models = {"teacher": Candidate(teacher_onnx.file("teacher.onnx"), "teacher", "fp32", parameters, sees, tokens)}
-    tokens = tokens_of(student, data)
+    inputs = model_inputs(teacher, data, teacher=True)
+    models = {"teacher": Candidate(teacher_onnx.file("teacher.onnx"), "teacher", "fp32", teacher_onnx.details["parameters"], inputs)}
+    inputs = model_inputs(student, data)
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
-        models[name] = Candidate(file, "student", precision, onnx.details["parameters"], "image", tokens, target)
-    models |= variants(models, recipe.benchmark.runtimes, onnx=onnx, data=data, out=ctx.out)
+        models[name] = Candidate(file, "student", precision, onnx.details["parameters"], inputs, target)
+    others, skipped = variants(models, recipe.benchmark.runtimes, onnx=onnx, data=data, out=ctx.out)
+    models |= others
+    for name, why in skipped.items():
+        ctx.say(f"benchmark: {name} is not measured: {why}")
     measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
+    measurements["skipped"] = skipped
     known = teacher.metrics["validation_accuracy"]  # by torch; the exported file agreed with it
     measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
-    tokens = tokens_of(student, data, split="validation")
-    for name in onnx.details["files"]:
-        measurements["models"][name]["validation"] = score_validation(replace(models[name], tokens=tokens), data, threads=ctx.threads)
+    with np.load(ctx.out / "predictions.npz") as stored:
+        answers = {name: stored[f"model_{name}"] for name in models}
+        pair_test(measurements["models"], answers, stored["rows"], data=data)
+    inputs, split = model_inputs(student, data, split="validation"), data.split("validation")
+    rows = select_rows(np.asarray(split.labels), None)
+    files = {name: replace(models[name], inputs=inputs) for name in onnx.details["files"]}
+    right = {name: right_answers(model, data, rows, threads=ctx.threads) for name, model in files.items()}
+    for name, scored in pair_validation(measurements["models"], right, split, rows).items():
+        measurements["models"][name]["validation"] = scored
     (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")
@@ -66,45 +78,53 @@ def benchmark(
 
 def variants(
     models: dict[str, Candidate], runtimes: Sequence[str], *, onnx: OnnxModels, data: PreparedData, out: Path
-) -> dict[str, Candidate]:
-    """The fp32 student and the best int8 one that this machine can time, in each of the other runtimes: {"fp32@openvino": ...}.
+) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """The fp32 student and the best int8 one that this machine can time, in each of the other runtimes: {"fp32@openvino": ...}; and those
+    that a runtime does not take, with its reason.
 
     LiteRT has an fp32 file alone.
     """
-    test, made = data.split("test"), {}
+    made: dict[str, Candidate] = {}
+    skipped: dict[str, str] = {}
     here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
     names = [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
     for runtime in runtimes:
         for name in names[:1] if runtime == "litert" else names:
-            model = models[name]
-            changed: dict[str, Any] = {"runtime": runtime}
-            if runtime == "ort_format":
-                rows = np.arange(min(32, len(test)))
-                feeds = gather_feeds(model, test, rows, names=open_candidate(model, 1).inputs)
-                target = "arm" if local_target() == "onnxruntime_arm" else "amd64"
-                changed = {"path": to_ort_format(model.path, out / "ort_format", target=target, feeds=feeds).model}
-            if runtime == "litert":
-                changed["path"] = onnx.file("mobile/fp32.tflite")
-            made[f"{name}@{runtime}"] = replace(model, role="variant", of=name, **changed)
-    return made
+            try:
+                made[f"{name}@{runtime}"] = in_runtime(name, models[name], runtime, onnx=onnx, data=data, out=out)
+            except (CompressError, DeviceError) as error:
+                skipped[f"{name}@{runtime}"] = str(error)
+    return made, skipped
 
 
-def score_validation(model: Candidate, data: PreparedData, *, threads: int) -> dict[str, Any]:
-    """The share of right answers on the validation split, which is what a choice may look at."""
+def in_runtime(name: str, model: Candidate, runtime: str, *, onnx: OnnxModels, data: PreparedData, out: Path) -> Candidate:
+    """The model `name` as another runtime takes it. Raises CompressError or DeviceError where it does not."""
+    changed: dict[str, Any] = {"runtime": runtime}
+    if runtime == "ort_format":
+        test = data.split("test")
+        feeds = gather_feeds(model, test, np.arange(min(32, len(test))), names=open_candidate(model, 1).inputs)
+        target = "arm" if local_target() == "onnxruntime_arm" else "amd64"
+        changed = {"path": to_ort_format(model.path, out / "ort_format", target=target, feeds=feeds).model}
+    if runtime == "litert":
+        changed["path"] = onnx.file("mobile/fp32.tflite")
+    variant = replace(model, role="variant", of=name, **changed)
+    open_candidate(variant, 1)
+    return variant
+
+
+def right_answers(model: Candidate, data: PreparedData, rows: np.ndarray, *, threads: int) -> np.ndarray:
+    """(R,) bool: which rows of the validation split, which is what a choice may look at, the file answers right."""
     split = data.split("validation")
-    rows = select_rows(np.asarray(split.labels), None)
     answers = answer(score(model, split, rows, threads=threads), len(data.labels), name=str(model.path))
-    return share(answers == np.asarray(split.labels)[rows])
+    return answers == np.asarray(split.labels)[rows]
 
 
-def tokens_of(model: TorchModel, data: PreparedData, *, split: str = "test") -> np.ndarray | None:
-    """(M, T) tokens of the distinct texts of a split in that model's own vocabulary; None without text."""
-    from compress.data.tokens import tokenize
-
+def model_inputs(model: TorchModel, data: PreparedData, *, split: str = "test", teacher: bool = False) -> dict[str, np.ndarray]:
+    """The distinct inputs of a split as the model's ports take them, by modality: (N_m, ...)."""
     assert model.io_spec
-    if "text" not in model.io_spec.modalities:
-        return None
-    return tokenize(model.file("tokenizer.json"), data.split(split).inputs["text"], model.io_spec.input("text").shape[0])
+    part = data.split(split)
+    given = part.teacher_inputs if teacher else part.inputs
+    return {port.name: modality(port.name).arrays(given[port.name], port, model.path) for port in model.io_spec.inputs}
 
 
 def describe(model: dict[str, Any]) -> str:
@@ -130,21 +150,29 @@ def compare(config: Benchmark, models: dict[str, Candidate], *, data: PreparedDa
 
 
 def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, seed: int, score_threads: int) -> None:
-    """job.json with absolute model and data paths, and the tokens beside it: models that share an array share its file."""
+    """job.json with absolute paths of models, data and inputs; an input that lies in no file gets one beside it, shared by its models."""
     files: dict[int, str] = {}
-    entries = {}
-    for name, model in models.items():
-        if model.tokens is not None and id(model.tokens) not in files:
-            files[id(model.tokens)] = f"tokens_{len(files)}.npy"
-            np.save(job.parent / files[id(model.tokens)], model.tokens)
-        entries[name] = {
-            **{key: getattr(model, key) for key in ("role", "precision", "parameters", "image_key", "target", "runtime", "of")},
-            "path": str(Path(model.path).resolve()),
-            "tokens": None if model.tokens is None else files[id(model.tokens)],
-        }
+    for model in models.values():
+        for name, array in model.inputs.items():
+            if id(array) not in files:
+                files[id(array)] = _file_of(array) or str(job.parent.resolve() / f"inputs_{len(files)}_{name}.npy")
+                if not _file_of(array):
+                    np.save(files[id(array)], array)
+    keys = ("role", "precision", "parameters", "target", "runtime", "of")
+    entries = {
+        name: {key: getattr(model, key) for key in keys}
+        | {"path": str(Path(model.path).resolve()), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}
+        for name, model in models.items()
+    }
     settings = config.model_dump(include={"batches", "threads", "rounds", "warmup", "test_limit"})
     settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
+    settings["plugins"] = loaded_plugins()
     job.write_text(json.dumps(settings, indent=1))
+
+
+def _file_of(array: np.ndarray) -> str | None:
+    """The .npy file that an array maps whole."""
+    return str(array.filename) if isinstance(array, np.memmap) and array.filename else None
 
 
 def _run_process(arguments: list[str], *, say: Callable[[str], None]) -> None:

@@ -15,10 +15,11 @@ from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
-from compress.metrics import agreement
+from compress.measures.metrics import agreement
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
 from compress.stages.benchmark.timing import peak_memory, time_models
+from compress.tables import load_plugins
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +29,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Gives {schema_version, device, threads, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
     agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, ...}}, baselines}; shares are fractions, latencies ms."""
+    load_plugins(map(Path, job["plugins"]))
     device = describe_device()
     data = open_data(Path(job["data"]))
     test = data.split("test")

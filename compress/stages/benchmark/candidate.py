@@ -23,23 +23,22 @@ Precision = Literal["fp32", "fp16", "int8_dynamic", "int8_ptq", "int8_qat"]
 class Candidate:
     """One exported file: who it is and what it reads.
 
-    Shapes: tokens (M, T) int64, row m for the m-th distinct text of the test split in this model's own vocabulary."""
+    Shapes: inputs[m] (N_m, ...), the distinct inputs of the test split as this model's port takes them."""
 
     path: Path
     role: Role
     precision: Precision
     parameters: int
-    image_key: Literal["image", "teacher_image"] = "image"  # which stored images it reads
-    tokens: np.ndarray | None = None
+    inputs: dict[str, np.ndarray]
     target: str | None = None  # runtime the file was written for; None: any. Latency is measured only where it is this machine's
     runtime: str = "onnxruntime_cpu"  # name in SESSIONS
     of: str | None = None  # of a variant: the student's file that it must answer as
 
 
 def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
-    """The candidate of one entry of job.json, its tokens read from `folder`."""
-    tokens = None if entry["tokens"] is None else np.load(folder / entry["tokens"])
-    return Candidate(**{**entry, "path": Path(entry["path"]), "tokens": tokens})
+    """The candidate of one entry of job.json, its inputs mapped from where they lie (relative to `folder`)."""
+    inputs = {m: np.load(folder / file, mmap_mode="r", allow_pickle=False) for m, file in entry["inputs"].items()}
+    return Candidate(**{**entry, "path": Path(entry["path"]), "inputs": inputs})
 
 
 def open_candidate(model: Candidate, threads: int) -> Session:
@@ -50,13 +49,11 @@ def open_candidate(model: Candidate, threads: int) -> Session:
 def gather_feeds(model: Candidate, test: Split, rows: np.ndarray, *, names: list[str]) -> dict[str, np.ndarray]:
     """The model's inputs `names` for rows of the test split.
 
-    Shapes: rows (B,) int; "image" (B, H, W, 3) uint8, "text" (B, T) int64. Raises CompressError for an input the data does not have."""
-    seen = test.teacher_inputs if model.image_key == "teacher_image" else test.inputs
-    stored: dict[str, Any] = {"image": seen.get("image"), "text": model.tokens}
+    Shapes: rows (B,) int; each input (B, ...). Raises CompressError for an input the data does not have."""
     for name in names:
-        if stored.get(name) is None:
+        if name not in model.inputs:
             raise CompressError(f"{model.path}: input {name!r} has no stored values; the data has {', '.join(test.rows)}")
-    return {name: np.ascontiguousarray(stored[name][np.asarray(test.rows[name])[rows]]) for name in names}
+    return {name: np.ascontiguousarray(model.inputs[name][np.asarray(test.rows[name])[rows]]) for name in names}
 
 
 def local_target() -> str:

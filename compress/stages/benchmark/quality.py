@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.baseline import question_only_accuracy
+from compress.data.baseline import lookup_accuracy
 from compress.errors import CompressError, DataError
-from compress.metrics import METRICS, wilson_interval
+from compress.measures.metrics import METRICS, wilson_interval
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ def number(value: float, unit: str, samples: int) -> dict[str, Any]:
 
 
 def describe_baselines(data: PreparedData, rows: np.ndarray) -> dict[str, Any]:
-    """What needs no model: the commonest training answer, and the commonest training answer to each text."""
+    """What needs no model: the commonest training answer, and the commonest training answer to each input of one modality."""
     train, test = data.split("train"), data.split("test")
     known = np.asarray(train.labels)
     if not np.any(known >= 0):
         return {}
     majority = int(np.bincount(known[known >= 0], minlength=len(data.labels)).argmax())
     baselines = {"majority": {**share(np.asarray(test.labels)[rows] == majority), "answer": data.labels[majority]}}
-    question_only = question_only_accuracy(data)
-    if question_only is not None:
-        baselines["question_only"] = number(question_only, "fraction", len(test))
+    for m in data.report["modalities"]:
+        if (found := lookup_accuracy(data, m)) is not None:
+            baselines[f"{m}_alone"] = number(found, "fraction", len(test))
     return baselines

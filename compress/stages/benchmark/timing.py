@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.device.measure import summarise, time_calls
 from compress.device.sessions import Session, open_session
-from compress.metrics import paired_ratio
+from compress.measures.metrics import paired_ratio
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
 
 if TYPE_CHECKING:

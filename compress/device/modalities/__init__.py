@@ -1,0 +1,27 @@
+"""How the runner reads each kind of input: one file a modality, named as the port that it fills; a plugin's file is copied in beside them.
+
+A reader has OPTION (of `predict`), HELP, ASSETS (files of the bundle that it reads), PACKAGES (what it imports beside numpy) and
+`read(value, port, folder)`: the array (1, ...) that the port takes; `value` is what stands behind the option, or what a program hands over.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+
+from ..errors import DeviceError
+
+MODALITIES = ("image", "text", "numbers")
+
+
+def reader(name: str) -> ModuleType:
+    """The reader of the port `name`; raises DeviceError where there is none."""
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise DeviceError(f"{name!r} is no name of an input; copy the bundle again")
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise DeviceError(f"no reader for the input {name!r}: device/modalities/{name}.py is missing; copy the bundle again") from None

@@ -1,0 +1,54 @@
+"""A text as token ids for a port (T,) int64, by the tokenizer that ships with the model. The package tokenizers is imported on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeviceError
+
+OPTION, HELP = "--question", "text"
+ASSETS = ("tokenizer.json",)
+PACKAGES = ("tokenizers",)
+PADDING = "[PAD]"  # the padding token of a tokenizer.json that names none
+
+
+def read(value: Any, port: dict[str, Any], folder: Path) -> np.ndarray:
+    """(1, T) int64; raises DeviceError for a text with nothing in it, or a tokenizer that is not the model's."""
+    return encode_text(open_tokenizer(folder / ASSETS[0], length=port["shape"][0]), value, high=port["high"])
+
+
+def open_tokenizer(path: Path, *, length: int) -> Any:
+    """The tokenizers.Tokenizer of a tokenizer.json, set to cut and pad to `length` tokens; raises DeviceError if it cannot be used."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise DeviceError(f"texts need the package tokenizers ({error}): pip install tokenizers") from error
+    if not path.is_file():
+        raise DeviceError(f"{path}: no such file; the model reads text, so the bundle needs its tokenizer")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for a malformed file
+        raise DeviceError(f"{path}: not a tokenizer ({error}); copy the bundle again") from error
+    token = (tokenizer.padding or {}).get("pad_token") or PADDING
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise DeviceError(f"{path}: has no padding token {token!r}; the bundle was built with another tokenizer")
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=number, pad_token=token)
+    return tokenizer
+
+
+def encode_text(tokenizer: Any, text: str, *, high: float | None = None) -> np.ndarray:
+    """Token ids (1, T) int64 of one text; `high` is the largest id that the model knows.
+
+    Raises DeviceError for a text with nothing in it, or an id above `high`.
+    """
+    if not text.strip():
+        raise DeviceError("the question is empty; give --question some words")
+    ids = np.asarray([tokenizer.encode(text).ids], dtype=np.int64)  # (1, T)
+    if high is not None and ids.max() > high:
+        raise DeviceError(f"token id {ids.max()} is above the model's largest, {high:.0f}; tokenizer and model do not belong together")
+    return ids

@@ -1,0 +1,23 @@
+"""How the runner turns a model's outputs into an answer: one file a task, named as models.json names it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+
+from ..errors import DeviceError
+
+TASKS = ("single_label",)
+
+
+def answerer(name: str) -> ModuleType:
+    """The module of the task `name`, with `answer(outputs, labels, top)` and `lines(answer)`; raises DeviceError where there is none."""
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise DeviceError(f"{name!r} is no name of a task; copy the bundle again")
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise DeviceError(f"this runner does not know the task {name!r}; copy the bundle again") from None

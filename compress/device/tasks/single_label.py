@@ -1,0 +1,22 @@
+"""One of K labels: the most probable one, and the next ones in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, top: int = 3) -> dict[str, Any]:
+    """{label, probability, top: [{label, probability}]} of the first row: outputs["logits"] (1, K)."""
+    logits = outputs["logits"][0].astype(np.float64)  # (K,)
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    ranked = [{"label": labels[k], "probability": float(p[k])} for k in np.argsort(-p, kind="stable")[:top]]
+    return {**ranked[0], "top": ranked}
+
+
+def lines(answer: dict[str, Any]) -> list[str]:
+    """The answer as `predict` prints it."""
+    return [f"{answer['label']}  {answer['probability']:.3f}"] + [f"  {e['probability']:.3f}  {e['label']}" for e in answer["top"]]

@@ -1,0 +1,1 @@
+"""Other devices: measuring there, and reading what was measured."""

@@ -1,0 +1,1 @@
+"""What is counted: metrics, their intervals, and tests of a difference."""

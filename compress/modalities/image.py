@@ -1,0 +1,170 @@
+"""Pictures: files of any size, kept as square uint8 pixels; a model reads raw pixels (H, W, 3) and does the arithmetic in its graph."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import RecipeError
+from compress.io_spec import Port
+from compress.modalities.modality import Failures, Inputs, Modality
+from compress.models.processors import FILES, read_processor
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor, nn
+
+SHOWN_PIXELS = 128  # small images are enlarged by whole factors up to about this size
+
+
+class Image(Modality):
+    """A cell is a path, or the content of an image file (binary, or a struct {bytes, path} as Hugging Face writes it)."""
+
+    words = {
+        "input": {
+            "size": {"type": "int", "ge": 8, "le": 1024, "description": "Pixels a side of the images."},
+            "resize": {
+                "type": ["stretch", "crop", "pad"],
+                "default": "stretch",
+                "description": "stretch: proportions are lost; crop: the centre of the image; pad: all of it, on grey.",
+            },
+            "resampling": {
+                "type": ["bilinear", "bicubic", "lanczos", "nearest"],
+                "default": "bilinear",
+                "description": "How pixels are resized; all but nearest are antialiased.",
+            },
+            "edge": {
+                "type": "int",
+                "default": None,
+                "ge": 8,
+                "le": 4096,
+                "description": "Pixels of the shorter side (stretch: of both) before the centre is cut out; null: as size, so that nothing "
+                "more is cut. As the teacher's own processor has it, such as 256 before a cut of 224.",
+            },
+        },
+        "augment": {
+            "flip": {
+                "type": "bool",
+                "default": False,
+                "description": "Every second view is mirrored left to right; only where labels stay right, for all views are trained on.",
+            },
+            "shift": {
+                "type": "int",
+                "default": 0,
+                "ge": 0,
+                "le": 64,
+                "description": "Views are moved by up to this many pixels each way (edges repeated), each image in its own way.",
+            },
+            "crop": {
+                "type": "float",
+                "default": 1.0,
+                "gt": 0,
+                "le": 1,
+                "description": "Views show a random part of the image, of at least this share of its area, in its full size; 1: the whole.",
+            },
+            "rotate": {"type": "float", "default": 0.0, "ge": 0, "le": 180, "description": "Views are turned by up to this many degrees."},
+            "colour": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 1,
+                "description": "Brightness, contrast and saturation of views vary by up to this share.",
+            },
+        },
+        "student": {
+            "initialise": {
+                "type": ["pretrained", "teacher", "random"],
+                "default": "random",
+                "description": "pretrained: from the encoder's published weights, teacher: from the teacher's encoder of the same family; "
+                "what a narrower or shallower student has room for is picked, and fitted on training images.",
+            },
+        },
+    }
+    student = "mobilenet_v4"
+    blank = "no image"
+    reads_files = True
+    processor_files = FILES
+
+    def column(self, column: pa.ChunkedArray, folder: Path, place: str) -> pa.ChunkedArray:
+        """Paths that do not depend on the working directory, or file contents."""
+        from compress.modalities.cells import file_column
+
+        return file_column(column, folder, place)
+
+    def store(self, inputs: Inputs, files: dict[str, Any], *, folder: Path, threads: int) -> Failures:
+        """`file`.npy: (N, S, S, 3) uint8."""
+        from compress.modalities.pixels import write_images
+
+        forms = {folder / f"{file}.npy": {"height": words.size, "width": words.size, **_reading(words)} for file, words in files.items()}
+        return write_images(inputs, forms, threads=threads)
+
+    def keep(self, file: str, kept: np.ndarray, *, folder: Path, out: Path) -> None:
+        """In blocks, so that images need not fit into memory."""
+        from compress.store.arrays import keep_rows
+
+        keep_rows(folder / f"{file}.npy", kept, out=out / f"{file}.npy")
+
+    def near(self, stored: Sequence[Any], *, folder: Path) -> np.ndarray:
+        """Pictures that were encoded again, resized, made a little brighter."""
+        from compress.modalities.near_images import near_images
+
+        return near_images(stored, folder)
+
+    def port(self, words: Any, model: Path | None) -> Port:
+        """(H, W, 3) uint8."""
+        return Port(self.name, "uint8", (words.size, words.size, 3), 0, 255, reading=_reading(words))
+
+    def processor_words(self, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+        """As its image processor has it, for images of given["size"] pixels a side where the recipe asks for that."""
+        return read_processor(folder, size=given.get("size")).words
+
+    def most_variants(self, words: Any) -> int | None:
+        """Mirrored or not, where nothing else varies."""
+        endless = words.shift or words.crop < 1 or words.rotate or words.colour
+        return None if endless else 1 + words.flip
+
+    def variant(self, words: Any, seed: int, number: int) -> tuple:
+        """(seed, number, mirrored?, shift, crop, rotate, colour); every second variant is mirrored."""
+        if not number:
+            return ()
+        return (seed, number, bool(words.flip and number % 2), words.shift, words.crop, words.rotate, words.colour)
+
+    def vary(self, values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+        """values: (N, H, W, 3) uint8; pixels that a move brings in repeat the edge."""
+        from compress.modalities.picture_views import vary_pictures
+
+        return vary_pictures(values, variant, index) if variant else values
+
+    def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
+        """Published weights or the teacher's, whole or picked; gives {"inherited_image": what was}."""
+        from compress.models.inherit_image import start_image
+
+        folder: Any = getattr(encoder, "folder", None)  # of weights whose own processor says how they read pixels
+        processor = read_processor(folder) if folder else None
+        colours = (processor.mean, processor.deviation) if processor else ()
+        return {"inherited_image": start_image(encoder, section.initialise, teacher, inputs, colours)}
+
+    def show(self, stored: Any, index: int) -> str:
+        """A PNG in the page itself; a small one is enlarged by a whole factor, so that its pixels stay sharp."""
+        from PIL import Image as Pillow
+
+        pixels = np.asarray(stored[index])  # (H, W, 3)
+        factor = max(1, SHOWN_PIXELS // max(pixels.shape[:2]))
+        file = io.BytesIO()
+        Pillow.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)).save(file, "PNG", optimize=True)
+        return f'<img alt="the input image" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+def _reading(words: Any) -> dict[str, Any]:
+    """How an image is brought to its size, for `fit` in compress/device/modalities/image.py, here and on the device."""
+    if words.edge is not None and (words.edge < words.size or words.resize == "pad"):
+        raise RecipeError(
+            f"inputs.image: edge {words.edge} with size {words.size} and resize {words.resize}: the centre of `size` pixels is cut out of an "
+            "image whose sides have `edge` or more, and nothing is cut out by pad; leave edge out, or raise it"
+        )
+    return {"resize": words.resize, "resampling": words.resampling, "edge": words.edge}

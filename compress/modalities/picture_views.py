@@ -1,0 +1,65 @@
+"""Pictures varied for training: mirrored, moved, cropped, turned, in other colours, each picture of a batch in a way of its own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from compress.modalities.draws import uniforms
+
+GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
+ASPECT = 4 / 3  # a crop is at most this much wider or higher than the picture
+
+
+def vary_pictures(values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+    """values: (N, H, W, 3) uint8 and the pictures' numbers (N,) -> the same shape; `variant` as `Image.variant` gives it.
+
+    A crop keeps between `crop` and all of the area (uniform), its sides differ by up to ASPECT, its place is uniform; all geometry is one
+    bilinear sampling, so that nothing is blurred twice. Colours: brightness, contrast and saturation times 1 + colour * [-1, 1].
+    """
+    seed, number, mirrored, shift, crop, rotate, colour = variant
+    if mirrored:
+        values = values.flip(2)
+    draws = torch.from_numpy(uniforms(seed, number, index, 9)).float()  # (N, 9)
+    x: Tensor = values
+    if shift or crop < 1 or rotate:
+        x = sample(values.permute(0, 3, 1, 2).float(), transforms(draws, values.shape[1:3], shift=shift, crop=crop, rotate=rotate))
+        x = x.permute(0, 2, 3, 1)
+    if colour:
+        x = recolour(x.float(), 1 + colour * (2 * draws[:, 6:9] - 1))
+    return values if x is values else x.round().clamp(0, 255).to(torch.uint8)
+
+
+def transforms(draws: Tensor, size: tuple[int, ...], *, shift: int, crop: float, rotate: float) -> Tensor:
+    """(N, 2, 3): from places in the view to places in the picture, both from -1 to 1. draws: (N, 9) in [0, 1)."""
+    height, width = size
+    area = crop + (1 - crop) * draws[:, 0]
+    aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(ASPECT)) if crop < 1 else torch.ones_like(area)
+    wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    across, down = (2 * draws[:, 2] - 1) * (1 - wide), (2 * draws[:, 3] - 1) * (1 - high)
+    if shift:  # whole pixels: views that only move stay sharp
+        across = across - 2 * ((2 * shift + 1) * draws[:, 2]).floor().sub(shift) / width
+        down = down - 2 * ((2 * shift + 1) * draws[:, 3]).floor().sub(shift) / height
+    angle = torch.deg2rad(rotate * (2 * draws[:, 4] - 1))
+    cos, sin, ratio = angle.cos(), angle.sin(), height / width
+    rows = torch.stack([wide * cos, -high * sin * ratio, across, wide * sin / ratio, high * cos, down], 1)
+    return rows.view(-1, 2, 3)
+
+
+def sample(pictures: Tensor, theta: Tensor) -> Tensor:
+    """(N, 3, H, W) float -> the same shape, bilinear; places outside repeat the edge."""
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def recolour(pictures: Tensor, factors: Tensor) -> Tensor:
+    """(N, H, W, 3) float and (N, 3) factors of brightness, contrast and saturation -> the same shape."""
+    brightness, contrast, saturation = (f.view(-1, 1, 1, 1) for f in factors.unbind(1))
+    x = pictures * brightness
+    grey = (x * torch.tensor(GREY)).sum(3, keepdim=True)
+    mean = grey.mean((1, 2), keepdim=True)
+    return (grey + (x - grey) * saturation - mean) * contrast + mean

@@ -1,0 +1,168 @@
+"""Texts: strings, tokenized for each model with its own tokenizer.json; a model reads token ids (T,) padded with 0."""
+
+from __future__ import annotations
+
+import html
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import DataError, RecipeError
+from compress.io_spec import Port
+from compress.modalities.modality import Failures, Inputs, Modality
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import nn
+
+TOKENIZER = "tokenizer.json"
+
+
+class Text(Modality):
+    """A cell is the text itself."""
+
+    words = {
+        "input": {
+            "length": {"type": "int", "ge": 4, "le": 512, "description": "Tokens a text is cut or padded to."},
+        },
+        "augment": {
+            "wordings": {
+                "type": "int",
+                "default": 0,
+                "ge": 0,
+                "le": 1000,
+                "description": "Other wordings of each text, made with words that are near in the teacher's vocabulary; the teacher alone answers "
+                "them. 0: a student learns no words but the data's own.",
+            },
+            "reworded": {
+                "type": "float",
+                "default": 0.3,
+                "ge": 0,
+                "le": 1,
+                "description": "Rows that are also asked in other words, as a share of all training rows.",
+            },
+        },
+        "student": {
+            "initialise": {
+                "type": ["teacher", "random"],
+                "default": "teacher",
+                "description": "teacher: layers, channels, heads and neurons picked from the teacher's text encoder.",
+            },
+            "vocab": {
+                "type": ["task", "full"],
+                "default": "task",
+                "description": "task: keep only the tokens of the training text, the special tokens and the single characters.",
+            },
+        },
+    }
+    student = "distilbert"
+    blank = "empty text"
+    worded = True
+    assets = (TOKENIZER,)
+
+    def column(self, column: pa.ChunkedArray, folder: Path, place: str) -> pa.ChunkedArray:
+        """The strings as they are written."""
+        from compress.modalities.cells import text_column
+
+        return text_column(column, place)
+
+    def store(self, inputs: Inputs, files: dict[str, Any], *, folder: Path, threads: int) -> Failures:
+        """`file`.arrow: (N,) strings, the same for all models, so it is written once."""
+        from compress.modalities.tokens import write_texts
+
+        write_texts(folder / f"{self.name}.arrow", inputs.keys)
+        return {}
+
+    def keep(self, file: str, kept: np.ndarray, *, folder: Path, out: Path) -> None:
+        """Those texts alone."""
+        import pyarrow as pa
+
+        from compress.modalities.tokens import read_texts, write_texts
+
+        if file == self.name:
+            texts = read_texts(folder / f"{file}.arrow").take(pa.array(kept))
+            (out / f"{file}.arrow").unlink(missing_ok=True)  # it may be mapped: writing into it would change what is being read
+            write_texts(out / f"{file}.arrow", texts)
+
+    def near(self, stored: Sequence[Any], *, folder: Path) -> np.ndarray:
+        """Texts that differ in case, punctuation or a word in ten."""
+        from compress.modalities.near_texts import near_texts
+
+        return near_texts(stored)
+
+    def open(self, folder: Path, file: str) -> Any:
+        """A pa.Array of strings."""
+        from compress.modalities.tokens import read_texts
+
+        return read_texts(folder / f"{self.name}.arrow")
+
+    def port(self, words: Any, model: Path | None) -> Port:
+        """(T,) int64; the largest id is known once there is a tokenizer."""
+        from compress.modalities.tokens import vocabulary_size
+
+        known = model is not None and (model / TOKENIZER).is_file()
+        return Port(self.name, "int64", (words.length,), 0, vocabulary_size(model / TOKENIZER) - 1 if known and model else None)
+
+    def arrays(self, stored: Any, port: Port, model: Path | None) -> np.ndarray:
+        """Token ids (N, T) int64."""
+        from compress.modalities.tokens import tokenize
+
+        if model is None or not (model / TOKENIZER).is_file():
+            raise ValueError(f"a model that reads text needs its {TOKENIZER}")
+        return tokenize(model / TOKENIZER, stored, port.shape[0])
+
+    def reword(self, words: Any, split: Any, teacher: nn.Module, *, model: Path, seed: int) -> Any | None:
+        """The split's rows in other words, of which the same recipe and teacher give the same."""
+        from compress.modalities.tokens import vocabulary
+        from compress.modalities.wordings import draw_wordings
+        from compress.models.words import nearest_words
+
+        if words is None or not words.wordings:
+            return None
+        near = partial(nearest_words, teacher, vocabulary(model / TOKENIZER))
+        try:
+            return draw_wordings(
+                split, near, model / TOKENIZER, modality=self.name, per_text=words.wordings, share=words.reworded, seed=seed
+            )
+        except LookupError as error:
+            raise RecipeError(f"distill.augment.text.wordings: the teacher has {error} to find near words in; set it to 0") from error
+
+    def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
+        """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, "vocabulary": counts}."""
+        from compress.modalities.tokens import padding_id, trim_vocabulary, unknown_rate, vocabulary_size
+
+        source, target = teacher / TOKENIZER, out / TOKENIZER
+        size = vocabulary_size(source)
+        if section.vocab == "full":
+            if padding_id(source):
+                raise DataError(
+                    f"{source}: its padding token has id {padding_id(source)}, a student needs 0; "
+                    "student.encoders.text.vocab: task makes it so"
+                )
+            shutil.copyfile(source, target)
+            kept = list(range(size))
+        else:
+            kept = trim_vocabulary(source, inputs("train"), target)
+        counts = {"tokens": len(kept), "teacher_tokens": size, "unknown_rate_validation": unknown_rate(target, inputs("validation"))}
+        return {"kept": kept, "vocabulary": counts}
+
+    def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
+        """Layers picked from the teacher's encoder; gives {"vocabulary", "inherited"}."""
+        from compress.models.inherit import inherit_text
+        from compress.models.saved import load_model
+        from compress.models.text import TextEncoder
+
+        counts = known["vocabulary"]
+        saved = (counts["teacher_tokens"] - counts["tokens"]) * encoder.get_parameter("words.weight").shape[1]
+        report = {"vocabulary": {**counts, "saved_parameters": saved}, "inherited": None}
+        if section.initialise == "random" or not isinstance(encoder, TextEncoder):
+            return report
+        return {**report, "inherited": inherit_text(encoder, load_model(teacher), known["kept"])}
+
+    def show(self, stored: Any, index: int) -> str:
+        """The text."""
+        return html.escape(stored[index].as_py())

@@ -1,0 +1,102 @@
+"""Wordings: training texts in other words, which the teacher alone answers; without them a student knows no words but the data's own.
+
+Some words of a text are replaced by near ones, left out, swapped, or joined by others. Source of the idea: TinyBERT's data augmentation,
+arXiv 1909.10351, appendix A; here the teacher's own word vectors say which words are near.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from compress.modalities.tokens import read_texts, read_wordpiece, vocabulary, write_texts
+
+REPLACED, LEFT_OUT, JOINED = 0.4, 0.1, 0.15  # of the words: how many give way to a near one, are left out, get another before them
+SWAPPED = 0.3  # of the texts: how many have two neighbours change places
+FREQUENT = 300  # words that may join
+Near = Callable[[Sequence[str]], dict[str, list[str]]]  # words -> those near to each, none where a word has no vector
+
+
+@dataclass(frozen=True)
+class Wordings:
+    """W more inputs of one modality, and E rows that pair them with the other inputs of a split; the rows have no labels."""
+
+    modality: str
+
+    inputs: pa.Array  # (W,) strings
+    rows: dict[str, np.ndarray]  # by modality: (E,) the input of each row; numbers of texts count on behind the split's own
+
+
+def draw_wordings(split: Any, near: Near, tokenizer: Path, *, modality: str, per_text: int, share: float, seed: int) -> Wordings:
+    """One row in other words for each of `share` of the rows of a `Split`, in one of `per_text` wordings of its text; all else stays.
+
+    Only wordings that a row uses are made. Raises DataError for a tokenizer that is no WordPiece: its words cannot be told.
+    """
+    draw = np.random.default_rng(seed)
+    picked = np.sort(draw.choice(len(split), round(share * len(split)), replace=False))
+    rows = {m: np.asarray(which)[picked] for m, which in split.rows.items()}
+    used, row_text = np.unique(rows[modality].astype(np.int64) * per_text + draw.integers(per_text, size=len(picked)), return_inverse=True)
+    split_words, frequent = word_splitter(tokenizer), frequent_words(tokenizer)
+    known = {int(text): split_words(split.inputs[modality][int(text)].as_py()) for text in np.unique(used // per_text)}
+    nearest = near(sorted({word for words in known.values() for word in words}))
+    made = [reword(known[n // per_text], nearest, frequent, np.random.default_rng((seed, n))) for n in used.tolist()]
+    texts, order = np.unique(made, return_inverse=True)
+    return Wordings(modality, pa.array(texts.tolist(), pa.string()), {**rows, modality: len(split.inputs[modality]) + order[row_text]})
+
+
+def reword(words: Sequence[str], near: dict[str, list[str]], frequent: Sequence[str], draw: np.random.Generator) -> str:
+    """The words in other words; those with no near ones, such as marks, stay."""
+    out: list[str] = []
+    for word, value, other in zip(words, draw.random(len(words)), draw.random(len(words)), strict=True):
+        if frequent and other < JOINED:
+            out.append(frequent[int(draw.integers(len(frequent)))])
+        choices = near.get(word)
+        if not choices or value >= REPLACED + LEFT_OUT:
+            out.append(word)
+        elif value < REPLACED:
+            out.append(choices[int(draw.integers(len(choices)))])
+    if len(out) > 1 and draw.random() < SWAPPED:
+        place = int(draw.integers(len(out) - 1))
+        out[place : place + 2] = out[place + 1], out[place]
+    return " ".join(out or words)
+
+
+def frequent_words(tokenizer: Path) -> list[str]:
+    """The first whole words of the vocabulary, which in BERT's are the most frequent ones."""
+    words = sorted((number, word) for word, number in vocabulary(tokenizer).items() if word.isalpha() and len(word) > 1)
+    return [word for _, word in words[:FREQUENT]]
+
+
+def word_splitter(path: Path) -> Callable[[str], list[str]]:
+    """text -> its words and marks, as the tokenizer sees them."""
+    described = read_wordpiece(path, needs="distill.augment.text.wordings takes words from", way_out="set it to 0")
+    tokenizer = Tokenizer.from_str(json.dumps(described))
+
+    def split_words(text: str) -> list[str]:
+        normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] if tokenizer.pre_tokenizer else normal.split()
+
+    return split_words
+
+
+def write_wordings(folder: Path, wordings: Wordings) -> None:
+    """Writes wordings-<modality>.arrow and wordings_<modality>.npy of all modalities."""
+    write_texts(folder / f"wordings-{wordings.modality}.arrow", wordings.inputs)
+    for m, which in wordings.rows.items():
+        np.save(folder / f"wordings_{m}.npy", which)
+
+
+def read_wordings(folder: Path) -> Wordings | None:
+    """What `write_wordings` wrote, memory-mapped; None where there is nothing."""
+    found = next(folder.glob("wordings-*.arrow"), None)
+    if found is None:
+        return None
+    rows = {path.stem.removeprefix("wordings_"): np.load(path, mmap_mode="r") for path in sorted(folder.glob("wordings_*.npy"))}
+    return Wordings(found.stem.removeprefix("wordings-"), read_texts(found), rows)

@@ -1,0 +1,1 @@
+"""The recipe: its words, its check, and what `compress init` writes."""

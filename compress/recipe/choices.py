@@ -1,0 +1,147 @@
+"""`choose`: sizes, lengths, passes and augmentation that suit what was seen, and end in minutes; an estimate of the seconds of each stage.
+
+Arithmetic alone: the writer of the recipe (starter.py) puts the reasons beside the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from compress.recipe.seen import Seen
+
+BOUNDED_ROWS, LIMIT_S = 3_000, 240.0  # a set of up to so many rows has six minutes on two cores; a third is kept for slower machines
+CORES = 1.5  # of two: how much faster two threads are than the one that the costs below were measured on
+# Milliseconds of one core (AMD EPYC with AVX512), measured with batches of 32, gradients included where something is trained
+TEACHER_PICTURE_MS = 14.0  # EfficientNet-Lite2 at 128 pixels
+TEACHER_TOKEN_MS = 0.35  # MiniLM, one token of one text
+STUDENT_PICTURE_MS = 6.0  # of half of MobileNetV2 where its last map has 4 x 4 pixels: pictures of 64 at stride 16, of 128 at stride 32
+STUDENT_TOKEN_MS = 0.02  # of the student's text encoder, a token
+HEAD_STEP_MS = 20.0  # of the teacher's head, a step
+FAKE_QUANT = 2.0  # times dearer is a step in fake int8
+FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
+
+STUDENT_STEPS = 600  # 1,200 to 1,500 were no better: sets of 166, 444 and 724 rows, one run each, told by 41 to 181 test rows
+PRETRAINED_STEPS = 280  # of a student that starts from published weights
+QUANTIZE_STEPS = 100
+PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 4, 3)  # of the student, the longest that fits
+SMALL = 40  # pixels: pictures up to this size are drawings or thumbnails, read as they are
+SIDES = (64, 96, 128, 160, 224)
+LENGTHS = (32, 48, 64, 96, 128)
+TEACHER_SIDE = 128
+SIDED = re.compile(r"\b(left|right|links|rechts|gauche|droite|izquierda|derecha|east|west|mirror(ed)?)\b", re.I)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the recipe says where the data decide; `seconds` is an estimate, stage by stage, for two cores."""
+
+    image_size: int | None
+    text_length: int | None
+    views: int
+    flip: bool
+    batch: int
+    passes: int
+    validation_fraction: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total_s(self) -> float:
+        """Estimated seconds of the whole run."""
+        return sum(self.seconds.values())
+
+
+def choose(seen: Seen) -> Choice:
+    """The longest texts and largest pictures, and then the most passes, with which the run is estimated to end within LIMIT_S.
+
+    A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
+    """
+    tried = [_choice(seen, side, length, passes) for side, length in _sizes(seen) for passes in _passes(seen)]
+    limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
+    return next((one for one in tried if one.total_s <= limit), tried[-1])
+
+
+def wanted_side(seen: Seen) -> int | None:
+    """Pixels a side of the student's pictures if time did not matter: of the middle one's shorter side the next step below, 64 to 224."""
+    if seen.pictures is None:
+        return None
+    if seen.pictures.longest <= SMALL:
+        return max(16, 8 * math.ceil(seen.pictures.longest / 8))
+    return max((side for side in SIDES if side <= seen.pictures.sides[1]), default=SIDES[0])
+
+
+def wanted_length(seen: Seen) -> int | None:
+    """Tokens that 95 of 100 texts do not pass, rounded up to 8, at most 128."""
+    return None if seen.texts is None else min(128, max(8, 8 * math.ceil(seen.texts.tokens[1] / 8)))
+
+
+def stride(side: int) -> int:
+    """The student's stride for pictures of that size: small ones keep more pixels in the last map."""
+    return 32 if side >= 128 else 16
+
+
+def quantize_passes(pictures: bool) -> int:
+    """Passes in fake int8: a larger student, with pictures, needs one."""
+    return 1 if pictures else 2
+
+
+def student_steps(pictures: bool) -> int:
+    """Steps of a student at least: fewer where its image encoder starts from published weights."""
+    return PRETRAINED_STEPS if pictures else STUDENT_STEPS
+
+
+def keeps_sides(seen: Seen) -> str | None:
+    """Why pictures must not be mirrored, as far as the labels tell; None: nothing speaks against it."""
+    if any(SIDED.search(label) for label in seen.labels):
+        return "labels name left or right"
+    if all(len(label.strip()) == 1 for label in seen.labels):
+        return "labels are single characters, as of pictures of letters or digits"
+    return None
+
+
+def _sizes(seen: Seen) -> list[tuple[int | None, int | None]]:
+    """Pairs of side and length to try, the wanted ones first; pictures shrink before texts."""
+    side, length = wanted_side(seen), wanted_length(seen)
+    sides = [side] if side is None or side <= SIDES[0] else [one for one in reversed(SIDES) if one <= side]
+    lengths = [length] if length is None else [length, *(one for one in reversed(LENGTHS) if one < length)]
+    return [(side, length) for length in lengths for side in sides]
+
+
+def _passes(seen: Seen) -> list[int]:
+    """Passes to try, the most first: those with enough steps for the student, and not many more."""
+    steps = max(10, seen.inputs / _batch(seen))  # a pass; smaller sets get smaller batches
+    least = student_steps(seen.pictures is not None)
+    return [passes for passes in PASSES if least <= passes * steps <= max(2.5 * least, 10 * steps)] or [PASSES[0]]
+
+
+def _batch(seen: Seen) -> int:
+    return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
+
+
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int) -> Choice:
+    views = 1 if side is None or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
+    fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction)
+    return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
+
+
+def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
+    """Stage -> seconds on two cores."""
+    texts = seen.texts.different if seen.texts else 0
+    length, side = choice.text_length or 0, choice.image_size or 0
+    teacher_input = (TEACHER_PICTURE_MS if side else 0) + TEACHER_TOKEN_MS * length
+    student_input = STUDENT_PICTURE_MS * (side / stride(side) / 4) ** 2 + STUDENT_TOKEN_MS * length
+    steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))
+    batch = min(choice.batch, max(8, seen.inputs // 10))
+    quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)
+    milliseconds = {
+        "features": (seen.inputs * choice.views * TEACHER_PICTURE_MS if side else 0) + texts * length * TEACHER_TOKEN_MS,
+        "teacher": min(400, 10 * max(10, seen.inputs * choice.views // 64)) * HEAD_STEP_MS,
+        "targets": 0.3 * max(texts, seen.inputs) * length * TEACHER_TOKEN_MS,  # texts in other words
+        "distill": 2 * steps * batch * student_input,  # with the teacher and alone
+        "quantize": FAKE_QUANT * quantize * batch * student_input,
+        "benchmark": seen.rows["test"] * teacher_input * CORES,  # on one thread
+    }
+    seconds = {stage: ms / 1000 / CORES for stage, ms in milliseconds.items()}
+    return {**seconds, "export and timing": FIXED_S}

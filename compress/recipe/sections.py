@@ -1,0 +1,385 @@
+"""Every word a recipe may say. The grammar is closed: an unknown key is an error; `load_recipe` is in grammar.py.
+
+Each field's description is its documentation, with its unit; `compress schema` prints them as a JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: no unknown keys, frozen, defaults checked like given values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class ByModality(Section):
+    """Settings by modality: one key for each that the program or a plugin knows. `recipe_type` adds the keys."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are set, in the order of the table."""
+        return tuple(name for name in type(self).model_fields if isinstance(getattr(self, name), Section))
+
+    def get(self, modality: str) -> Any:
+        """The settings of one; None where they are not set."""
+        return getattr(self, modality, None)
+
+
+class Data(Section):
+    """Where rows come from, and what is made of them before any model sees them."""
+
+    source: str = Field(description="Name in DATASETS: easy_vqa, manifest or hub.")
+    options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
+    inputs: ByModality = Field(description="What a row is made of, by modality, and in which form the student reads it.")
+    task: str = Field("single_label", description="What is asked of the rows: a name in TASKS.")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Seed of the splits, of the labels that are hidden, and of the views; the recipe's own seed is that of training.",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training images (texts where there are none) held out, in whole groups, when the source has no validation split.",
+    )
+    labelled_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that keep their labels, in whole groups; the rest trains on the teacher alone.",
+    )
+    train_limit: int | None = Field(
+        None, ge=1, description="At most this many training inputs (images, or texts where there are none); null: all."
+    )
+    test_limit: int | None = Field(None, ge=1, description="At most this many inputs of the validation and of the test split; null: all.")
+    allow_unlabelled: bool = Field(
+        False, description="Take empty labels in the training split as unlabelled rows; otherwise they are an error."
+    )
+    paraphrases: str | None = Field(
+        None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe."
+    )
+    on_bad_row: Literal["error", "skip"] = Field(
+        "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
+    )
+
+
+class Augment(ByModality):
+    """Which variants of an input are trained on (each is one view, the teacher's answer is stored once a view), by modality."""
+
+    views: int = Field(
+        1, ge=1, le=64, description="Variants of each input that groups the rows (at most as many as differ); view 0 is the input itself."
+    )
+
+
+class Train(Section):
+    """One training run: the same words for the teacher's head, the distillation and the quantization-aware part."""
+
+    epochs: float = Field(30, gt=0, le=10_000, description="Passes over the training inputs.")
+    min_steps: int = Field(
+        0, ge=0, le=1_000_000, description="Optimizer steps at least: a small set is passed over more often than epochs says."
+    )
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps at most; null: as epochs and min_steps say.")
+    batch_size: int = Field(
+        128,
+        ge=1,
+        le=65_536,
+        description="Distinct inputs of the grouping modality (images if there are any) a step; all their rows come along. Fewer, where a pass "
+        "would have less than 10 steps.",
+    )
+    learning_rate: float = Field(3e-3, gt=0, le=10, description="Peak of the cosine schedule, AdamW.")
+    warmup_fraction: Fraction = Field(0.1, description="Share of the steps in which the rate climbs linearly from 0.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled decay; biases and normalisation are spared.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
+    validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
+    patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
+    checkpoint_seconds: float = Field(
+        30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
+    )
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"], description="Where accelerate logs scalars.")
+
+
+class Encoder(Section):
+    """One encoder: a frozen pretrained one of a `fit` teacher, or the student's."""
+
+    model: str = Field(description="Name among the encoders of that modality, such as `compress list image_encoders` shows.")
+    options: dict[str, Any] = Field({}, description="Options of that encoder.")
+
+
+class Teacher(Section):
+    """The big model. Exactly the keys of its source may be set."""
+
+    source: Literal["fit", "folder", "hub", "weights"] = Field(
+        description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of MODELS with a weights file."
+    )
+    encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
+    inputs: ByModality | None = Field(
+        None, description="Inputs that the teacher reads in another form than the student; null: as data.inputs."
+    )
+    head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
+    train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
+    path: str | None = Field(None, description="folder, weights: where, relative to the recipe.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
+    id: str | None = Field(None, description="hub: the model's id.")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub: the commit, 40 hex digits.")
+    trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
+    model: str | None = Field(None, description="weights: name in MODELS.")
+    options: dict[str, Any] = Field({}, description="weights: the model's options.")
+    fine_tune: Train | None = Field(
+        None,
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_source(self) -> Teacher:
+        needed = {"fit": [], "folder": ["path"], "hub": ["id", "revision"], "weights": ["path", "sha256", "model"]}
+        for key in needed[self.source]:
+            if getattr(self, key) is None:
+                raise ValueError(f"source {self.source} needs the key {key!r}")
+        every = {"encoders", "path", "id", "revision", "sha256", "model", "fine_tune"}
+        allowed = {"fit": {"encoders"}, "weights": {*needed["weights"], "fine_tune"}}.get(self.source, set(needed[self.source]))
+        for key in sorted(every - allowed):
+            if getattr(self, key) is not None:
+                raise ValueError(f"source {self.source} does not take the key {key!r}")
+        if self.source == "fit" and (self.encoders is None or not self.encoders.modalities):
+            raise ValueError("source fit needs an encoder for each modality under encoders")
+        return self
+
+
+class Student(Section):
+    """The small model: one encoder a modality, and a head."""
+
+    encoders: ByModality = Field(description="An encoder for each modality of data.inputs.")
+    head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
+
+
+class Loss(Section):
+    """One term of the sum that the student minimises."""
+
+    name: str = Field(description="Name in LOSSES: `compress list losses`.")
+    weight: float = Field(1.0, ge=0, description="Factor of the term.")
+    options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
+
+
+class Distill(Section):
+    """Training the student on labels and on the teacher."""
+
+    losses: list[Loss] = Field(
+        [Loss(name="cross_entropy"), Loss(name="kd", options={"temperature": 2.0})],
+        min_length=1,
+        description="Terms of the loss; those that read labels skip unlabelled rows.",
+    )
+    objective: Literal["losses", "auto"] = Field(
+        "losses",
+        description="losses: what the list says; auto: the list's teacher terms compete with others in short pilots, scored on validation, and the "
+        "winner is trained (the list itself where validation has fewer than 200 rows).",
+    )
+    balance: bool = Field(
+        True,
+        description="A term that starts larger than the cross-entropy is scaled down to its size, so that a teacher never drowns the labels; its "
+        "weight then says its share.",
+    )
+    teacher: Literal["stored", "live", "auto"] = Field(
+        "stored",
+        description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
+        "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
+    )
+    train: Train = Field(Train(), description="Schedule.")
+    augment: Augment = Field(Augment(), description="Views of the inputs.")
+    compare_alone: bool = Field(
+        False,
+        description="Also train the student without the teacher, on labels alone with the same schedule; it ships where validation shows it better.",
+    )
+
+
+class Quantize(Section):
+    """Making the student int8, with the teacher in the loop."""
+
+    method: Literal["int8_qat", "int8_ptq", "int8_dynamic", "none"] = Field("int8_qat", description="Name in QUANTIZERS.")
+    teacher: Literal["teacher", "student", "both"] = Field(
+        "teacher",
+        description="Whose answers the int8 student learns from: the teacher's, the fp32 student's, or the mean of their logits. Where the "
+        "student alone ships (distill.compare_alone), the fp32 student's in any case.",
+    )
+    observer: Literal["minmax", "moving_average", "histogram"] = Field("moving_average", description="How ranges of activations are found.")
+    learned_step_size: bool = Field(False, description="Train the scales of the activations too (LSQ).")
+    weight_bits: int = Field(8, ge=2, le=8, description="Bits of the weights; stored as int8.")
+    activation_bits: int = Field(8, ge=4, le=8, description="Bits of the activations.")
+    per_channel: bool = Field(True, description="One weight scale an output channel instead of one a tensor.")
+    calibration_batches: int = Field(16, ge=1, description="Training batches that set the first ranges.")
+    freeze_after: Fraction = Field(0.6, description="Share of the steps after which ranges and batch statistics are fixed.")
+    keep_float: list[str] = Field([], description="Modules (dotted prefixes) left in float.")
+    max_drop_points: float | None = Field(
+        None, ge=0, description="Validation points the int8 student may lose before its worst layers go back to float; null: do not search."
+    )
+    min_int8_coverage: Fraction = Field(
+        0.0,
+        description="Share of the multiply-adds that must run in int8 on x86 after the runtime's optimisation; a file with less is left out.",
+    )
+    train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
+
+
+class Limits(Section):
+    """How far the logits of two forms of one model may differ over the rows, at one kind of step from form to form."""
+
+    distance: float = Field(
+        gt=0,
+        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
+        "logits lie further apart than twice this share of the logits' root mean square.",
+    )
+    bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
+    gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
+
+
+class RoundedLimits(Limits):
+    """The same where both forms are graphs, or fake-quantized torch and its graph: layers are then looked at one by one."""
+
+    layer: float = Field(
+        gt=0,
+        description="||difference|| / ||output|| of any one layer that reads the right values; what comes out of an int8 quantizer may be off by "
+        "one step, and its codes must reach as far as they should.",
+    )
+
+
+class Parity(Section):
+    """The gate: how far two forms of one model may differ on real rows.
+
+    A teacher or student whose float32 file fails ends the run. Any other file that fails is left out, and the run goes on without it.
+    """
+
+    samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
+    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
+    fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
+    fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
+    int8: RoundedLimits = Field(
+        RoundedLimits(distance=0.3, bias=0.1, gain=0.15, layer=5e-3),
+        description="Fake-quantized torch -> its graph -> each target's file. Rounding alone moves the logits of a weak student by a tenth, "
+        "so it is the layers that tell; a student whose logits move further still when sums are added in another order is allowed three times that.",
+    )
+
+
+class Export(Section):
+    """ONNX files."""
+
+    opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
+    targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
+        ["onnxruntime_x86", "tensorrt"],
+        description="Runtimes that get a quantized file of their own. Where all int8 files of one fail the gate, the run ends with exit code 7, after "
+        "report and bundle.",
+    )
+    mobile: list[Literal["ort_format", "litert"]] = Field(
+        [],
+        description="Files for phones and boards, for the bundle's folder `mobile`. ort_format: .ort for ONNX Runtime's mobile builds on ARM, with "
+        "the operators that such a build needs; litert: the float32 student as .tflite, one row a call (extra: litert).",
+    )
+    parity: Parity = Field(Parity(), description="The gate.")
+
+
+class Engine(Section):
+    """TensorRT engines."""
+
+    flavour: Literal["tensorrt_rtx", "tensorrt"] = Field(
+        "tensorrt_rtx", description="tensorrt_rtx builds without a GPU; tensorrt builds on the target GPU."
+    )
+    required: bool = Field(
+        False, description="End the run when the engine cannot be built here; otherwise the report says what was skipped and why."
+    )
+    workspace_mib: int = Field(1024, ge=16, description="Builder's scratch memory, MiB.")
+    opt_batch: int = Field(8, ge=1, le=32, description="Batch the kernels are tuned for.")
+
+
+class Benchmark(Section):
+    """What is measured, and how long."""
+
+    batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
+    threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
+    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
+    warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
+    test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
+    runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
+        [],
+        description="Other runtimes that answer and are timed beside ONNX Runtime; what ships is chosen without them. litert reads the file of "
+        "export.mobile: [litert].",
+    )
+
+
+class Budget(Section):
+    """A contract: a run that misses a line ends with exit code 3, after the report."""
+
+    max_drop_points: float | None = Field(None, ge=0, description="Test accuracy that the shipped student may lose to the teacher, points.")
+    min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
+    max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
+    max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
+
+
+class Recipe(Section):
+    """One run of the chain, from data to bundle."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the run folder.")
+    description: str = Field("", description="One line for the report and the model card.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of training: fresh weights, order of batches, dropout.")
+    plugins: list[str] = Field(
+        [], description="Python files, relative to the recipe, that add to the tables; their content is part of the fingerprints."
+    )
+    data: Data = Field(description="The rows.")
+    teacher: Teacher = Field(description="The big model.")
+    student: Student = Field(description="The small model.")
+    distill: Distill = Field(Distill(), description="How the student learns.")
+    quantize: Quantize | None = Field(None, description="int8; null: the student stays in float32.")
+    export: Export = Field(Export(), description="ONNX files.")
+    engine: Engine | None = Field(None, description="TensorRT engine; null: none.")
+    benchmark: Benchmark = Field(Benchmark(), description="Measurements.")
+    budget: Budget = Field(Budget(), description="Limits that decide the exit code.")
+
+    @model_validator(mode="after")
+    def _modalities_agree(self) -> Recipe:
+        there = set(self.data.inputs.modalities)
+        if not there:
+            raise ValueError("data.inputs names no modality: there is nothing to learn from")
+        asked: dict[str, ByModality | None] = {"student.encoders": self.student.encoders, "distill.augment": self.distill.augment}
+        asked |= {"teacher.encoders": self.teacher.encoders, "teacher.inputs": self.teacher.inputs}
+        for place, given in asked.items():
+            for name in given.modalities if given else ():
+                if name not in there:
+                    raise ValueError(f"{place}.{name} is set, but data.inputs.{name} is not: the data has {' and '.join(self.modalities)}")
+            for name in self.modalities:
+                if place.endswith("encoders") and given and name not in given.modalities:
+                    raise ValueError(f"data.inputs.{name} is set, but {place}.{name} is not")
+        return self
+
+    @model_validator(mode="after")
+    def _views_have_something_to_vary(self) -> Recipe:
+        first, augment = self.modalities[0], self.distill.augment
+        if augment.views > 1 and not any((augment.get(first) or Section()).model_dump().values()):
+            raise ValueError(
+                f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _coverage_has_its_file(self) -> Recipe:
+        if self.quantize and self.quantize.min_int8_coverage:
+            if "onnxruntime_x86" not in self.export.targets:
+                raise ValueError("quantize.min_int8_coverage is measured on x86; add onnxruntime_x86 to export.targets")
+            if self.quantize.method not in ("int8_qat", "int8_ptq"):
+                raise ValueError(f"quantize.min_int8_coverage is asked of calibrated files, and method {self.quantize.method} makes none")
+        return self
+
+    @model_validator(mode="after")
+    def _runtimes_have_their_files(self) -> Recipe:
+        if "litert" in self.benchmark.runtimes and "litert" not in self.export.mobile:
+            raise ValueError("benchmark.runtimes: litert needs its file; add export.mobile: [litert]")
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The inputs, in the order of the ONNX graph; the first one groups the rows of a batch."""
+        return self.data.inputs.modalities

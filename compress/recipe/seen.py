@@ -1,0 +1,43 @@
+"""`Seen`: what a look at the user's own files found, which a recipe is chosen from and whose numbers stand in its comments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Sizes of the pictures whose headers were read, in pixels."""
+
+    looked: int
+    sides: tuple[int, int, int]  # the shorter side: of the smallest, of the one in the middle, of the largest
+    longest: int  # the longer side of the largest
+    alike: bool  # all have one size
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Lengths of the training texts, in tokens of the teacher's tokenizer or, where it is not there, guessed from their words."""
+
+    different: int
+    tokens: tuple[int, int, int]  # of the one in the middle, of the 95th of a hundred, of the longest; with the two marks at the ends
+    guessed: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the files hold. Rows are counted as they are; `broken` counts those that a run cannot use, of the rows that were looked at."""
+
+    files: dict[str, str]  # split -> path, as a recipe names it
+    columns: dict[str, str]  # image, text, label, group -> the file's own name
+    rows: dict[str, int]  # by split
+    inputs: int  # different pictures (texts where there are none) of the training rows
+    labels: dict[str, int]  # label -> training rows, the commonest first
+    unlabelled: int  # training rows without a label
+    pictures: Pictures | None = None
+    texts: Texts | None = None
+    groups: tuple[int, int] | None = None  # different groups of the training rows, and how many of them the test file has too
+    broken: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    decoded: int = 0  # pictures that were read to the end to find broken ones
+    ceiling: float = 1.0  # share of the training rows that can be right at best, since equal inputs have different labels
+    ignored: dict[str, str] = field(default_factory=dict)  # column -> why it is not read

@@ -1,0 +1,122 @@
+"""summary.json: one flat, versioned document about a run, for scripts; every key is always there, null where it was not measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress.recipe.sections import Budget
+from compress.reporting.choice import Choice, list_misses
+
+SCHEMA_VERSION = 1
+INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
+
+
+def summarise_run(
+    measurements: dict[str, Any],
+    choice: Choice,
+    *,
+    name: str,
+    stages: list[dict[str, Any]],
+    exports: dict[str, str] | None = None,
+    comparison: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The summary. Accuracies are fractions, ratios say how often the teacher's value holds the student's, times are seconds and ms.
+
+    stages: [{name, seconds, reused}], the seconds those of the run that made the result. exports: target -> path in the run folder.
+    comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
+    """
+    models = measurements["models"]
+    teacher = next(m for m in models.values() if m["role"] == "teacher")
+    student = next(m for m in models.values() if m["role"] == "student" and m["precision"] == "fp32")
+    shipped = models[choice.name]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "teacher_accuracy": teacher["accuracy"]["value"],
+        "student_accuracy": student["accuracy"]["value"],
+        "size_ratio": teacher["size"]["value"] / student["size"]["value"],
+        "latency_ratio": _latency_ratio(teacher, student),
+        "seconds_cold": round(sum(stage["seconds"] for stage in stages), 3),
+        "samples": measurements["samples"],
+        "device": measurements["device"]["name"],
+        "threads": measurements["threads"],
+        "runtime": measurements["device"]["runtime"],
+        "teacher_size_bytes": teacher["size"]["value"],
+        "student_size_bytes": student["size"]["value"],
+        "teacher_parameters": teacher["parameters"]["value"],
+        "student_parameters": student["parameters"]["value"],
+        "teacher_latency_ms": _median(teacher),
+        "student_latency_ms": _median(student),
+        "majority_accuracy": None,
+        **{f"{baseline}_accuracy": found["value"] for baseline, found in measurements["baselines"].items()},
+        "teacher_helps": comparison and comparison["verdict"] == "helps",
+        "teacher_comparison": comparison and comparison["sentence"],
+        **_int8(measurements, choice, student),
+        "precision_chosen": choice.precision,
+        "precision_reason": choice.reason,
+        "precision_target": choice.target,
+        "precision_measured": choice.measured,
+        "shipped_model": choice.name,
+        "shipped_accuracy": shipped["accuracy"]["value"],
+        "shipped_drop_points": -shipped["accuracy"]["against_teacher"]["difference"],
+        "shipped_drop_low_points": -shipped["accuracy"]["against_teacher"]["high"],
+        "shipped_drop_high_points": -shipped["accuracy"]["against_teacher"]["low"],
+        "shipped_size_bytes": shipped["size"]["value"],
+        "shipped_size_ratio": teacher["size"]["value"] / shipped["size"]["value"],
+        "shipped_latency_ms": _median(shipped),
+        "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
+        "shipped_latency_ratio": _latency_ratio(teacher, shipped),
+        "exports": exports or {},
+    }
+
+
+def describe_run(summary: dict[str, Any]) -> str:
+    """What the run came to, in one line."""
+    ratio = summary["shipped_latency_ratio"]
+    speed = f"{ratio:.1f}x faster at batch 1" if ratio else "not timed on this machine"
+    return (
+        f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
+        f"{100 * summary['shipped_accuracy']:.2f} % of {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
+    )
+
+
+def budget_misses(summary: dict[str, Any], budget: Budget) -> list[str]:
+    """One line for each line of the budget that the shipped student misses: which, and by how much.
+
+    The estimate decides, as the recipe's number is one; a drop's line says whether its miss is beyond chance on the test rows."""
+    values = {
+        "max_drop_points": summary["shipped_drop_points"],
+        "min_latency_ratio": summary["shipped_latency_ratio"],
+        "max_latency_ms": summary["shipped_latency_p95_ms"],
+        "max_size_mb": summary["shipped_size_bytes"] / 1e6,
+    }
+    drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
+    return list_misses(values, budget, intervals={"max_drop_points": drop})
+
+
+def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any]) -> dict[str, float | None]:
+    """The int8 file against the fp32 student: the one that ships, else the best trained one that was measured for the target."""
+    here = [m for m in measurements["models"].values() if m["role"] == "student" and m["target"] in (None, choice.target)]
+    found = sorted((m for m in here if m["precision"] in INT8), key=lambda m: INT8.index(m["precision"]))
+    if choice.precision in INT8:
+        found = [measurements["models"][choice.name]]
+    if not found:
+        return dict.fromkeys(("int8_model", "int8_accuracy_drop_points", "int8_size_over_fp32", "int8_latency_over_fp32"))
+    int8 = found[0]
+    latency = (int8["latency"] or {}).get("1")
+    return {
+        "int8_model": int8["precision"],
+        "int8_accuracy_drop_points": 100 * (student["accuracy"]["value"] - int8["accuracy"]["value"]),
+        "int8_size_over_fp32": int8["size"]["value"] / student["size"]["value"],
+        "int8_latency_over_fp32": latency["this_over_fp32"]["value"] if latency else None,
+    }
+
+
+def _median(model: dict[str, Any]) -> float | None:
+    return (model["latency"] or {}).get("1", {}).get("median_ms")
+
+
+def _latency_ratio(teacher: dict[str, Any], student: dict[str, Any]) -> float | None:
+    """Teacher's median over the student's, both at batch 1."""
+    a, b = _median(teacher), _median(student)
+    return a / b if a and b else None

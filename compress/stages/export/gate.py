@@ -1,0 +1,122 @@
+"""The parity gate: two forms of one model, compared on the same real rows; it tells a fault of the exporter from rounding.
+
+Where both forms are graphs, each layer is looked at by itself (compress/graphs/diverge.py): rounding then has a known size, whatever the
+student is worth. Logits are compared over all rows as well: how far apart they are, which class is off on average, by which factor, and
+whether sure rows keep their answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from compress.errors import ParityError
+from compress.graphs.diverge import Gap, compare_outputs
+from compress.graphs.trace import Feeds
+from compress.recipe.sections import Limits, Parity, RoundedLimits
+
+MIN_SURE = 30  # rows below which the arg-max says nothing
+STEPS = 1.05  # int8 steps: sums in another order push a value over the edge between two codes, and a finer grid rounds by 0.75 of one
+NOISE = 4.0  # standard errors that a mean or a slope may be off by chance
+DOUBTS = 3.0  # how many times as far apart as two runs of one form two forms may be: 0.9 to 2.3 were seen
+LAYER_ROWS = 16  # rows on which every layer is looked at
+
+
+class Gate:
+    """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError."""
+
+    def __init__(self, parity: Parity, feeds: Feeds) -> None:
+        self.parity, self.feeds = parity, feeds
+        self.few = {name: array[:LAYER_ROWS] for name, array in feeds.items()}
+        self.records: list[dict[str, Any]] = []
+
+    def compare(
+        self,
+        before: str,
+        after: str,
+        expected: np.ndarray,
+        got: np.ndarray,
+        *,
+        kind: Literal["fp32", "fp16", "int8"],
+        layers: Callable[[], list[Gap]] = list,
+        blame: Callable[[], object] = str,
+        doubt: float = 0.0,
+    ) -> None:
+        """Notes the distance of two arrays of logits (R, K), and of all `layers`.
+
+        doubt: the distance between two runs of one and the same form that add sums in another order. A form may be a few times as far from
+        the one before it, for that is the student's own, and layers tell.
+        Raises: ParityError with everything that is wrong; where no layer is, with what `blame` finds.
+        """
+        limits = widen(getattr(self.parity, kind), doubt, rows=len(expected))
+        compare_outputs(expected, got)  # of one shape and finite
+        found = measure(expected, got, limits)
+        faults = judge(found, limits, min_agreement=self.parity.min_agreement)
+        gaps = layers()
+        found |= {
+            "doubt": doubt or None,
+            "layers": len(gaps) or None,
+            "layer": max((g.off for g in gaps if g.off is not None), default=None),
+        }
+        found["steps"] = max((g.steps for g in gaps if g.steps is not None), default=None)
+        wrong = [fault for g in gaps if isinstance(limits, RoundedLimits) and (fault := g.fault(layer=limits.layer, steps=STEPS))]
+        self.records.append({"from": before, "to": after, **found, "passed": not faults + wrong})
+        if faults or wrong:
+            place = wrong[0] if wrong else blame()
+            first = [f"first layer that diverges: {place}"] if place else []
+            raise ParityError(f"parity: {before} -> {after} on {len(expected)} rows: {'; '.join(faults + first)}")
+
+
+def widen(limits: Limits, doubt: float, *, rows: int) -> Limits:
+    """The limits where a student's own logits move by `doubt` (a distance) without any cause; over the rows this averages out."""
+    distance, bias = max(limits.distance, DOUBTS * doubt), max(limits.bias, NOISE * DOUBTS * doubt / rows**0.5)
+    return limits.model_copy(update={"distance": distance, "bias": bias})
+
+
+def measure(expected: np.ndarray, got: np.ndarray, limits: Limits) -> dict[str, Any]:
+    """How two arrays of logits (R, K) differ: {samples, distance, bias, gain, sure_rows, agreement}.
+
+    With E expected, D the difference and m the root mean square of E: distance = ||D|| / ||E||; bias = max_K |mean_R D| / m;
+    gain = max_K |slope - 1| of the best fit of a class, over the classes that vary so much that noise within the limit of the
+    distance would leave their slope alone. A row is sure where its two largest logits lie further apart than twice what the limit
+    allows to each, limits.distance * m. None: no class, or fewer than 30 rows, can tell.
+    """
+    e = expected.astype(np.float64)
+    d = got - e
+    m = float(np.sqrt(np.mean(e**2))) or 1.0
+    allowed = limits.distance * m
+    varies = e - e.mean(0)
+    spread = varies.std(0)  # (K,)
+    counts = spread * limits.gain * np.sqrt(len(e)) > NOISE * allowed
+    slopes = (varies * d).mean(0)[counts] / spread[counts] ** 2
+    top = np.sort(e, axis=1)[:, -2:]
+    sure = top[:, 1] - top[:, 0] > 2 * allowed
+    same = got.argmax(1) == e.argmax(1)
+    return {
+        "samples": len(e),
+        "distance": float(np.sqrt(np.mean(d**2))) / m,
+        "bias": float(np.abs(d.mean(0)).max()) / m,
+        "gain": float(np.abs(slopes).max()) if counts.any() else None,
+        "sure_rows": int(sure.sum()),
+        "agreement": float(same[sure].mean()) if sure.sum() >= MIN_SURE else None,
+    }
+
+
+def judge(found: dict[str, Any], limits: Limits, *, min_agreement: float) -> list[str]:
+    """What is wrong with a measured difference of logits, a few words each; nothing where it is rounding."""
+    says = {
+        "distance": "||difference|| / ||logits|| is {:.2e} (at most {:g})",
+        "bias": "a class is off by {:.2e} of the logits' size on average (at most {:g})",
+        "gain": "a class's logits are scaled by 1 +- {:.2e} (at most {:g})",
+    }
+    faults = [text.format(found[key], getattr(limits, key)) for key, text in says.items() if (found[key] or 0) > getattr(limits, key)]
+    agreement = found["agreement"]
+    if agreement is None:
+        return [f"{fault}; the arg-max has no say, {found['sure_rows']} rows are sure" for fault in faults[:1]] + faults[1:]
+    if agreement < min_agreement:
+        faults.append(
+            f"the arg-max agrees on {100 * agreement:.2f} % of {found['sure_rows']} sure rows (at least {100 * min_agreement:g} %)"
+        )
+    return faults

@@ -1,0 +1,1 @@
+"""The store: artifacts by fingerprint, and what a fingerprint is made of."""

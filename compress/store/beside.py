@@ -1,0 +1,65 @@
+"""`Beside`: stages that nothing waits for at once, each made in a process of its own, whose memory goes when it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from compress import errors
+from compress.errors import CompressError
+from compress.recipe.grammar import LoadedRecipe
+from compress.store.artifacts import Artifact, fingerprint
+
+BESIDE = ("export_teacher",)  # a teacher's export takes minutes and gigabytes, and the student is trained meanwhile
+
+
+class Beside:
+    """The processes of one run; those that still run when it ends, such as after an error, are ended."""
+
+    def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int) -> None:
+        overrides = [word for override in loaded.overrides for word in ("-o", override)]
+        self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
+        self.command += ["--threads", str(threads)]
+        self.running: dict[str, tuple[str, subprocess.Popen[bytes], Any]] = {}  # fingerprint -> stage, process, what it says
+
+    def start(self, name: str, made_of: dict[str, Any]) -> Artifact:
+        """Starts the stage; the artifact that it will be, of which only the fingerprint is known."""
+        said = tempfile.TemporaryFile()
+        root = str(Path(__file__).parents[2])  # makes a checkout importable that nobody installed
+        env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
+        process = subprocess.Popen([*self.command, "--stage", name], stdout=subprocess.DEVNULL, stderr=said, env=env)
+        key = fingerprint(made_of)
+        self.running[key] = (name, process, said)
+        return Artifact(fingerprint=key)
+
+    def wait(self, artifact: Artifact) -> str | None:
+        """The stage of an artifact that is made beside the run, once it is made; None for any other artifact.
+
+        Raises the error that ended the process.
+        """
+        if artifact.fingerprint not in self.running:
+            return None
+        name, process, said = self.running.pop(artifact.fingerprint)
+        code = process.wait()
+        with said:
+            said.seek(0)
+            words = said.read()
+        if code:
+            lines = words.decode("utf-8", "replace").strip().splitlines() or [f"its process ended with {code}"]
+            kinds = {kind.exit_code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CompressError)}
+            raise kinds.get(code, CompressError)(f"{name}: {lines[-1].removeprefix('error: ')}")
+        return name
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for _, process, said in self.running.values():
+            process.terminate()
+            process.wait()
+            said.close()
