@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import onnx
@@ -13,23 +12,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from compress.errors import RecipeError
-from compress.grammar import load_recipe
-from compress.recipe import Data, Distill, Quantize, Student
+from compress.recipe.grammar import load_recipe
+from compress.recipe.sections import Data, Distill, Quantize, Student
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 PARTS = {"data": Data, "student": Student, "distill": Distill, "quantize": Quantize}
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Imports a benchmark program by name, as it finds its siblings when it is run."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 def student_result(seed: int, alone: float, distilled: float, **changes: Any) -> dict[str, Any]:
@@ -69,6 +57,12 @@ def test_students_table_shows_unequal_steps(program: Any) -> None:
     assert "| 60, 70 |" in row
 
 
+def test_students_tables_say_what_has_changed_since(program: Any) -> None:
+    results = [student_result(0, 84.0, 86.0, superseded="the rate is lower"), student_result(1, 84.0, 86.0)]
+    assert all(text.endswith(" Since then the rate is lower.") for text in program("students").tables(results).values())
+    assert "Since then" not in program("students").table(results[1:])
+
+
 @pytest.mark.parametrize("setting", ["easy_vqa_100", "easy_vqa_5", "cifar10"])
 def test_settings_load_with_a_seed_of_training_alone(program: Any, setting: str) -> None:
     students = program("students")
@@ -81,22 +75,25 @@ def test_settings_load_with_a_seed_of_training_alone(program: Any, setting: str)
 
 
 def test_cifar10_student_has_at_most_100_k_parameters() -> None:
-    from compress.io_spec import io_spec
+    from ports import io_spec
+
     from compress.models.saved import count_parameters
     from compress.models.student import student
+    from compress.stages.distill import student_options
 
     recipe = needs_files(lambda: load_recipe(BENCHMARKS / "recipes" / "cifar10.yaml").recipe)
-    io = io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=10)
-    assert count_parameters(student(io, config=recipe.student.model_dump(mode="json"))) <= 100_000
+    io = io_spec(image_size=recipe.data.inputs.image.size, classes=10)
+    assert count_parameters(student(io, **student_options(recipe, ROOT))) <= 100_000
 
 
 def test_pruning_keeps_the_channels_with_the_largest_scale(program: Any) -> None:
     import torch
 
+    from compress.io_spec import Port
     from compress.models.vision import UniversalBottleneck, mobilenet_v4
 
-    pruning = program("pruning")
-    wide, narrow = (mobilenet_v4(width=0.5, out=16, expand=expand).eval() for expand in (2.0, 1.0))
+    pruning, port = program("pruning"), Port("image", "uint8", (64, 64, 3), 0, 255)
+    wide, narrow = (mobilenet_v4(port, width=0.5, out=16, expand=expand).eval() for expand in (2.0, 1.0))
     with torch.no_grad():
         for block in [m for m in wide.modules() if isinstance(m, UniversalBottleneck)]:
             norm = block.body[-2].norm  # of the inner channels, behind the last layer that has them
@@ -203,31 +200,57 @@ def test_peer_without_an_environment_says_what_to_install(program: Any, tmp_path
     assert program("peers").missing(("numpy", "no-such-distribution")) == ["no-such-distribution"]
 
 
-def test_held_table_is_replaced_between_its_markers(program: Any, tmp_path: Path) -> None:
-    record, page = program("record"), tmp_path / "page.md"
+def test_tables_replace_what_stands_between_their_markers_in_every_document(program: Any, tmp_path: Path) -> None:
+    record, page, other, without = program("record"), tmp_path / "page.md", tmp_path / "other.md", tmp_path / "without.md"
     page.write_text("before\n<!-- students:begin -->\nold\n<!-- students:end -->\nafter\n")
-    record.publish_table("new", "students", page)
+    other.write_text("<!-- students:begin -->\n<!-- students:end -->\n<!-- qat:begin -->\n<!-- qat:end -->\n")
+    without.write_text("nothing\n")
+    record.publish_tables({"students": "new", "qat": "also"}, [page, other, without])
     assert page.read_text() == "before\n<!-- students:begin -->\nnew\n<!-- students:end -->\nafter\n"
-    assert record.held_table(page.read_text(), "students") == "new"
-    with pytest.raises(SystemExit, match="no markers"):
-        record.publish_table("new", "quantization", page)
+    assert [record.held_table(other.read_text(), name) for name in ("students", "qat")] == ["new", "also"]
+    assert without.read_text() == "nothing\n"
+    with pytest.raises(SystemExit, match="no document has the markers <!-- quantization:begin -->"):
+        record.publish_tables({"quantization": "new"}, [page])
 
 
-@pytest.mark.parametrize("name", ["students", "quantization", "qat"])
-def test_table_in_readme_is_current(program: Any, name: str) -> None:
-    record, readme = program("record"), ROOT / "README.md"
-    held = record.held_table(readme.read_text(), name) if readme.is_file() else None
-    results = record.read_results(BENCHMARKS / "results" / name)
-    if held is None or not results:
-        pytest.skip(f"README.md has no table {name}" if held is None else f"benchmarks/results/{name} is empty")
-    assert held == program(name).table(results), f"run: python benchmarks/{name}.py --publish README.md"
+def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    record, published = program("record"), []
+    monkeypatch.setattr(record, "publish_tables", published.append)
+    parser = argparse.ArgumentParser()
+    record.add_table_arguments(parser)
+    asked = [record.show_tables(parser.parse_args(words), lambda: {"a": "x", "b": "y"}) for words in ([], ["--table"], ["--publish"])]
+    assert asked == [False, True, True]
+    assert capsys.readouterr().out == "x\n\ny\n"
+    assert published == [{"a": "x", "b": "y"}]
+
+
+@pytest.mark.parametrize("name", ["students", "quantization", "qat", "losses", "pruning", "edge", "backbones", "odd_sets", "real"])
+def test_published_tables_are_current(program: Any, name: str) -> None:
+    record, results = program("record"), BENCHMARKS / "results"
+    if not (results / name).is_dir() and not (results / f"{name}.json").is_file():
+        pytest.skip(f"benchmarks/results/{name} is not there: nothing was measured yet")
+    measured = record.read_results(results / name) if (results / name).is_dir() else [json.loads((results / f"{name}.json").read_text())]
+    for mark, table in program(name).tables(measured).items():
+        held = {path.name: found for path in record.DOCUMENTS if (found := record.held_table(path.read_text(), mark)) is not None}
+        assert held, f"no document has the markers {mark}"
+        assert set(held.values()) == {table}, f"{mark}, {', '.join(held)}: run: python benchmarks/{name}.py --publish"
+
+
+def test_students_summary_has_a_line_for_questions_in_other_words(program: Any) -> None:
+    result = student_result(0, 84.0, 86.0)
+    result["reworded"] = {"teacher": {"value": 96.0}, "alone": {"value": 50.0}, "distilled": {"value": 80.0}}
+    assert program("students").summary([result]).splitlines()[2:4] == [
+        "| CIFAR-10 | 92.00 | 84.00 | 86.00 | +2.00 | 85.50 |",
+        "| CIFAR-10, in other words | 96.00 | 50.00 | 80.00 | +30.00 | - |",
+    ]
 
 
 def test_student_results_belong_to_the_recipes(program: Any) -> None:
-    """A recipe that changed since makes its figures those of another recipe; run benchmarks/students.py again."""
+    """A recipe that changed since makes its figures those of another recipe: run benchmarks/students.py again, or let `superseded` say so."""
     students, results = program("students"), program("record").read_results(BENCHMARKS / "results" / "students")
+    results = [result for result in results if "superseded" not in result]
     if not results:
-        pytest.skip("benchmarks/results/students is empty")
+        pytest.skip("benchmarks/results/students has no result of today's recipes")
     for result in results:
         assert not result["overrides"], f"{result['setting']} {result['seed']} was run with {result['overrides']}"
         recipe = needs_files(lambda result=result: students.load_setting(result["setting"], result["seed"]).recipe)

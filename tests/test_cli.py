@@ -23,7 +23,9 @@ def call(*arguments: str):
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for compress.pipeline, which trains for minutes."""
-    module = SimpleNamespace(calls=[], result=SimpleNamespace(summary={"student_accuracy": 0.99}, budget_misses=[], folder=Path("runs/a")))
+    module = SimpleNamespace(
+        calls=[], result=SimpleNamespace(summary={"student_accuracy": 0.99}, budget_misses=[], parity_misses=[], folder=Path("runs/a"))
+    )
 
     def run(loaded, *, say, **settings):
         module.calls.append({"name": loaded.recipe.name, "seed": loaded.recipe.seed, **settings})
@@ -63,7 +65,7 @@ def test_the_package_runs_as_a_module():
 def test_check_accepts_a_good_recipe_and_lists_every_fault_of_a_bad_one(tmp_path: Path):
     assert call("check", RECIPE).exit_code == 0
     bad = tmp_path / "bad.yaml"
-    bad.write_text(RECIPE.read_text().replace("seed: 0", "sed: 0").replace("image_size: 64", "image_size: big"))
+    bad.write_text(RECIPE.read_text().replace("seed: 0", "sed: 0").replace("{size: 64}", "{size: big}"))
     result = call("check", bad)
     lines = result.stderr.splitlines()
     assert (result.exit_code, result.stdout) == (2, "")
@@ -84,7 +86,7 @@ def test_a_wrong_option_is_a_usage_error():
 
 
 def test_plan_prints_a_line_a_stage(pipeline):
-    assert call("plan", RECIPE).stdout == "1-data       run    never made\n"
+    assert call("plan", RECIPE).stdout == " 1-data           run    never made\n"
 
 
 def test_run_passes_its_options_on(pipeline):
@@ -145,6 +147,45 @@ def test_init_writes_once(tmp_path: Path):
     assert call("init", file).exit_code == 0
     assert call("init", file).exit_code == 1
     assert call("init", file, "--force").exit_code == 0
+
+
+def write_rows(folder: Path, header: str = "utterance,class") -> dict[str, Path]:
+    """train.csv and test.csv of 40 and 12 questions with one of two answers each."""
+    files = {split: folder / f"{split}.csv" for split in ("train", "test")}
+    for split, count in (("train", 40), ("test", 12)):
+        files[split].write_text(
+            header + "\n" + "".join(f"is {split} {i} an even number?,{'yes' if i % 2 else 'no'}\n" for i in range(count))
+        )
+    return files
+
+
+def test_init_writes_a_recipe_for_the_files_that_passes_the_check(tmp_path: Path):
+    files, recipe = write_rows(tmp_path), tmp_path / "mine.yaml"
+    result = call("init", recipe, "--train", files["train"], "--test", files["test"], "--name", "even")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "reads utterance as text, class as label"
+    assert "name: even\n" in recipe.read_text()
+    assert call("check", recipe).exit_code == 0
+
+
+def test_init_takes_the_columns_that_it_is_told(tmp_path: Path):
+    files = write_rows(tmp_path)
+    result = call("init", tmp_path / "a.yaml", "--train", files["train"], "--test", files["test"], "--label", "answer")
+    assert result.exit_code == 4
+    assert result.stderr.splitlines() == [
+        "error: --label answer: there is no such column; --label COLUMN says which it is. The columns are:",
+        '  "utterance": words, 40 different in 40 rows, such as "is train 0 an even number?"',
+        '  "class": words, 2 different in 40 rows, such as "no"',
+    ]
+    assert not (tmp_path / "a.yaml").exists()
+
+
+def test_init_needs_both_files(tmp_path: Path):
+    result = call("init", tmp_path / "a.yaml", "--train", write_rows(tmp_path)["train"])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: init looks at both the training and the test rows: give --train FILE and --test FILE\n",
+    )
 
 
 def test_doctor_ends_well_where_the_tests_run():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compress import doctor
-from compress.doctor import Finding, Package, Weights, examine_package, examine_weights, int8_support, render
+from compress.doctor import Finding, Package, examine_package, examine_weights, int8_support, render
+from compress.recipe.packages import Weights
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
@@ -41,8 +42,9 @@ def test_a_weights_file_is_judged_by_its_hash(tmp_path: Path, monkeypatch: pytes
     if content is not None:
         (package / "model.bin").write_bytes(content)
     monkeypatch.syspath_prepend(tmp_path)
-    finding = examine_weights(Weights("some-weights", "some_weights", "*.bin", hashlib.sha256(b"published").hexdigest(), "the teacher"))
-    assert (finding.state, finding.cost) == (state, "" if state == "ok" else "the teacher")
+    digest = hashlib.sha256(b"published").hexdigest()
+    finding = examine_weights("owl", Weights("some-weights", "1.0", "some_weights", "model.bin", digest, "MIT", "some-weights"))
+    assert (finding.state, finding.cost) == (state, "" if state == "ok" else "encoder owl has no pretrained weights")
     assert state == "ok" or "some-weights" in finding.name + finding.found
     assert "some_weights" not in sys.modules
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "transformers", "accelerate", "onnx", "onnxruntime", "tensorrt_rtx", "datasets", "pyarrow", "matplotlib")
+HEAVY = ("torch", "transformers", "accelerate", "onnx", "onnxruntime", "tensorrt_rtx", "datasets", "pyarrow", "matplotlib", "scipy")
 DEVICE = (
     "torch",
     "transformers",
@@ -17,6 +17,7 @@ DEVICE = (
     "onnx",
     "tensorrt_rtx",
     "pyarrow",
+    "scipy",
     "pydantic",
     "yaml",
     "typer",
@@ -64,11 +65,18 @@ def test_plan_starts_without_torch(tmp_path: Path) -> None:
     assert loaded(command(*arguments), ("torch", "transformers", "accelerate", "matplotlib")) == set()
 
 
+def test_benchmark_measures_memory_without_libraries_that_it_does_not_need() -> None:
+    assert loaded("import compress.stages.benchmark.__main__", ("torch", "transformers", "scipy", "matplotlib")) == set()
+
+
 @pytest.mark.parametrize("module", ["main", "sessions", "bundle", "measure", "choose", "golden", "engines", "archive"])
 def test_device_package_loads_nothing_of_training(module: str) -> None:
     assert loaded(f"import compress.device.{module}", DEVICE) == set()
-    assert loaded(f"import compress.device.{module}", ("compress.errors", "compress.recipe")) == set()
+    assert loaded(f"import compress.device.{module}", ("compress.errors", "compress.recipe.sections")) == set()
 
 
 def test_tables_resolve_no_module_when_imported() -> None:
-    assert loaded("import compress.tables, compress.recipe, compress.grammar, compress.store, compress.pipeline", HEAVY) == set()
+    assert (
+        loaded("import compress.tables, compress.recipe.sections, compress.recipe.grammar, compress.store.store, compress.pipeline", HEAVY)
+        == set()
+    )

@@ -15,20 +15,21 @@ import pytest
 from typer.testing import CliRunner
 
 from compress import pipeline, tables
-from compress.artifacts import DataArtifact
 from compress.cli import app
-from compress.dependencies import only
 from compress.errors import CompressError, DataError, DependencyError, StoreError
-from compress.grammar import load_recipe
 from compress.pipeline import STAGES, plan, run
-from compress.store import RunFolder
+from compress.recipe.grammar import load_recipe
+from compress.store import keys
+from compress.store.artifacts import DataArtifact
+from compress.store.ingredients import only
+from compress.store.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA_ONLY = """\
 name: rows
-data: {source: easy_vqa, image_size: 16, text_length: 8, train_limit: 20, test_limit: 8}
-teacher: {source: fit, image: {model: efficientnet_lite2}, text: {model: minilm_l6}}
-student: {image: {}, text: {width: 16, heads: 1}}
+data: {source: easy_vqa, inputs: {image: {size: 16}, text: {length: 8}}, train_limit: 20, test_limit: 8}
+teacher: {source: fit, encoders: {image: {model: efficientnet_lite2}, text: {model: minilm_l6}}}
+student: {encoders: {image: {}, text: {options: {width: 16, heads: 1}}}}
 """
 
 
@@ -70,7 +71,7 @@ def run_rows(rows: Path, runs: Path, *overrides: str, **settings):
 
 
 def test_stages_are_those_that_the_commands_know() -> None:
-    assert tuple(STAGES) == tables.STAGES
+    assert STAGES is tables.STAGES
 
 
 def test_every_stage_reads_places_that_a_recipe_has(whole_run) -> None:
@@ -85,8 +86,8 @@ def test_every_stage_reads_places_that_a_recipe_has(whole_run) -> None:
 
 
 def test_only_refuses_what_is_not_declared(whole_run) -> None:
-    part = only(load_recipe(whole_run.recipe, []).recipe, ("data", "teacher.image", "distill.losses"))
-    assert part.data.image_size == 32
+    part = only(load_recipe(whole_run.recipe, []).recipe, ("data", "teacher.encoders", "distill.losses"))
+    assert part.data.inputs.get("image").size == 32
     for place in ("seed", "student", "teacher.head_width", "distill.train"):
         with pytest.raises(AttributeError):
             eval(f"part.{place}")
@@ -115,7 +116,7 @@ def test_plan_of_a_finished_run_says_reuse(whole_run) -> None:
         ("export.opset=19", "export_teacher", "config export.opset: 20 -> 19"),
         ("benchmark.rounds=11", "benchmark", "config benchmark.rounds: 10 -> 11"),
         ("budget.max_size_mb=2", "report", "config budget.max_size_mb: null -> 2.0"),
-        ("data.image_size=48", "data", "config data.image_size: 32 -> 48"),
+        ("data.inputs.image.size=48", "data", "config data.inputs.image.size: 32 -> 48"),
         ("seed=1", "teacher", "seed: 0 -> 1"),
     ],
 )
@@ -189,7 +190,7 @@ def test_second_run_in_the_same_folder_is_refused(rows: Path) -> None:
 
 
 def test_stage_that_raises_publishes_nothing(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_down(config, *, source, modalities, ctx):
+    def break_down(config, *, source, ctx):
         (ctx.out / "half.npy").write_bytes(b"half")
         raise DataError("train.csv:3: no such image")
 
@@ -205,7 +206,7 @@ def test_stage_that_raises_publishes_nothing(rows: Path, monkeypatch: pytest.Mon
 
 
 def test_stage_reads_nothing_that_it_did_not_declare(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def peek(config, *, source, modalities, ctx):
+    def peek(config, *, source, ctx):
         return DataArtifact(details={"rate": config.distill.train.learning_rate})
 
     monkeypatch.setattr(pipeline, "resolve", lambda entry: peek)
@@ -265,7 +266,7 @@ def test_folder_without_permission_ends_with_one_line(rows: Path) -> None:
 
 
 def test_plugin_content_is_part_of_what_a_stage_is_made_of(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "load_plugins", lambda paths: None)  # else the loss would stay in this process's tables
+    monkeypatch.setattr(keys, "load_plugins", lambda paths: None)  # else the loss would stay in this process's tables
     plugin = rows.parent / "plugin.py"
     plugin.write_text("def flat(student, teacher, labels):\n    return student.sum() * 0\n\n\nLOSSES = {'flat_loss_of_a_test': flat}\n")
     rows.write_text(DATA_ONLY + "plugins: [plugin.py]\n")
@@ -279,9 +280,10 @@ def test_plugin_content_is_part_of_what_a_stage_is_made_of(rows: Path, monkeypat
 
 
 def test_unknown_encoder_licence_is_said_to_be_unknown(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.dependencies import licences
+    from compress.recipe import packages
+    from compress.store.ingredients import licences
 
-    monkeypatch.delitem(tables.LICENCES, "minilm_l6")
+    monkeypatch.delitem(packages.WEIGHTS, "minilm_l6")
     found = licences(load_recipe(rows, []))
     assert found[-1] == {"name": "minilm_l6", "use": "teacher's encoder", "licence": "not recorded", "source": "minilm_l6"}
 

@@ -51,7 +51,7 @@ def build(name: str) -> tuple[Any, Any]:
     from compress.models.classifier import Classifier, Head
     from compress.models.layers import ConvNorm, Pixels
     from compress.quantizers import calibrate, prepare
-    from compress.recipe import Quantize
+    from compress.recipe.sections import Quantize
     from compress.training.batches import Batches, Rows
     from compress.training.views import Views
 
@@ -65,7 +65,7 @@ def build(name: str) -> tuple[Any, Any]:
         {"image": np.repeat(np.arange(12), 3), "text": rng.integers(0, 7, 36)},
         rng.integers(0, 3, 36),
         rng.normal(size=(2, 36, 3)).astype(np.float16),
-        Views(((False, 0, 0), (True, 0, 0))),
+        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0))),
     )
     if name in QUANTIZED:
         model = prepare(model, Quantize(**QUANTIZED[name]))
@@ -80,10 +80,11 @@ def train_once(name: str, out: Path, kill: tuple[str, int] | None) -> None:
     from compress.context import Context
     from compress.losses.objective import Objective
     from compress.quantizers import freeze_ranges
-    from compress.recipe import Loss, Train
+    from compress.recipe.sections import Loss, Train
+    from compress.tasks.task import task
     from compress.training import checkpoint
     from compress.training.batches import Batches
-    from compress.training.loop import accuracy, predict, train
+    from compress.training.loop import predict, train
 
     torch.set_num_threads(1)
     model, rows = build(name)
@@ -110,7 +111,7 @@ def train_once(name: str, out: Path, kill: tuple[str, int] | None) -> None:
         objective=step_or_die,  # type: ignore[arg-type]
         config=Train(epochs=3, batch_size=4, checkpoint_seconds=0, trackers=[]),
         ctx=Context(out, seed=3, say=lambda line: None),
-        validate=lambda m: accuracy(predict(m, check), rows.labels),
+        validate=lambda m: task("single_label").score(predict(m, check), rows.labels),
         label="toy",
         freeze=(0.6, freeze_ranges) if name in QUANTIZED else None,
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from compress import tables
-from compress.declarations import declaration, first_line, literal_table
 from compress.errors import RecipeError
+from compress.recipe.declarations import declaration, first_line, literal_table
 
 ENTRIES = [(table, name) for table, entries in tables.TABLES.items() for name in entries]
 
@@ -30,7 +30,7 @@ def test_an_entry_is_declared_as_it_is_when_imported(table, name):
 
 
 def test_the_names_of_stages_are_those_that_the_pipeline_runs():
-    assert tuple(literal_table("compress.pipeline", "STAGES")) == tables.STAGES
+    assert list(literal_table("compress.tables", "STAGES")) == list(tables.STAGES)
 
 
 def test_a_plugin_adds_to_its_table(tmp_path: Path, own_losses):

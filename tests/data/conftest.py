@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from PIL import Image
+from sections import data_section
 
 from compress.data.source import Source
-from compress.recipe import Data
+from compress.recipe.sections import Data
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
@@ -51,7 +52,7 @@ def make_source(tmp_path: Path) -> Callable[[dict[str, list[dict]]], Source]:
 @pytest.fixture
 def config() -> Callable[..., Data]:
     """A data section with images of 8 pixels and texts."""
-    return lambda **changes: Data(**{"source": "manifest", "image_size": 8, "text_length": 8, **changes})
+    return lambda **changes: data_section(**{"source": "manifest", "inputs": {"image": {"size": 8}, "text": {"length": 8}}, **changes})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.baseline import majority_accuracy, question_only_accuracy
+from compress.data.baseline import lookup_accuracy, majority_accuracy
 from compress.data.prepare import open_data, prepare
 
 
@@ -16,9 +16,9 @@ def scored(make_source: Callable, config: Callable, tmp_path: Path) -> Callable[
     def scores(train: list[tuple], test: list[tuple], **changes: object) -> tuple:
         tables = {name: [{"text": text, "label": label} for text, label in rows] for name, rows in (("train", train), ("test", test))}
         tables["validation"] = tables["test"]
-        prepare(make_source(tables), config(image_size=None, **changes), tmp_path, modalities=("text",), say=print)
+        prepare(make_source(tables), config(inputs={"text": {"length": 8}}, **changes), tmp_path, say=print)
         data = open_data(tmp_path)
-        return majority_accuracy(data), question_only_accuracy(data)
+        return majority_accuracy(data), lookup_accuracy(data, "text")
 
     return scores
 
@@ -35,6 +35,6 @@ def test_unlabelled_rows_do_not_vote(scored: Callable) -> None:
     assert scored(train, [("p", "a")], allow_unlabelled=True) == (0.0, 1.0)
 
 
-def test_question_only_needs_texts(make_source: Callable, config: Callable, rows: dict, tmp_path: Path) -> None:
-    report = prepare(make_source(rows), config(text_length=None), tmp_path / "out", modalities=("image",), say=print)
-    assert report["baselines"]["question_only"] is None
+def test_pixels_are_not_looked_up(make_source: Callable, config: Callable, rows: dict, tmp_path: Path) -> None:
+    report = prepare(make_source(rows), config(inputs={"image": {"size": 8}}), tmp_path / "out", say=print)
+    assert set(report["baselines"]) == {"majority"}

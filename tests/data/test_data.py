@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress.data.prepare import prepare
-from compress.options import check_options
+from compress.recipe.options import check_options
 from compress.tables import DATASETS, resolve
 
 
@@ -33,7 +33,7 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
     source = function(base=tmp_path, **options[name])
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
     limits = config(train_limit=8, test_limit=4)
-    report = prepare(source, limits, tmp_path / "out", modalities=("image", "text"), say=lambda line: None)
+    report = prepare(source, limits, tmp_path / "out", say=lambda line: None)
     assert report["splits"]["train"]["inputs"]["image"] == 8
     assert report["splits"]["test"]["inputs"]["image"] == 4
 

@@ -44,7 +44,7 @@ def test_manifest_in_a_subfolder_finds_images_beside_it(rows: dict, write_csv: C
 
 def test_manifest_takes_other_column_names(write_csv: Callable, tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [{"q": "why?", "a": "so", "z": "1"}])
-    table = manifest(base=tmp_path, train="a.csv", test="a.csv", text="q", label="a").read()["train"]
+    table = manifest(base=tmp_path, train="a.csv", test="a.csv", columns={"text": "q", "label": "a"}).read()["train"]
     assert table.to_pylist() == [{"text": "why?", "label": "so"}]
 
 
@@ -72,7 +72,7 @@ def test_manifest_jsonl_text_like_a_date_stays_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("txt,label\na,b\n", {"text": "tex"}, "no column 'tex' .did you mean 'txt'"),
+        ("txt,label\na,b\n", {"columns": {"text": "tex"}}, "no column 'tex' .did you mean 'txt'"),
         ("text,text,label\na,b,c\n", {}, "column 'text' is there 2 times"),
         ("text,label\na,b,c\n", {}, "not readable as csv"),
         ("", {}, "not readable as csv"),
@@ -136,3 +136,16 @@ def test_manifest_broken_parquet_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="not readable as parquet"):
         manifest(base=tmp_path, train="a.parquet", test="a.parquet")
+
+
+@pytest.mark.parametrize("patients", [["p1", "", "p2"], [1, None, 2]])
+def test_manifest_takes_a_column_of_groups(patients: list, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [{"text": "a", "label": "b", "patient": patient} for patient in patients])
+    table = manifest(base=tmp_path, train="a.parquet", test="a.parquet", columns={"group": "patient"}).read()["train"]
+    assert table["group"].to_pylist() == [None if patient is None else str(patient) for patient in patients]
+
+
+def test_manifest_refuses_groups_that_are_no_names(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [{"text": "a", "label": "b", "group": 1.5}])
+    with pytest.raises(DataError, match="column 'group' is double.*a label or a group is a name or a whole number"):
+        manifest(base=tmp_path, train="a.parquet", test="a.parquet").read()

@@ -77,6 +77,6 @@ def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_header(tmp_path: Pat
 
 
 def test_written_paraphrases_come_back_with_the_data(rows: dict, make_source: Callable, config: Callable, tmp_path: Path) -> None:
-    prepare(make_source(rows), config(), tmp_path / "out", modalities=("image", "text"), say=lambda line: None)
+    prepare(make_source(rows), config(), tmp_path / "out", say=lambda line: None)
     write_paraphrases(write(tmp_path / "p.csv", "is it red?,is it röd?"), open_data(tmp_path / "out"))
     assert open_data(tmp_path / "out").paraphrases == {"is it red?": "is it röd?"}

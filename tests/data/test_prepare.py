@@ -20,12 +20,13 @@ def run(make_source: Callable, config: Callable, tmp_path: Path) -> Callable[...
     """Prepares rows to tmp_path/out; keywords are those of the data section."""
 
     def prepared(rows: dict, modalities: tuple = BOTH, teacher: int | None = None, seed: int = 0, **changes: object) -> dict:
+        sizes = {"image": {"size": 8}, "text": {"length": 8}}
+        data = config(inputs={m: sizes[m] for m in modalities}, **changes)
         return prepare(
             make_source(rows),
-            config(**changes),
+            data,
             tmp_path / "out",
-            modalities=modalities,
-            teacher_image_size=teacher,
+            teacher_inputs=config(inputs={"image": {"size": teacher}}).inputs if teacher else None,
             seed=seed,
             say=lambda line: None,
         )
@@ -72,13 +73,14 @@ def test_teacher_images_have_their_own_size(rows: dict, run: Callable, tmp_path:
 
 def test_teacher_of_the_same_size_shares_the_images(rows: dict, run: Callable, tmp_path: Path) -> None:
     run(rows, teacher=8)
-    assert open_data(tmp_path / "out").split("test").teacher_image is None
+    test = open_data(tmp_path / "out").split("test")
+    assert test.teacher_inputs["image"] is test.inputs["image"]
     assert not (tmp_path / "out" / "test" / "teacher_image.npy").exists()
 
 
 def test_validation_is_cut_by_image(rows: dict, run: Callable, tmp_path: Path) -> None:
-    for index in range(12):  # each image its own shade, so that pixels tell images apart
-        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / rows["train"][2 * index]["image"])
+    for index in range(12):  # each image its own shade, far enough from the others to be no near duplicate
+        Image.new("RGB", (8, 8), (20 * index, 0, 0)).save(tmp_path / rows["train"][2 * index]["image"])
     report = run(rows, validation_fraction=0.25)
     assert report["validation"] == "cut from train by image"
     train, validation = images_of(tmp_path / "out", "train"), images_of(tmp_path / "out", "validation")
@@ -122,7 +124,7 @@ def test_limits_keep_whole_images_and_all_labels(rows: dict, run: Callable, tmp_
 
 def test_text_alone_is_split_by_text(run: Callable, tmp_path: Path) -> None:
     rows = {split: [{"text": f"text {index % 10}", "label": str(index % 2)} for index in range(20)] for split in ("train", "test")}
-    run(rows, modalities=("text",), image_size=None, validation_fraction=0.2)
+    run(rows, modalities=("text",), validation_fraction=0.2)
     data = open_data(tmp_path / "out")
     train, validation = (set(data.split(name).inputs["text"].to_pylist()) for name in ("train", "validation"))
     assert len(train) == 8 and len(validation) == 2 and not train & validation
@@ -132,7 +134,7 @@ def test_text_alone_is_split_by_text(run: Callable, tmp_path: Path) -> None:
 def test_images_given_by_content_are_deduplicated(make_png: Callable, run: Callable, tmp_path: Path) -> None:
     contents = [make_png((shade, 0, 0), (8, 8)) for shade in range(4)]
     some = [{"image": contents[index % 4], "label": str(index % 2)} for index in range(12)]
-    run({"train": some, "test": some}, modalities=("image",), text_length=None)
+    run({"train": some, "test": some}, modalities=("image",))
     split = open_data(tmp_path / "out").split("test")
     assert split.inputs["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3] and split.rows["image"].tolist() == [0, 1, 2, 3] * 3
 
@@ -184,7 +186,7 @@ def test_bad_row_is_skipped_and_counted(reason: str, rows: dict, run: Callable, 
     test = open_data(tmp_path / "out").split("test")
     left = [row for index, row in enumerate(rows["test"]) if not 2 <= index < 2 + count]
     assert [test.inputs["text"][code].as_py() for code in test.rows["text"]] == [row["text"] for row in left]
-    assert len(test.inputs["image"]) == len(test.teacher_image) == (6 if count == 1 else 5)
+    assert len(test.inputs["image"]) == len(test.teacher_inputs["image"]) == (6 if count == 1 else 5)
     blue = [index for index in range(len(left)) if left[index]["label"] == "blue"]
     assert all(test.inputs["image"][test.rows["image"][index], 0, 0].tolist() == [0, 0, 255] for index in blue)
 
@@ -220,7 +222,7 @@ def test_allowed_empty_labels_are_unlabelled_in_train_only(rows: dict, run: Call
     [
         (lambda rows: rows.pop("test"), "no test split"),
         (lambda rows: [row.pop("label") for row in rows["train"]], "train has no column 'label'"),
-        (lambda rows: [row.pop("text") for row in rows["test"]], "test has no column 'text'.*data.options.text"),
+        (lambda rows: [row.pop("text") for row in rows["test"]], "test has no column 'text'.*data.options.columns.text"),
         (lambda rows: [row.update(label="same") for some in rows.values() for row in some], "1 labels .same.; a classifier needs"),
     ],
 )
@@ -244,4 +246,4 @@ def test_report_gives_counts_and_baselines(rows: dict, run: Callable, tmp_path: 
     assert sum(train["label_counts"].values()) == 22 and train["kind_counts"] == {"colour": 11, "presence": 11}
     assert train["majority_label"] == "no" and train["majority_share"] == train["label_counts"]["no"] / 22
     # Of 12 test rows, 4 are "no"; knowing the text adds one colour of three, 2 rows.
-    assert report["baselines"] == {"majority": pytest.approx(4 / 12), "question_only": pytest.approx(6 / 12)}
+    assert report["baselines"] == {"majority": pytest.approx(4 / 12), "text_alone": pytest.approx(6 / 12)}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from compress.data.prepared import PreparedData, open_data, read_texts, write_texts
+from compress.data.prepared import PreparedData, open_data
 from compress.errors import DataError
+from compress.modalities.tokens import read_texts, write_texts
 
 
 def test_texts_come_back_mapped(tmp_path: Path) -> None:

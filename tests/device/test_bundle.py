@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.device.bundle import find_model, predict, read_bundle, read_inputs
+from compress.device.bundle import open_bundle, read_inputs
+from compress.device.contents import find_model, read_bundle
 from compress.device.errors import DeviceError, ManifestError
 from compress.device.manifest import write_manifest
-from compress.device.preprocess import encode_text, open_tokenizer, read_image
+from compress.device.modalities.image import decode
+from compress.device.modalities.text import encode_text, open_tokenizer
 from compress.device.sessions import open_session
 from compress.stages.bundle import write_bundle
-
-CPU = {"runtime": "onnxruntime_cpu", "threads": 1}
 
 
 def test_bundle_knows_its_models_and_ports(bundle: Path) -> None:
@@ -37,9 +37,9 @@ def test_find_gives_the_chosen_model_or_a_named_one(bundle: Path) -> None:
 
 def test_predict_is_the_softmax_of_the_model(bundle: Path, picture: Path) -> None:
     opened = read_bundle(bundle)
-    answer = predict(opened, find_model(opened, None), image=picture, question="what colour is the square ?", **CPU)
+    answer = open_bundle(bundle).predict(image=picture, text="what colour is the square ?")
     feeds = {
-        "image": read_image(picture, height=8, width=8),
+        "image": decode(picture, height=8, width=8)[None],
         "text": encode_text(open_tokenizer(bundle / "tokenizer.json", length=6), "what colour is the square ?"),
     }
     logits = open_session(bundle / "model.onnx").run(feeds)["logits"][0]
@@ -49,24 +49,24 @@ def test_predict_is_the_softmax_of_the_model(bundle: Path, picture: Path) -> Non
     assert [entry["probability"] for entry in answer["top"]] == pytest.approx(sorted(p, reverse=True)[:3], rel=1e-5)
 
 
-@pytest.mark.parametrize(("modality", "given"), [("image", {"question": None}), ("text", {"image": None, "question": "what ?"})])
+@pytest.mark.parametrize(("modality", "given"), [("image", {}), ("text", {"image": None, "text": "what ?"})])
 def test_predict_takes_models_of_one_input(tmp_path: Path, bundle_arguments, picture: Path, modality: str, given: dict) -> None:
     write_bundle(tmp_path / "one", **bundle_arguments((modality,)))
     opened = read_bundle(tmp_path / "one")
     assert (tmp_path / "one" / "tokenizer.json").exists() == (modality == "text")
-    answer = predict(opened, find_model(opened, None), **{"image": picture, **given, **CPU})
+    asked = {name: value for name, value in {"image": picture, **given}.items() if value is not None}
+    answer = open_bundle(tmp_path / "one").predict(**asked)
     assert answer["label"] in opened.labels
-    unused = {"image": {"question": "what ?"}, "text": {"image": picture}}[modality]
+    unused = {"image": {"text": "what ?"}, "text": {"image": picture}}[modality]
     with pytest.raises(DeviceError, match="this model reads no"):
-        predict(opened, find_model(opened, None), **{"image": picture, **given, **unused, **CPU})
+        open_bundle(tmp_path / "one").predict(**asked, **unused)
 
 
-@pytest.mark.parametrize(("missing", "option"), [("image", "--image"), ("question", "--question")])
+@pytest.mark.parametrize(("missing", "option"), [("image", "--image"), ("text", "--question")])
 def test_predict_asks_for_a_missing_input(bundle: Path, picture: Path, missing: str, option: str) -> None:
-    opened = read_bundle(bundle)
-    given = {"image": picture, "question": "what ?", missing: None}
+    given = {"image": picture, "text": "what ?", missing: None}
     with pytest.raises(DeviceError, match=f"reads image and text; give {option}"):
-        predict(opened, find_model(opened, None), **given, **CPU)
+        open_bundle(bundle).predict(**given)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "labels.json", "io_spec.json", "models.json"])
@@ -75,8 +75,7 @@ def test_predict_refuses_a_changed_file(bundle: Path, picture: Path, name: str) 
     data[-1] ^= 1
     (bundle / name).write_bytes(data)
     with pytest.raises(ManifestError, match=f"{name}: sha256"):
-        opened = read_bundle(bundle)
-        predict(opened, find_model(opened, None), image=picture, question="what ?", **CPU)
+        open_bundle(bundle).predict(image=picture, text="what ?")
 
 
 def test_read_inputs_refuses_changed_samples(bundle: Path) -> None:
@@ -100,6 +99,5 @@ def test_read_refuses_a_model_outside_the_manifest(bundle: Path, picture: Path) 
     table["models"][0]["file"] = "../model.onnx"
     (bundle / "models.json").write_text(json.dumps(table))
     write_manifest(bundle, extra={})
-    opened = read_bundle(bundle)
     with pytest.raises(ManifestError, match="not listed"):
-        predict(opened, find_model(opened, None), image=picture, question="what ?", **CPU)
+        open_bundle(bundle).predict(image=picture, text="what ?")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from compress.device.bundle import read_bundle
 from compress.device.choose import choose, pick, stored_choice
+from compress.device.contents import read_bundle
 from compress.device.errors import DeviceError
 from compress.device.info import device_name
 from compress.device.main import main

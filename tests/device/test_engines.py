@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from compress.device import engines
-from compress.device.bundle import BundleFolder, find_model, read_bundle
+from compress.device.contents import BundleFolder, find_model, read_bundle
 from compress.device.engines import cached_engine, runnable_engine
 from compress.device.errors import ManifestError
 from compress.device.manifest import verify_folder
-from compress.device.vendor import TensorRTError, TensorRTUnavailable
+from compress.device.runtimes.vendor import TensorRTError, TensorRTUnavailable
 
 
 class Builder:

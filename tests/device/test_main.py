@@ -100,7 +100,7 @@ def test_build_engine_is_refused_with_the_reason(bundle: Path, capsys: pytest.Ca
     ("arguments", "message"),
     [
         (["predict", *QUESTION], "give --image"),
-        (["predict", "--image", "none.png", *QUESTION], "none.png: no such image"),
+        (["predict", "--image", "none.png", *QUESTION], "none.png: missing file"),
         (["predict", "--image", "PICTURE", "--question", ""], "the question is empty"),
         (["predict", "--image", "PICTURE", *QUESTION, "--model", "int4"], "unknown model 'int4'"),
         (["bench", "--batches", "64"], "batch 64 is outside 1 to 32"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.device.bundle import read_bundle
+from compress.device.contents import read_bundle
 from compress.device.errors import DeviceError
 from compress.device.measure import bench, summarise, time_calls
 

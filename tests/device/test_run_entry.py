@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 import time
-import venv
 from pathlib import Path
-
-import pytest
 
 NEEDED = ["numpy", "onnxruntime", "tokenizers", "PIL"]
 QUESTION = ["--question", "what colour is the square ?"]
@@ -20,22 +16,6 @@ QUESTION = ["--question", "what colour is the square ?"]
 def run(python: Path | str, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
     command = [str(word) for word in (python, *arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", env={}, check=False)
-
-
-@pytest.fixture(scope="module")
-def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with links to the needed packages and the shared libraries of their wheels, and nothing else."""
-    folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder, with_pip=False, symlinks=True)
-    site = next(folder.glob("lib/python*/site-packages"))
-    for name in NEEDED:
-        spec = importlib.util.find_spec(name)
-        assert spec and spec.origin
-        package = Path(spec.origin).parent
-        libraries = package.with_name({"PIL": "pillow"}.get(name, name) + ".libs")
-        for path in filter(Path.exists, (package, libraries)):
-            (site / path.name).symlink_to(path)
-    return folder / "bin" / "python"
 
 
 def test_run_answers_in_a_clean_environment(clean_python: Path, bundle: Path, picture: Path, record_property) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ports import io_spec
 from torch import Tensor, nn
 
 from compress.device.errors import DeviceError
 from compress.device.sessions import open_session
 from compress.errors import CompressError
 from compress.graphs.litert import to_litert
-from compress.io_spec import IOSpec, io_spec
+from compress.io_spec import IOSpec, Outputs
 
 pytest.importorskip("litert_torch", reason="the extra litert is not installed")
 SPEC = io_spec(image_size=8, text_length=5, vocabulary=11, classes=3)
@@ -28,16 +29,16 @@ class Small(nn.Module):
         torch.manual_seed(0)
         self.conv, self.words, self.head = nn.Conv2d(3, 6, 3, stride=2), nn.Embedding(11, 6), nn.Linear(6, 3)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         pixels = inputs["image"].permute(0, 3, 1, 2).float() / 255
-        return self.head(self.conv(pixels).relu().mean((2, 3)) * self.words(inputs["text"]).mean(1))
+        return Outputs(self.head(self.conv(pixels).relu().mean((2, 3)) * self.words(inputs["text"]).mean(1)))
 
 
 class Sorted(Small):
     """Uses an operator that the converter does not know."""
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return torch.linalg.qr(super().forward(inputs))[0]
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+        return Outputs(torch.linalg.qr(super().forward(inputs).logits)[0])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_file_answers_as_torch_under_the_ports_names(converted: Path, rows: int)
     session = open_session(converted, runtime="litert")
     assert (session.inputs, session.outputs) == (["image", "text"], ["logits"])
     with torch.no_grad():
-        expected = Small()({name: torch.from_numpy(array) for name, array in feeds(rows).items()}).numpy()
+        expected = Small()({name: torch.from_numpy(array) for name, array in feeds(rows).items()}).logits.numpy()
     np.testing.assert_allclose(session.run(feeds(rows))["logits"], expected, atol=1e-5)
 
 
@@ -94,8 +95,8 @@ def test_converters_refusal_is_an_error_that_names_the_file(tmp_path: Path) -> N
 
 def test_ports_without_text_have_one_input(tmp_path: Path) -> None:
     class Pixels(Small):
-        def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-            return self.head(self.conv(inputs["image"].permute(0, 3, 1, 2).float()).mean((2, 3)))
+        def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+            return Outputs(self.head(self.conv(inputs["image"].permute(0, 3, 1, 2).float()).mean((2, 3))))
 
     spec: IOSpec = io_spec(image_size=8, text_length=None, vocabulary=None, classes=3)
     session = open_session(to_litert(Pixels(), spec, tmp_path / "fp32.tflite"), runtime="litert")

@@ -171,3 +171,14 @@ def test_pixels_on_another_grid_keep_their_arithmetic(byte_reader, changed):
 
 def test_tensorrt_keeps_the_arithmetic_on_pixels(byte_reader):
     assert "Cast" in {node.op_type for node in retarget(byte_reader(), "tensorrt").graph.node}  # it takes no unsigned int8
+
+
+def test_grid_of_fewer_than_8_bits_is_kept(builder):
+    b = builder(quantized=True)
+    # 4 bits: 7 steps of 6 / 7 up to where the Clip ends; a finer grid would be another student than the one that was trained
+    x = b.conv(b.activation("image", 4.0), "stem", 3, 8, act="Clip", high=6 * 127 / 7)
+    b.gemm(b.node("Flatten", [b.node("GlobalAveragePool", [x], "mean")], "flat"), "logits", 8, 5)
+    graph = Graph(retarget(b.model({"image": (TensorProto.FLOAT, ["batch", 3, 16, 16])}), "onnxruntime_x86"))
+    node = graph.producers["stem_clip_dq"]
+    assert graph.input_value(node, 1) == pytest.approx(6 / 7)
+    assert graph.input_value(node, 2) == np.uint8(0)

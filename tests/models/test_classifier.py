@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from ports import io_spec
 from torch import Tensor, nn
 
-from compress.io_spec import IOSpec, io_spec
+from compress.io_spec import IOSpec, Outputs
 from compress.models.classifier import Classifier, Head, LinearHead, RowModel
 from compress.models.saved import load_model, save_model
 from compress.tables import MODELS, resolve
 
 CLASSES, LENGTH, SIZE, TOKENS = 3, 6, 16, 40
 BOTH = ("image", "text")
-STUDENT = {
+ENCODERS = {
     "image": {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}},
-    "text": {"layers": 1, "width": 16, "heads": 2, "feedforward": 16},
-    "head_width": 16,
+    "text": {"model": "distilbert", "options": {"layers": 1, "width": 16, "heads": 2, "feedforward": 16}},
 }
 BERT = {
     "model_type": "bert",
@@ -34,8 +34,8 @@ BERT = {
 
 # name -> modalities and options; a new entry of MODELS needs a line here
 EXAMPLES: dict[str, tuple[tuple[str, ...], dict]] = {
-    "student": (BOTH, {"config": STUDENT}),
-    "fitted_teacher": (("image",), {"encoders": {"image": STUDENT["image"]}, "hidden": 16}),
+    "student": (BOTH, {"encoders": ENCODERS, "head_width": 16}),
+    "fitted_teacher": (("image",), {"encoders": {"image": ENCODERS["image"]}, "hidden": 16}),
     "transformers_teacher": (
         ("text",),
         {"config_folder": "config", "columns": [4, 0, 2], "padding": 0, "mean": [0.5] * 3, "deviation": [0.5] * 3},
@@ -83,9 +83,10 @@ def test_every_model_has_an_example() -> None:
 @torch.no_grad()
 def test_model_gives_float32_logits_the_same_each_time(name: str, build: Callable) -> None:
     model, given = build(name), inputs(EXAMPLES[name][0])
-    logits = model(given)
+    logits = model(given).logits
     assert logits.shape == (4, CLASSES) and logits.dtype == torch.float32 and torch.isfinite(logits).all()
-    assert torch.equal(model(given), logits)
+    assert torch.equal(model(given).logits, logits)
+    assert len(model(given).embedding) == 4
     assert logits.std(0).max() > 0  # it looks at its inputs
 
 
@@ -95,9 +96,9 @@ def test_rows_over_distinct_inputs_give_what_laid_out_rows_give(name: str, build
     model, given = build(name), inputs(EXAMPLES[name][0])
     rows = {m: torch.tensor(r) for m, r in (("image", [0, 0, 3, 1, 2]), ("text", [3, 1, 1, 0, 2])) if m in given}
     laid_out = {m: x[rows[m]] for m, x in given.items()}
-    one_by_one = torch.cat([model({m: x[i : i + 1] for m, x in laid_out.items()}) for i in range(5)])
-    for logits in (model(given, rows), model(laid_out)):
-        torch.testing.assert_close(logits, one_by_one, atol=1e-5, rtol=0)
+    one_by_one = torch.cat([model({m: x[i : i + 1] for m, x in laid_out.items()}).logits for i in range(5)])
+    for outputs in (model(given, rows), model(laid_out)):
+        torch.testing.assert_close(outputs.logits, one_by_one, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -112,13 +113,13 @@ def test_saved_model_comes_back_bit_for_bit(name: str, build: Callable, tmp_path
     loaded, given = load_model(tmp_path), inputs(modalities)
     assert not loaded.training
     assert all(torch.equal(value, model.state_dict()[place]) for place, value in loaded.state_dict().items())
-    assert torch.isfinite(model(given)).all() and torch.equal(loaded(given), model(given))
+    assert torch.isfinite(model(given).logits).all() and torch.equal(loaded(given).logits, model(given).logits)
 
 
 @pytest.mark.parametrize("name", ["student", "cifar_resnet"])
 def test_every_parameter_gets_a_gradient(name: str, build: Callable) -> None:
     model = build(name).train()
-    model(inputs(EXAMPLES[name][0])).square().sum().backward()
+    model(inputs(EXAMPLES[name][0])).logits.square().sum().backward()
     without = [place for place, p in model.named_parameters() if p.grad is None]
     assert without == []
 
@@ -132,7 +133,7 @@ def test_inputs_are_encoded_once_however_many_rows_use_them() -> None:
             return x
 
     model = Classifier({"image": Counting()}, LinearHead("image", 2, 3))
-    assert model({"image": torch.randn(2, 2)}, {"image": torch.tensor([0, 1, 1, 1, 0])}).shape == (5, 3)
+    assert model({"image": torch.randn(2, 2)}, {"image": torch.tensor([0, 1, 1, 1, 0])}).logits.shape == (5, 3)
     assert seen == [2]
 
 
@@ -144,7 +145,7 @@ def test_head_multiplies_projections() -> None:
             linear.bias.zero_()
     logits = head({"image": torch.tensor([[2.0, -3.0], [2.0, -3.0]]), "text": torch.tensor([[5.0, 4.0], [4.0, 5.0]])})
     # two channels normalise to +-1: (1, -1) * (1, -1) = (1, 1), and (1, -1) * (-1, 1) = (-1, -1), which the ReLU takes to 0
-    torch.testing.assert_close(logits, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits.logits, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
 def test_head_normalises_each_projection() -> None:
@@ -155,17 +156,17 @@ def test_head_normalises_each_projection() -> None:
 def test_dropout_is_off_in_eval_mode() -> None:
     head, x = LinearHead("image", 64, 2, dropout=0.5), {"image": torch.ones(1, 64)}
     torch.manual_seed(0)
-    assert not torch.equal(head(x), head(x))
+    assert not torch.equal(head(x).logits, head(x).logits)
     head.eval()
-    assert torch.equal(head(x), head(x))
+    assert torch.equal(head(x).logits, head(x).logits)
 
 
 def test_row_model_lays_rows_out() -> None:
     class Echo(RowModel):
-        def classify(self, inputs: dict[str, Tensor]) -> Tensor:
-            return torch.cat([inputs["image"], inputs["text"]], 1)
+        def classify(self, inputs: dict[str, Tensor]) -> Outputs:
+            return Outputs(torch.cat([inputs["image"], inputs["text"]], 1))
 
     given = {"image": torch.tensor([[1], [2]]), "text": torch.tensor([[10], [20]])}
     rows = {"image": torch.tensor([1, 1, 0]), "text": torch.tensor([0, 1, 1])}
-    assert Echo()(given, rows).tolist() == [[2, 10], [2, 20], [1, 20]]
-    assert Echo()(given).tolist() == [[1, 10], [2, 20]]
+    assert Echo()(given, rows).logits.tolist() == [[2, 10], [2, 20], [1, 20]]
+    assert Echo()(given).logits.tolist() == [[1, 10], [2, 20]]

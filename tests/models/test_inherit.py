@@ -149,16 +149,16 @@ def test_pick_heads(heads: int, width: int, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
-        ({"width": 64}, "student.text.width: 64 cannot be picked from the teacher's 32"),
-        ({"layers": 3}, "student.text.layers: 3 cannot be picked from the teacher's 2"),
-        ({"feedforward": 64}, "student.text.feedforward: 64 cannot be picked from the teacher's 48"),
-        ({"length": 12}, "data.text_length: 12 cannot be picked from the teacher's 10"),
+        ({"width": 64}, "student.encoders.text.options.width: 64 cannot be picked from the teacher's 32"),
+        ({"layers": 3}, "student.encoders.text.options.layers: 3 cannot be picked from the teacher's 2"),
+        ({"feedforward": 64}, "student.encoders.text.options.feedforward: 64 cannot be picked from the teacher's 48"),
+        ({"length": 12}, "data.inputs.text.length: 12 cannot be picked from the teacher's 10"),
     ],
 )
 def test_student_larger_than_the_teacher_is_refused(changes: dict[str, int], place: str) -> None:
     with pytest.raises(RecipeError, match=place) as caught:
         inherit_text(student(**changes), bert(), list(range(VOCABULARY)))
-    assert len(caught.value.problems) == 1 and caught.value.problems[0].endswith("set student.text.initialise: random")
+    assert len(caught.value.problems) == 1 and caught.value.problems[0].endswith("set student.encoders.text.initialise: random")
 
 
 def test_bert_is_found_inside_a_larger_model() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.layers import ConvNorm, MaxPool, Pixels, Sum
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, 8), (3, 1, 8), (3, 2, 4), (5, 2, 4)])
@@ -33,7 +33,20 @@ def test_conv_norm_without_relu_keeps_negative_values() -> None:
 
 
 def test_sum_adds() -> None:
-    assert Sum()(torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0])).tolist() == [11.0, 22.0]
+    assert Sum()(torch.tensor([1.0, -2.0]), torch.tensor([10.0, -20.0])).tolist() == [11.0, -22.0]
+    assert Sum(relu=True)(torch.tensor([1.0, -2.0]), torch.tensor([10.0, -20.0])).tolist() == [11.0, 0.0]
+
+
+def test_max_pool_is_that_of_torch() -> None:
+    x = torch.randn(2, 3, 9, 9)
+    assert torch.equal(MaxPool(3, 2, 1)(x), nn.functional.max_pool2d(x, 3, 2, 1))
+
+
+def test_conv_norm_with_six_ends_at_six() -> None:
+    layer = ConvNorm(1, 1, six=True).eval()
+    nn.init.ones_(layer.conv.weight)
+    layer.norm.eps = 0.0
+    assert layer(torch.tensor([-1.0, 3.0, 9.0]).view(1, 1, 1, 3)).flatten().tolist() == [0.0, 3.0, 6.0]
 
 
 def test_pixels_are_channels_first_and_standardised_by_channel() -> None:

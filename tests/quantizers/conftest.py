@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.layers import ConvNorm, Pixels, Sum
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 CLASSES, TOKENS, VOCABULARY, PIXELS = 5, 6, 23, 16
 

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from compress.errors import CompressError
-from compress.models.layers import ConvNorm, Pixels
+from compress.models.layers import ConvNorm, MaxPool, Pixels, Sum
 from compress.models.vision import CENTRE, SPREAD
 from compress.quantizers.modules import QuantConvNorm, QuantEmbedding, QuantLinear, fold_norms, quantized_layer
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 
 def test_fold_norms_is_exact_in_eval_mode(make_student, draw) -> None:
@@ -107,3 +107,39 @@ def test_pixels_on_the_int8_grid_lose_nothing_and_see_no_range() -> None:
     layer.output_quant.settle()
     assert float(layer.output_quant.scale) == 1 / 64 == pixels.step
     assert torch.equal(pixels(image).unique() * 64, torch.arange(-128.0, 128.0))
+
+
+def calibrated(*layers: nn.Module) -> list:
+    """The int8 forms of these layers, each ready for one call in calibration."""
+    made = [quantized_layer(layer, Quantize(), name=str(index)) for index, layer in enumerate(layers)]
+    for layer in made:
+        layer.output_quant.collecting = True
+    return made
+
+
+def settle(layers: list) -> None:
+    for layer in layers:
+        layer.output_quant.collecting = False
+        layer.output_quant.settle()
+        layer.eval()
+
+
+def test_sum_with_relu_is_quantized_behind_the_relu() -> None:
+    image = torch.randint(0, 256, (2, 4, 4, 3), dtype=torch.uint8)
+    pixels, added = calibrated(Pixels((0.5,) * 3, (0.5,) * 3), Sum(relu=True))
+    added(pixels(image), pixels(image))
+    settle([pixels, added])
+    y = added(pixels(image), pixels(image))
+    assert y.min() == 0 and float(added.output_quant.scale) == pytest.approx(float(y.max()) / 127, rel=1e-5)
+
+
+def test_max_pool_hands_on_who_made_the_values_and_keeps_their_grid() -> None:
+    image = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    pixels, conv = calibrated(Pixels((0.5,) * 3, (0.5,) * 3), fold_norms(ConvNorm(3, 4).eval()))
+    pool = MaxPool(3, 2, 1)
+    conv(pool(pixels(image)))
+    settle([pixels, conv])
+    x = pixels(image)
+    assert torch.equal(pool(x), nn.functional.max_pool2d(x, 3, 2, 1))
+    assert pool(x).made_by is pixels
+    conv(pool(x))  # which would be refused for values that nobody quantized

@@ -9,7 +9,7 @@ from compress.errors import CompressError, DataError, RecipeError
 from compress.models.layers import ConvNorm
 from compress.quantizers import QUANTIZERS, calibrate, freeze, freeze_ranges, prepare, quantized_modules, set_float
 from compress.quantizers.prepare import activation_quantizers
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 LAYERS = {
     "encoders.image.pixels": "pixels",

@@ -3,7 +3,7 @@ import torch
 
 from compress.quantizers import calibrate, layer_sensitivity, prepare, quantized_modules, restore_layers, set_float
 from compress.quantizers.sensitivity import int8_layers
-from compress.recipe import Quantize
+from compress.recipe.sections import Quantize
 
 
 @pytest.fixture

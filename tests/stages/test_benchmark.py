@@ -10,13 +10,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.context import Context
-from compress.data.prepared import open_data, write_texts
+from compress.data.prepared import open_data
 from compress.errors import CompressError
-from compress.recipe import Benchmark
+from compress.modalities.tokens import write_texts
+from compress.recipe.sections import Benchmark
 from compress.stages.benchmark import Candidate, compare
 
 CLASSES = 3
 TOKENS = np.array([[5, 0], [6, 0]])  # of the 2 test texts
+SMALL = np.ascontiguousarray(np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None, None], (3, 2, 2, 3)))
+INPUTS = {"image": SMALL, "text": TOKENS}
+LARGE = {"image": np.repeat(np.repeat(SMALL, 2, 1), 2, 2), "text": TOKENS}
+REPORT = {"modalities": ["image", "text"], "teacher_apart": ["image"], "task": "single_label"}
 
 
 def write_split(folder, *, images, rows, labels, kinds):
@@ -27,6 +32,8 @@ def write_split(folder, *, images, rows, labels, kinds):
         np.save(folder / f"rows_{modality}.npy", np.array(values, np.int32))
     np.save(folder / "labels.npy", np.array(labels, np.int32))
     np.save(folder / "kinds.npy", np.array(kinds, np.int16))
+    np.save(folder / "groups.npy", np.full(len(labels), -1, np.int32))
+    np.save(folder / "near_train.npy", np.zeros(len(labels), bool))
 
 
 @pytest.fixture
@@ -38,8 +45,9 @@ def data(tmp_path):
     for name in ("train", "validation", "test"):
         rows = {"image": image, "text": text}
         write_split(folder / name, images=images, rows=rows, labels=[0, 1, 0, 2, 1, 2, 1, -1], kinds=[0, 0, 0, 0, 1, 1, 1, 1])
-    np.save(folder / "test" / "teacher_image.npy", np.repeat(np.repeat(images, 2, 1), 2, 2))
-    for name, value in {"labels": ["no", "yes", "red"], "kinds": ["colour", "yes/no"], "report": {"modalities": ["image", "text"]}}.items():
+    for name in ("train", "validation", "test"):
+        np.save(folder / name / "teacher_image.npy", np.repeat(np.repeat(images, 2, 1), 2, 2))
+    for name, value in {"labels": ["no", "yes", "red"], "kinds": ["colour", "yes/no"], "report": REPORT}.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
     return open_data(folder)
 
@@ -89,12 +97,10 @@ CONFIG = Benchmark(batches=[1, 4], rounds=10, warmup=1)
 @pytest.fixture
 def models(tmp_path):
     return {
-        "teacher": Candidate(
-            write_model(tmp_path / "t.onnx", weights=np.eye(3), size=4, pad=9999), "teacher", "fp32", 20_000, "teacher_image", TOKENS
-        ),
-        "student": Candidate(write_model(tmp_path / "s.onnx", weights=np.eye(3)), "student", "fp32", 500, "image", TOKENS),
-        "student_int8": Candidate(write_model(tmp_path / "q.onnx", weights=SWAPPED), "student", "int8_qat", 500, "image", TOKENS),
-        "student_arm": Candidate(tmp_path / "q.onnx", "student", "int8_qat", 500, "image", TOKENS, target="tensorrt"),
+        "teacher": Candidate(write_model(tmp_path / "t.onnx", weights=np.eye(3), size=4, pad=9999), "teacher", "fp32", 20_000, LARGE),
+        "student": Candidate(write_model(tmp_path / "s.onnx", weights=np.eye(3)), "student", "fp32", 500, INPUTS),
+        "student_int8": Candidate(write_model(tmp_path / "q.onnx", weights=SWAPPED), "student", "int8_qat", 500, INPUTS),
+        "student_arm": Candidate(tmp_path / "q.onnx", "student", "int8_qat", 500, INPUTS, target="tensorrt"),
     }
 
 
@@ -136,13 +142,13 @@ def test_benchmark_thins_the_rows_evenly(tmp_path, models, data):
 
 
 def test_benchmark_names_a_model_with_another_number_of_answers(tmp_path, models, data):
-    wide = Candidate(write_model(tmp_path / "w.onnx", weights=np.eye(3, 4)), "student", "fp32", 500, "image", TOKENS)
+    wide = Candidate(write_model(tmp_path / "w.onnx", weights=np.eye(3, 4)), "student", "fp32", 500, INPUTS)
     with pytest.raises(CompressError, match=r"wide: gives logits of shape \(4,\), but the data has 3 answers"):
         run(tmp_path, {"teacher": models["teacher"], "wide": wide}, data)
 
 
 def test_benchmark_names_a_missing_file(tmp_path, models, data):
-    gone = Candidate(tmp_path / "gone.onnx", "student", "fp32", 1, "image", TOKENS)
+    gone = Candidate(tmp_path / "gone.onnx", "student", "fp32", 1, INPUTS)
     with pytest.raises(CompressError, match="gone.onnx: no such model file"):
         run(tmp_path, {"teacher": models["teacher"], "gone": gone}, data)
 
@@ -153,6 +159,6 @@ def test_benchmark_needs_a_teacher(tmp_path, models, data):
 
 
 def test_benchmark_counts_logits_that_are_not_finite_as_wrong(tmp_path, models, data):
-    broken = Candidate(write_model(tmp_path / "nan.onnx", weights=np.full((3, 3), np.nan)), "student", "fp16", 500, "image", TOKENS)
+    broken = Candidate(write_model(tmp_path / "nan.onnx", weights=np.full((3, 3), np.nan)), "student", "fp16", 500, INPUTS)
     model = run(tmp_path, {**models, "broken": broken}, data)["models"]["broken"]
     assert model["non_finite"]["value"] == 7 and model["accuracy"]["correct"] == 0 and model["metrics"]["cross_entropy"]["value"] is None

@@ -60,6 +60,14 @@ def test_bundle_verifies_and_reports_what_it_is(tmp_path: Path, bundle_arguments
     assert result["golden"]["fp32"]["agreement"] == 1.0
 
 
+def test_bundle_of_one_golden_row_verifies(tmp_path: Path, bundle_arguments) -> None:
+    arguments = bundle_arguments()
+    one_row = {name: array[:1] for name, array in arguments["golden"].items()}
+    result = write_bundle(tmp_path / "a", **{**arguments, "golden": one_row})
+    assert result["golden"]["fp32"]["samples"] == 1
+    verify_folder(tmp_path / "a")
+
+
 def test_bundle_lists_every_model_with_its_hash(bundle: Path) -> None:
     table = json.loads((bundle / "models.json").read_text())
     assert table["chosen"] == "fp32"
@@ -123,7 +131,7 @@ def test_model_card_refuses_percent(tmp_path: Path, bundle_arguments) -> None:
         ({"models": {"fp32": Path("/none.onnx")}}, "none.onnx is missing"),
         ({"models": {"best": Path("/none.onnx")}, "chosen": "best"}, "'best' does not start with its precision"),
         ({"labels": ["no", "yes"]}, "2 labels, but the model has 4 classes"),
-        ({"tokenizer": None}, "a tokenizer belongs to it exactly if it reads text"),
+        ({"assets": []}, "needs .*tokenizer.json.*, found none"),
         ({"engine": {"model": "int4"}}, "engine.model is 'int4'"),
     ],
 )
@@ -142,13 +150,13 @@ def test_bundle_refuses_a_folder_with_files(tmp_path: Path, bundle_arguments) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda golden: {name: array[:15] for name, array in golden.items()}, "15 golden samples; at least 16"),
+        (lambda golden: {name: array[:0] for name, array in golden.items()}, "no golden samples"),
         (lambda golden: {**golden, "image": golden["image"][:, :4]}, r"golden array 'image' is uint8 \(20, 4, 8, 3\)"),
         (lambda golden: {**golden, "text": golden["text"].astype(np.int32)}, "golden array 'text' is int32"),
         (lambda golden: {"image": golden["image"]}, "golden array 'text' is missing"),
         (lambda golden: {**golden, "logits": golden["logits"] + 1}, "logits differ"),
     ],
-    ids=["few", "shape", "dtype", "missing", "other answers"],
+    ids=["none", "shape", "dtype", "missing", "other answers"],
 )
 def test_bundle_refuses_golden_samples_that_prove_nothing(tmp_path: Path, bundle_arguments, change, message: str) -> None:
     arguments = bundle_arguments()

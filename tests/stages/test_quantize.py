@@ -15,15 +15,16 @@ from torch import nn
 
 from compress.context import Context
 from compress.data.prepared import open_data
-from compress.dependencies import only
 from compress.errors import RecipeError
-from compress.grammar import load_recipe
 from compress.models.saved import load_model
 from compress.pipeline import STAGES
 from compress.quantizers import quantized_modules
 from compress.quantizers.saved import open_quantized
 from compress.quantizers.sensitivity import int8_layers
+from compress.recipe.grammar import load_recipe
 from compress.stages import quantize as stage
+from compress.store.ingredients import only
+from compress.tasks.single_label import SingleLabel
 from compress.training.batches import Batches
 from compress.training.loop import predict
 from compress.training.rows import training_rows
@@ -34,11 +35,12 @@ def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
     """Runs the stage of the finished run once more, with overrides of its recipe; gives its artifact and what it said."""
     made = whole_run.result.artifacts
 
-    def run(*overrides: str):
+    def run(*overrides: str, **details: Any):
         recipe, said = load_recipe(whole_run.recipe, list(overrides)).recipe, []
         part = only(recipe, STAGES["quantize"].reads)
         ctx = Context(tmp_path, seed=recipe.seed, threads=1, say=said.append)
-        artifact = stage.quantize(part, made["distill"], made["targets"], open_data(made["data"].path), ctx=ctx)
+        student = replace(made["distill"], details={**made["distill"].details, **details})
+        artifact = stage.quantize(part, student, made["targets"], open_data(made["data"].path), ctx=ctx)
         return artifact, said, recipe.quantize
 
     return run
@@ -54,7 +56,7 @@ def open_state(whole_run, folder: Path, config) -> nn.Module:
 
 def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.5])  # fp32, calibrated; training then gains, which a student of a few steps need not do
-    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, 0.7))
+    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.7))
     artifact, said, config = call()
     assert folders(tmp_path) == {"ptq", "qat"}
     assert set(artifact.details["validation"]) == {"fp32", "int8_ptq", "int8_qat"}
@@ -80,18 +82,37 @@ def test_float_student_can_teach(call, whole_run, tmp_path: Path, teacher: str) 
     stored = np.load(made["targets"].file("logits.npy"))
     assert answers.shape == stored.shape
     student, data = load_model(made["distill"].path), open_data(made["data"].path)
-    rows = training_rows(data.split("train"), made["distill"].io_spec, made["targets"], tokenizer=made["distill"].file("tokenizer.json"))
+    rows = training_rows(data.split("train"), made["distill"].io_spec, made["targets"], made["distill"].path)
     mirrored = replace(rows, inputs={**rows.inputs, "image": rows.inputs["image"][:, :, ::-1].copy()})
-    assert rows.views.variants[1] == (True, 0, 0)
+    assert rows.views.variants[1][2:] == (True, 0, 1.0, 0.0, 0.0)  # mirrored and nothing else
     for view, seen in enumerate((rows, mirrored)):
         own = predict(student, Batches(seen, 50, shuffle=False))
         expected = own if teacher == "student" else (own + stored[view]) / 2
         np.testing.assert_allclose(answers[view], expected, atol=0.02)
 
 
+@pytest.mark.parametrize("teacher", ["teacher", "student", "both"])
+def test_student_that_ships_alone_is_never_led_back_to_the_teacher(call, whole_run, tmp_path: Path, teacher: str) -> None:
+    artifact, said, _ = call(f"quantize.teacher={teacher}", shipped_arm="alone")
+    assert artifact.details["teacher"] == "student"
+    made = whole_run.result.artifacts
+    train = open_data(made["data"].path).split("train")
+    rows = training_rows(train, made["distill"].io_spec, made["targets"], made["distill"].path)
+    own = predict(load_model(made["distill"].path), Batches(rows, 50, shuffle=False))
+    np.testing.assert_allclose(np.load(tmp_path / "checkpoint" / "answers.npy")[0], own, atol=0.02)
+    assert any("teaches its int8 form in place of" in line for line in said) == (teacher != "student")
+
+
+def test_teacher_of_the_recipe_teaches_the_int8_form_of_a_distilled_student(call, tmp_path: Path) -> None:
+    artifact, said, _ = call("quantize.train.max_steps=1")
+    assert artifact.details["teacher"] == "teacher"
+    assert not (tmp_path / "checkpoint" / "answers.npy").exists()
+    assert not any("in place of" in line for line in said)
+
+
 def test_training_that_does_harm_leaves_the_calibrated_student(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.8])  # fp32, calibrated; then every trained state
-    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, 0.5))
+    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.5))
     artifact, _, _ = call()
     assert (artifact.details["history"]["best"], artifact.details["history"]["best_step"]) == (0.8, 0)
     ptq, qat = (load_file(tmp_path / name / "model.safetensors")["head.output.weight"] for name in ("ptq", "qat"))
@@ -130,20 +151,20 @@ def test_unknown_layer_to_keep_is_an_error_with_near_names(call) -> None:
 @pytest.fixture
 def fragile(monkeypatch: pytest.MonkeyPatch) -> str:
     """Makes one layer lose everything in int8: validation gives what a student without it would score."""
-    layer, real = "head.mix.0", stage.accuracy
+    layer, real = "head.mix.0", SingleLabel("single_label").score
     seen: list[nn.Module] = []
 
     def predict(model: nn.Module, batches: Any) -> np.ndarray:
         seen[:] = [model]
         return real_predict(model, batches)
 
-    def score(logits: np.ndarray, labels: np.ndarray) -> float:
+    def score(self: SingleLabel, logits: np.ndarray, labels: np.ndarray) -> float:
         modules = quantized_modules(seen[0])
         return real(logits, labels) / 2 if layer in modules and not modules[layer].floating.on else real(logits, labels)
 
     real_predict = stage.predict
     monkeypatch.setattr(stage, "predict", predict)
-    monkeypatch.setattr(stage, "accuracy", score)
+    monkeypatch.setattr(SingleLabel, "score", score)
     return layer
 
 
@@ -160,9 +181,9 @@ def test_layer_that_costs_too_much_goes_back_to_float(call, fragile: str, whole_
 
 
 def test_drop_that_no_float_layer_wins_back_is_said(call, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stage.accuracy
+    real = SingleLabel("single_label").score
     scores = iter([1.0])
-    monkeypatch.setattr(stage, "accuracy", lambda logits, labels: next(scores, real(logits, labels)))
+    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, real(logits, labels)))
     artifact, said, _ = call("quantize.method=int8_ptq", "quantize.max_drop_points=0")
     assert not artifact.details["restored"]["reached"]
     assert artifact.details["restored"]["names"] == []

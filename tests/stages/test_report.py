@@ -7,15 +7,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from compress.choice import choose_precision
-from compress.data.prepared import PreparedData, write_texts
-from compress.recipe import Budget
+from compress.data.prepared import PreparedData
+from compress.modalities.modality import modality
+from compress.modalities.tokens import write_texts
+from compress.recipe.sections import Budget
+from compress.reporting.choice import choose_precision
+from compress.reporting.summary import budget_misses, summarise_run
 from compress.stages.report import pick_samples, write_report
-from compress.summary import budget_misses, summarise_run
 
 
 def share(value, samples=9673):
     return {"value": value, "low": value - 0.002, "high": min(1, value + 0.002), "correct": round(value * samples), "samples": samples}
+
+
+def paired(difference, samples=9673):
+    """A comparison with half a point of noise on either side."""
+    counts = {"a_only": 30, "b_only": 40, "p": 0.3, "samples": samples, "clusters": 1000}
+    return {"difference": difference, "low": difference - 0.5, "high": difference + 0.5, **counts, "verdict": "not shown"}
 
 
 def latency(ms, over, fp32):
@@ -32,7 +40,7 @@ def model(role, precision, *, right, size, ms, target=None):
         "target": target,
         "size": {"value": size},
         "parameters": {"value": size // 4},
-        "accuracy": share(right),
+        "accuracy": {**share(right), "against_teacher": paired(100 * (right - 0.994)), "against_fp32": paired(100 * (right - 0.992))},
         "metrics": {},
         "agreement": {"value": 0.98},
         "non_finite": {"value": 0},
@@ -47,12 +55,12 @@ def model(role, precision, *, right, size, ms, target=None):
 def measurements():
     return {
         "models": {
-            "teacher": model("teacher", "fp32", right=0.994, size=115_000_000, ms=6.6),
+            "teacher": {**model("teacher", "fp32", right=0.994, size=115_000_000, ms=6.6), "accuracy": share(0.994)},
             "student": model("student", "fp32", right=0.992, size=1_000_000, ms=0.3),
             "int8_qat": model("student", "int8_qat", right=0.991, size=350_000, ms=0.2),
             "int8_arm": model("student", "int8_qat", right=0.991, size=350_000, ms=None, target="onnxruntime_arm"),
         },
-        "baselines": {"majority": {**share(0.3), "answer": "yes"}, "question_only": {"value": 0.67, "samples": 9673}},
+        "baselines": {"majority": {**share(0.3), "answer": "yes"}, "text_alone": {"value": 0.67, "samples": 9673}},
         "device": {"name": "AMD EPYC", "runtime": "onnxruntime 1.31.1", "flags": ["avx2"], "vnni": False},
         "target": "onnxruntime_x86",
         "threads": 1,
@@ -87,9 +95,12 @@ def test_summary_numbers(summary):
         "int8_size_over_fp32": 0.35,
         "int8_latency_over_fp32": 0.2 / 0.3,
         "shipped_accuracy": 0.991,
+        "shipped_drop_points": 0.3,
+        "shipped_drop_low_points": -0.2,
+        "shipped_drop_high_points": 0.8,
         "shipped_size_ratio": 115e6 / 350e3,
         "shipped_latency_ratio": 33,
-        "question_only_accuracy": 0.67,
+        "text_alone_accuracy": 0.67,
     }
     assert {key: summary[key] for key in expected} == pytest.approx(expected)
     assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
@@ -109,7 +120,16 @@ def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, sum
 
 def test_budget_misses_say_line_and_amount(summary):
     misses = budget_misses(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
-    assert misses == ["budget.max_drop_points: 0.3, limit 0.2, missed by 0.1", "budget.max_size_mb: 0.35, limit 0.3, missed by 0.05"]
+    assert misses == [
+        "budget.max_drop_points: 0.3, limit 0.2, missed by 0.1 (95 % interval -0.2 to 0.8, which holds the limit, so it may be chance)",
+        "budget.max_size_mb: 0.35, limit 0.3, missed by 0.05",
+    ]
+
+
+def test_budget_says_where_a_miss_is_beyond_chance(summary):
+    lost = {"shipped_drop_points": 1.0, "shipped_drop_low_points": 0.5, "shipped_drop_high_points": 1.5}
+    misses = budget_misses({**summary, **lost}, Budget(max_drop_points=0.2))
+    assert misses == ["budget.max_drop_points: 1, limit 0.2, missed by 0.8 (95 % interval 0.5 to 1.5, beyond chance)"]
 
 
 class Links(HTMLParser):
@@ -155,8 +175,7 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "tables": [{"title": "Devices", "note": "", "rows": [{"device": "phone", "median_ms": 0.9}]}],
     }
     sample = {
-        "image": np.zeros((64, 64, 3), np.uint8),
-        "text": "is it red?",
+        "inputs": {"image": modality("image").show(np.zeros((1, 64, 64, 3), np.uint8), 0), "text": "is it red?"},
         "label": "yes",
         "predictions": {"teacher": "yes", "student": "no"},
     }
@@ -176,6 +195,9 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "budget is missed",
         "unmeasured",
         "phone",
+        "-0.30 points (-0.80 to +0.20), 30 rows against 40 of 9,673 in 1,000 groups, p 0.3",
+        "-0.10<br><small>-0.60 – +0.40</small>",
+        "rows of one input as one draw of luck",
     ):
         assert text in page, text
     assert page.count("<svg") == 3 and 'class="wrong">no<' in page and 'class="right">yes<' in page
@@ -187,7 +209,8 @@ def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measure
 
 
 def test_report_escapes_what_it_shows(tmp_path, summary, measurements):
-    sample = {"image": None, "text": "<script>alert(1)</script>", "label": "<b>", "predictions": {"student": "<i>"}}
+    text = modality("text").show(pa.array(["<script>alert(1)</script>"]), 0)
+    sample = {"inputs": {"text": text}, "label": "<b>", "predictions": {"student": "<i>"}}
     page = write(tmp_path, {**summary, "name": "<u>"}, measurements, samples=[sample])
     assert not re.search(r"<script|<b>\s*</dd|<i>|<u>", page) and "&lt;red&gt;" in page and "&lt;script&gt;" in page
 
@@ -207,13 +230,20 @@ def test_pick_samples_shows_mistakes_first(tmp_path):
         "rows_text": np.zeros(10, int),
         "labels": np.zeros(10, int),
         "kinds": np.zeros(10, int),
+        "groups": np.full(10, -1),
+        "near_train": np.zeros(10, bool),
     }.items():
         np.save(folder / f"{name}.npy", values.astype(np.int32))
-    data = PreparedData(tmp_path / "data", ["no", "yes"], ["all"], {"modalities": ["image", "text"]})
+    report = {"modalities": ["image", "text"], "task": "single_label", "teacher_apart": []}
+    data = PreparedData(tmp_path / "data", ["no", "yes"], ["all"], report)
     student = np.zeros(9, np.int16)
     student[[2, 5]] = [1, -1]  # places in `rows`, so test rows 3 and 6
     np.savez(tmp_path / "predictions.npz", rows=np.arange(1, 10), model_teacher=np.zeros(9, np.int16), model_student=student)
     samples = pick_samples(data, tmp_path / "predictions.npz", models=["teacher", "student"], count=6)
     assert len(samples) == 6
-    assert {(int(s["image"][0, 0, 0]), s["predictions"]["student"]) for s in samples[:2]} == {(3, "yes"), (6, "not a number")}
-    assert all(s["predictions"] == {"teacher": "no", "student": "no"} and s["label"] == "no" and s["text"] == "what?" for s in samples[2:])
+    shown = {modality("image").show(data.split("test").inputs["image"], row): row for row in range(10)}
+    assert {(shown[s["inputs"]["image"]], s["predictions"]["student"]) for s in samples[:2]} == {(3, "yes"), (6, "not a number")}
+    assert all(
+        s["predictions"] == {"teacher": "no", "student": "no"} and s["label"] == "no" and s["inputs"]["text"] == "what?"
+        for s in samples[2:]
+    )

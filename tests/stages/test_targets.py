@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from compress.context import Context
-from compress.data.arrays import note_progress
 from compress.data.prepared import PreparedData, open_data
-from compress.data.tokens import tokenize
-from compress.data.wordings import read_wordings
-from compress.dependencies import only
 from compress.errors import CompressError
-from compress.grammar import load_recipe
+from compress.modalities.tokens import tokenize
+from compress.modalities.wordings import read_wordings
 from compress.models.saved import load_model, tokenizer_of
 from compress.pipeline import STAGES
+from compress.recipe.grammar import load_recipe
 from compress.stages import targets as stage
+from compress.store.arrays import note_progress
+from compress.store.ingredients import only
 from compress.training.rows import open_all_views, open_features, open_rows, sample_feeds, training_rows
 from compress.training.views import Views
 
@@ -45,25 +45,25 @@ def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
     """Slow reference: the teacher as it is saved, on pixels and tokens, row by row, in both views."""
     made = whole_run.result.artifacts
     teacher, train = made["teacher"], open_data(made["data"].path).split("train")
-    feeds, index = sample_feeds(train, teacher.io_spec, tokenizer_of(teacher.path), 12, teacher=True)
+    feeds, index = sample_feeds(train, teacher.io_spec, teacher.path, 12, teacher=True)
     stored = np.load(made["targets"].file("logits.npy"), mmap_mode="r")
     assert stored.dtype == np.float16
     wordings = read_wordings(made["targets"].path)
     reworded = made["targets"].details["reworded_rows"]
     assert stored.shape[:2] == (2, len(train) + reworded)
     assert reworded == round(0.5 * len(train)) == len(wordings.rows["text"])
-    model, views = load_model(teacher.path), Views(tuple(map(tuple, made["targets"].details["views"])))
+    model, views = load_model(teacher.path), Views.from_json(made["targets"].details["views"])
     for view in range(2):
-        image = views.vary(torch.from_numpy(feeds["image"]), view)
+        image = views.vary(torch.from_numpy(feeds["image"]), view, np.asarray(train.rows["image"])[index])
         with torch.no_grad():
-            expected = model({"image": image, "text": torch.from_numpy(feeds["text"])}).numpy()
+            expected = model({"image": image, "text": torch.from_numpy(feeds["text"])}).logits.numpy()
         np.testing.assert_allclose(stored[view][index], expected, atol=0.02 * np.abs(expected).max())
     some = np.arange(0, reworded, 40)  # and rows in other words, each with its own image
-    words = [wordings.texts[int(i) - len(train.inputs["text"])].as_py() for i in wordings.rows["text"][some]]
+    words = [wordings.inputs[int(i) - len(train.inputs["text"])].as_py() for i in wordings.rows["text"][some]]
     text = torch.from_numpy(tokenize(tokenizer_of(teacher.path), words, 16))
     image = torch.from_numpy(np.asarray(train.teacher_inputs["image"])[wordings.rows["image"][some]])
     with torch.no_grad():
-        expected = model({"image": image, "text": text}).numpy()
+        expected = model({"image": image, "text": text}).logits.numpy()
     np.testing.assert_allclose(stored[0, len(train) + some], expected, atol=0.02 * np.abs(expected).max())
     assert not np.array_equal(stored[0], stored[1])
 
@@ -135,12 +135,12 @@ def test_logit_that_float16_cannot_hold_ends_the_run(call, monkeypatch: pytest.M
 def test_training_rows_take_the_views_that_the_targets_were_made_of(whole_run) -> None:
     made = whole_run.result.artifacts
     student, train = made["distill"], open_data(made["data"].path).split("train")
-    rows = training_rows(train, student.io_spec, made["targets"], tokenizer=tokenizer_of(student.path))
-    assert rows.views == Views(((False, 0, 0), (True, 0, 0)))
+    rows = training_rows(train, student.io_spec, made["targets"], student.path)
+    assert rows.views == Views.from_json(made["targets"].details["views"]) and len(rows.views) == 2
     assert rows.targets is not None
     reworded = made["targets"].details["reworded_rows"]
     assert rows.targets.shape == (2, len(train) + reworded, len(open_data(made["data"].path).labels))
-    plain = open_rows(train, student.io_spec, tokenizer=tokenizer_of(student.path))
+    plain = open_rows(train, student.io_spec, student.path)
     assert plain.targets is None
     texts = len(plain.inputs["text"])
     np.testing.assert_array_equal(plain.inputs["text"], rows.inputs["text"][:texts])

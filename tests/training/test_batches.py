@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compress.context import Context
 from compress.models.classifier import Classifier, Head, LinearHead
-from compress.recipe import Train
-from compress.training.batches import Batches, Rows, labelled_batches, take
+from compress.recipe.sections import Train
+from compress.training.batches import Batches, Rows, scheduled_batches, take
 from compress.training.views import Views
 
 CLASSES = 3
@@ -26,7 +27,7 @@ def draw_rows(*, images: int = 7, texts: int = 5, rows: int = 40, views: int = 1
         {"image": rng.permutation(owner).astype(np.int32), "text": rng.integers(texts, size=rows).astype(np.int32)},
         rng.integers(-1, CLASSES, rows).astype(np.int32),
         targets.astype(np.float16),
-        Views(((False, 0, 0), (True, 0, 0), (False, 1, -1))[:views]),
+        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0), (0, 2, False, 1, 1.0, 0.0, 0.0))[:views]),
     )
 
 
@@ -69,7 +70,7 @@ def test_batch_brings_every_row_of_its_groups_once() -> None:
 def test_batch_gives_loss_and_gradient_of_row_by_row() -> None:
     data, model = draw_rows(), build_classifier()
     batch = Batches(data, 4, seed=3).collect(np.arange(4))
-    loss = F.cross_entropy(model(batch.inputs, batch.rows), batch.labels, ignore_index=-1)
+    loss = F.cross_entropy(model(batch.inputs, batch.rows).logits, batch.labels, ignore_index=-1)
     loss.backward()
     fast = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -77,7 +78,7 @@ def test_batch_gives_loss_and_gradient_of_row_by_row() -> None:
     for r in range(len(data.labels)):  # the definition: mean over the labelled rows of these four images
         if data.rows["image"][r] in Batches(data, 4).groups[:4] and data.labels[r] >= 0:
             inputs = {m: torch.from_numpy(data.inputs[m][data.rows[m][r] : data.rows[m][r] + 1]) for m in ("image", "text")}
-            total, count = total + F.cross_entropy(model(inputs), torch.tensor([int(data.labels[r])])), count + 1
+            total, count = total + F.cross_entropy(model(inputs).logits, torch.tensor([int(data.labels[r])])), count + 1
     (total / count).backward()
     assert loss.item() == pytest.approx((total / count).item(), rel=1e-5)
     for name, p in model.named_parameters():
@@ -145,8 +146,9 @@ def test_teacher_logits_are_of_the_row_and_the_view() -> None:
         expected = 100 * view[:, None] + batch.index[:, None] + np.arange(CLASSES) / 10
         np.testing.assert_allclose(batch.teacher.numpy(), expected, atol=0.2)  # float16 near 240
         for row, v in enumerate(view):
-            image = torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index[row]]][None])
-            assert torch.equal(batch.inputs["image"][batch.rows["image"][row]], data.views.vary(image, int(v))[0])
+            owner = data.rows["image"][batch.index[row : row + 1]]
+            image = torch.from_numpy(data.inputs["image"][owner])
+            assert torch.equal(batch.inputs["image"][batch.rows["image"][row]], data.views.vary(image, int(v), owner)[0])
     assert drawn == {0, 1, 2}
 
 
@@ -169,7 +171,7 @@ def test_text_alone_groups_by_text() -> None:
     assert sorted(batch.index) == list(np.flatnonzero(np.isin(data.rows["text"], [1, 3])))
     torch.manual_seed(0)
     model = Classifier({"text": Flat(3)}, LinearHead("text", 6, CLASSES))
-    assert model(batch.inputs, batch.rows).shape == (len(batch.index), CLASSES)
+    assert model(batch.inputs, batch.rows).logits.shape == (len(batch.index), CLASSES)
 
 
 def test_take_keeps_the_asked_order_of_a_mapped_file(tmp_path) -> None:
@@ -180,12 +182,26 @@ def test_take_keeps_the_asked_order_of_a_mapped_file(tmp_path) -> None:
     assert got.flags.writeable
 
 
-def test_labelled_rows_alone_are_dealt_out_for_as_many_steps_and_validations() -> None:
+def half_labelled() -> Rows:
+    """64 images, 8 of them labelled."""
     labels = np.full(64, -1)
     labels[:8] = np.arange(8) % 2
-    rows = Rows({"image": np.zeros((64, 2, 2, 3), np.uint8)}, {"image": np.arange(64)}, labels)
-    config = Train(epochs=3, batch_size=8, validate_every=0.5)
-    batches, schedule = labelled_batches(rows, config, seed=0)
-    assert (batches.steps, schedule.max_steps) == (1, 3 * 8)  # one labelled batch a pass; 8 batches a pass over all rows
+    return Rows({"image": np.zeros((64, 2, 2, 3), np.uint8)}, {"image": np.arange(64)}, labels)
+
+
+def test_labelled_rows_alone_are_dealt_out_for_as_many_steps_and_validations(tmp_path) -> None:
+    config = Train(epochs=20, batch_size=8, validate_every=0.5)
+    batches, schedule = scheduled_batches(
+        half_labelled(), config, label="alone", ctx=Context(tmp_path, say=lambda line: None), labelled=True
+    )
+    assert (batches.steps, schedule.max_steps) == (1, 20 * 8)  # one labelled batch a pass; 8 batches a pass over all rows
     assert schedule.validate_every * batches.steps == config.validate_every * 8
     assert all((batch.labels >= 0).all() for batch in batches.epoch(0))
+
+
+def test_a_schedule_that_differs_from_the_recipe_is_told_in_one_line(tmp_path) -> None:
+    said: list[str] = []
+    ctx = Context(tmp_path, say=said.append)
+    batches, _ = scheduled_batches(half_labelled(), Train(epochs=2, batch_size=32), label="distill", ctx=ctx)
+    assert batches.batch_size == 8
+    assert said == ["distill: 64 inputs: batch 8 in place of 32, 8 steps a pass, 16 steps"]

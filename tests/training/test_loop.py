@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from compress.context import Context
 from compress.errors import CompressError, DependencyError
+from compress.io_spec import Outputs
 from compress.losses.objective import Objective
 from compress.models.classifier import Classifier, LinearHead
-from compress.recipe import Loss, Train
+from compress.recipe.sections import Loss, Train
+from compress.tasks.task import task
 from compress.training.batches import Batches, Rows
-from compress.training.loop import accuracy, parameter_groups, predict, set_rate, train
+from compress.training.loop import parameter_groups, predict, set_rate, train
 
 CLASSES, TOKENS = 2, 4
+accuracy = task("single_label").score
 
 
 class Bag(nn.Module):
@@ -174,10 +177,10 @@ def test_patience_counts_on_over_an_interruption(tmp_path: Path) -> None:
 def test_loss_that_is_no_number_ends_the_run_and_names_the_rate(tmp_path: Path, bad_step: int) -> None:
     model, count = build_model(), 0
 
-    def spoil(module: nn.Module, args: tuple, logits: Tensor) -> Tensor:
+    def spoil(module: nn.Module, args: tuple, outputs: Outputs) -> Outputs:
         nonlocal count
         count += module.training
-        return logits * float("nan") if module.training and count == bad_step + 1 else logits
+        return Outputs(outputs.logits * float("nan")) if module.training and count == bad_step + 1 else outputs
 
     model.register_forward_hook(spoil)
     with pytest.raises(CompressError, match=r"toy: .*learning_rate \(now 0.03\)"):
@@ -232,7 +235,7 @@ def test_predict_keeps_the_rows_order_and_the_models_mode() -> None:
     got = predict(model, Batches(rows, 7, shuffle=False))
     assert model.training
     with torch.no_grad():
-        expected = model.eval()({"text": torch.from_numpy(rows.inputs["text"])}).numpy()
+        expected = model.eval()({"text": torch.from_numpy(rows.inputs["text"])}).logits.numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 

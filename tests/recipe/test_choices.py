@@ -1,0 +1,74 @@
+"""Sizes, lengths and passes for sets of every size, and the time that they are estimated to take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from compress.recipe.choices import LIMIT_S, choose, keeps_sides, student_steps, wanted_length, wanted_side
+from compress.recipe.seen import Pictures
+
+
+@pytest.mark.parametrize("rows", [40, 83, 300, 1_000, 3_000])
+@pytest.mark.parametrize(("side", "tokens"), [(32, None), (120, None), (500, None), (None, 6), (None, 700), (300, 20), (300, 700)])
+def test_up_to_3000_rows_are_estimated_to_end_in_time_with_enough_steps(make_seen: Callable, rows: int, side: int, tokens: int):
+    choice = choose(make_seen(rows, side=side, tokens=tokens))
+    assert choice.total_s <= 1.1 * LIMIT_S  # where even the smallest does not fit, it is not far off, and well below six minutes
+    assert choice.passes * max(10, rows / choice.batch) >= student_steps(side is not None)
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 64), (63, 64), (99, 96), (130, 128), (200, 160), (900, 224)])
+def test_photographs_are_read_at_the_step_below_their_size(make_seen: Callable, side: int, size: int):
+    assert wanted_side(make_seen(side=side)) == size
+
+
+@pytest.mark.parametrize(("longest", "size"), [(32, 32), (28, 32), (8, 16), (40, 40)])
+def test_small_pictures_are_read_as_they_are(make_seen: Callable, longest: int, size: int):
+    small = Pictures(looked=9, sides=(longest, longest, longest), longest=longest, alike=True)
+    assert wanted_side(make_seen(pictures=small)) == size
+
+
+@pytest.mark.parametrize(("tokens", "length"), [(3, 8), (8, 8), (9, 16), (41, 48), (700, 128)])
+def test_texts_are_cut_where_95_of_100_end(make_seen: Callable, tokens: int, length: int):
+    assert wanted_length(make_seen(tokens=tokens)) == length
+
+
+def test_pictures_shrink_before_texts_and_both_before_the_time_is_up(make_seen: Callable):
+    few, many = choose(make_seen(60, side=300)), choose(make_seen(3_000, side=300))
+    assert few.image_size == 224
+    assert (many.image_size, many.text_length) == (128, 24)
+    assert choose(make_seen(3_000, side=300, tokens=128)).text_length < 128
+
+
+def test_a_large_set_may_take_longer_in_proportion(make_seen: Callable):
+    choice = choose(make_seen(30_000, side=120, tokens=None))
+    assert choice.image_size == 64
+    assert LIMIT_S < choice.total_s <= 10 * LIMIT_S
+
+
+def test_what_is_not_there_is_not_chosen(make_seen: Callable):
+    text, image = choose(make_seen(side=None)), choose(make_seen(tokens=None))
+    assert (text.image_size, text.views) == (None, 1)
+    assert image.text_length is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (["turn left", "go on"], "labels name left or right"),
+        (["links", "rechts"], "labels name left or right"),
+        (["0", "1", "7 "], "labels are single characters, as of pictures of letters or digits"),
+        (["cleft", "bright"], None),
+        (["10", "1"], None),
+    ],
+)
+def test_pictures_are_not_mirrored_where_labels_speak_against_it(make_seen: Callable, labels: list[str], why: str | None):
+    seen = make_seen(labels=dict.fromkeys(labels, 9))
+    assert keeps_sides(seen) == why
+    assert choose(seen).flip == (why is None)
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(60, 0.2), (700, 0.14), (3_000, 0.1)])
+def test_validation_has_100_rows_where_a_fifth_gives_them(make_seen: Callable, rows: int, fraction: float):
+    assert choose(make_seen(rows)).validation_fraction == fraction

@@ -1,0 +1,39 @@
+"""The grammar itself: documented, closed, and the same as the committed schema and recipes."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from compress.recipe.declarations import literal_table
+from compress.recipe.grammar import json_schema, load_recipe
+from compress.recipe.messages import subsections
+from compress.recipe.sections import Quantize, Recipe, Section
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def sections(section: type[Section]) -> set[type[Section]]:
+    return {section}.union(*(sections(inner) for inner in subsections(section).values()))
+
+
+def test_the_committed_schema_is_current():
+    assert json.loads((RECIPES / "schema.json").read_text()) == json_schema(), "run `compress schema > recipes/schema.json`"
+
+
+@pytest.mark.parametrize("section", sorted(sections(Recipe), key=lambda s: s.__name__))
+def test_every_section_is_closed_and_every_field_is_documented(section):
+    assert section.model_config["extra"] == "forbid"
+    assert not [name for name, field in section.model_fields.items() if not field.description]
+
+
+def test_the_methods_of_quantization_are_those_of_the_table():
+    assert set(get_args(Quantize.model_fields["method"].annotation)) == set(literal_table("compress.quantizers", "QUANTIZERS"))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_and_is_short(path):
+    loaded = load_recipe(path)
+    assert loaded.recipe.description, "`compress list recipes` prints it"
+    assert len(loaded.text.splitlines()) <= 60

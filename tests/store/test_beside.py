@@ -1,0 +1,98 @@
+"""A stage in a process of its own: what it will be called, that it is waited for once, and that its failure is the run's."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from compress.errors import CompressError, ParityError, RecipeError
+from compress.pipeline import plan
+from compress.recipe.grammar import LoadedRecipe, load_recipe
+from compress.store.artifacts import Artifact, fingerprint
+from compress.store.beside import Beside
+
+RECIPE = """\
+name: rows
+data: {source: easy_vqa, inputs: {image: {size: 16}, text: {length: 8}}, train_limit: 20, test_limit: 8}
+teacher: {source: fit, encoders: {image: {model: efficientnet_lite2}, text: {model: minilm_l6}}}
+student: {encoders: {image: {}, text: {options: {width: 16, heads: 1}}}}
+"""
+MADE_OF = {"stage": "export_teacher", "version": 1}
+ENDLESS = "import signal; signal.pause()"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> LoadedRecipe:
+    """A recipe whose data stage takes a moment."""
+    (tmp_path / "rows.yaml").write_text(RECIPE)
+    return load_recipe(tmp_path / "rows.yaml", ["data.test_limit=6"])
+
+
+@pytest.fixture
+def make(loaded: LoadedRecipe, tmp_path: Path):
+    """`Beside` whose processes run this code in place of a stage."""
+
+    def made(code: str) -> Beside:
+        beside = Beside(loaded, runs=tmp_path / "runs", threads=1)
+        beside.command = [sys.executable, "-c", code]
+        return beside
+
+    return made
+
+
+def test_artifact_to_come_is_waited_for_once(make, tmp_path: Path) -> None:
+    with make(f"import sys; open({str(tmp_path / 'ran')!r}, 'w').write(' '.join(sys.argv[1:]))") as beside:
+        coming = beside.start("export_teacher", MADE_OF)
+        assert coming == Artifact(fingerprint=fingerprint(MADE_OF))
+        assert beside.wait(Artifact(fingerprint="of another stage")) is None
+        assert beside.wait(coming) == "export_teacher"
+        assert (tmp_path / "ran").read_text() == "--stage export_teacher"
+        assert beside.wait(coming) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("print('a warning', file=sys.stderr); fail(7)", ParityError, "parity: far apart"),
+        ("fail(1)", CompressError, "parity: far apart"),
+        ("fail(70)", CompressError, "parity: far apart"),  # a code that is none of ours
+        ("sys.exit(7)", ParityError, "its process ended with 7"),
+        ("os.kill(os.getpid(), 9)", CompressError, "its process ended with -9"),  # such as for want of memory
+        ("raise ValueError('lost')", CompressError, "ValueError: lost"),
+    ],
+)
+def test_failure_of_the_process_is_raised_with_its_kind_and_last_line(make, code: str, kind: type[CompressError], message: str) -> None:
+    fail = "def fail(code):\n    print('error: parity: far apart', file=sys.stderr); sys.exit(code)\n"
+    with make(f"import os, sys\n{fail}{code}") as beside:
+        coming = beside.start("export_teacher", MADE_OF)
+        with pytest.raises(CompressError) as caught:
+            beside.wait(coming)
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"export_teacher: {message}"
+
+
+def test_process_that_nothing_waits_for_ends_with_the_run(make) -> None:
+    with pytest.raises(KeyboardInterrupt), make(ENDLESS) as beside:
+        beside.start("export_teacher", MADE_OF)
+        _, process, _ = beside.running[fingerprint(MADE_OF)]
+        assert process.poll() is None
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_command_makes_the_stage_of_this_recipe_in_this_store(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    with Beside(loaded, runs=tmp_path / "runs", threads=1) as beside:
+        assert beside.wait(beside.start("data", MADE_OF)) == "data"
+    planned = {stage.name: stage.action for stage in plan(loaded, runs=tmp_path / "runs", threads=1)}
+    assert planned["data"] == "reuse" and planned["features"] == "run"
+
+
+def test_error_of_the_command_is_the_error_of_the_run(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    loaded.path.write_text(RECIPE.replace("test_limit", "test_limits"))  # after it was read
+    with Beside(loaded, runs=tmp_path / "runs", threads=1) as beside:
+        coming = beside.start("data", MADE_OF)
+        with pytest.raises(RecipeError, match=r"^data: .*test_limits"):
+            beside.wait(coming)
