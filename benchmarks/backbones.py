@@ -1,7 +1,7 @@
 """Our MobileNetV4-style blocks against transformers' MobileNetV2 of about the same size: training step and inference at 64x64 pixels.
 
     python benchmarks/backbones.py            measures, writes results/backbones.json (about a minute)
-    python benchmarks/backbones.py --table    prints the table
+    python benchmarks/backbones.py --publish  puts the table into its document
 
 Both sides get one linear layer to 13 classes, one thread, and calls that take turns.
 """
@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, markdown_table, origin, origin_line, run_program, write_result
+from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, run_program, show_tables, write_result
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model
 
 from compress.device.measure import summarise, time_calls
 from compress.device.sessions import open_session
 from compress.graphs.coverage import int8_coverage
-from compress.io_spec import IOSpec, io_spec
-from compress.metrics import paired_ratio
+from compress.io_spec import IOSpec, Port
+from compress.measures.metrics import paired_ratio
 from compress.models.classifier import Classifier, LinearHead
 from compress.models.layers import Pixels
 from compress.models.saved import count_parameters
@@ -33,6 +33,7 @@ from compress.models.vision import DEVIATION, MEAN, mobilenet_v4
 from compress.stages.export import export_module, save
 
 SIZE, CLASSES, BATCH = 64, 13, 128
+PIXELS = Port("image", "uint8", (SIZE, SIZE, 3), 0, 255)
 OURS: dict[str, dict[str, Any]] = {
     "small": {"width": 1.0, "out": 128},
     "large": {"width": 2.0, "out": 512},
@@ -73,7 +74,7 @@ def candidates() -> dict[str, tuple[str, dict[str, Any], Classifier]]:
     """{name: (size, options, model)}: ours and its counterpart for each size."""
     found = {}
     for size, options in OURS.items():
-        ours = classifier(mobilenet_v4(**options))
+        ours = classifier(mobilenet_v4(PIXELS, **options))
         multiplier = nearest_multiplier(count_parameters(ours))
         found[f"mobilenet_v4 {size}"] = (size, options, ours)
         found[f"MobileNetV2 {size}"] = (size, {"depth_multiplier": multiplier}, classifier(MobileNetV2(multiplier)))
@@ -89,7 +90,7 @@ def training_call(model: Classifier) -> Callable[[], None]:
     def call() -> None:
         model.train()
         model.zero_grad()
-        nn.functional.cross_entropy(model({"image": image}), labels).backward()
+        nn.functional.cross_entropy(model({"image": image}).logits, labels).backward()
 
     return call
 
@@ -110,7 +111,7 @@ def measure(*, steps: int, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     models = candidates()
-    io: IOSpec = io_spec(image_size=SIZE, text_length=None, vocabulary=None, classes=CLASSES)
+    io = IOSpec((PIXELS,), (Port("logits", "float32", (CLASSES,)),))
     training = time_calls({name: training_call(model) for name, (_, _, model) in models.items()}, rounds=steps, warmup=2)
     entries: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -127,6 +128,11 @@ def measure(*, steps: int, rounds: int) -> dict[str, Any]:
             entry[kind] = {**summarise(times[name]), "unit": "ms", "over_ours": {"value": value, "low": low, "high": high}}
     settings = {"pixels": SIZE, "training_batch": BATCH, "inference_batch": 1, "precision": "fp32"}
     return {**origin(threads=1, libraries=("torch", "transformers", "onnxruntime")), "settings": settings, "models": entries}
+
+
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"backbones": "\n\n".join(map(table, results))}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -151,16 +157,17 @@ def timing_cells(timing: dict[str, Any], digits: int) -> Sequence[str]:
 
 
 def main() -> None:
-    """Measures, or prints the table."""
+    """Measures, or prints or publishes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12, help="timed training steps of each model")
     parser.add_argument("--rounds", type=int, default=1000, help="timed inferences of each model")
     parser.add_argument("--result", type=Path, default=RESULTS / "backbones.json")
-    parser.add_argument("--table", action="store_true", help="print the table of the result and end")
+    add_table_arguments(parser)
     args = parser.parse_args()
-    if not args.table:
-        write_result(args.result, measure(steps=args.steps, rounds=args.rounds))
-    print(table(json.loads(args.result.read_text())))
+    if not show_tables(args, lambda: tables([json.loads(args.result.read_text())])):
+        result = measure(steps=args.steps, rounds=args.rounds)
+        write_result(args.result, result)
+        print(table(result))
 
 
 if __name__ == "__main__":

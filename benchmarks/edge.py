@@ -2,7 +2,7 @@
 
     ENV/bin/python -m pip install executorch onnxruntime pydantic pyyaml
     PYTHONPATH=. ENV/bin/python benchmarks/edge.py runs/mobile_vqa         writes results/edge/executorch.json
-    python benchmarks/edge.py --table                                      prints the table of the results
+    python benchmarks/edge.py --publish                                    puts the table into its document
 
 It has an environment of its own: its runtime for Python needs torch, so it can be no runtime of a bundle. Timed in turns with ONNX Runtime on
 the fp32 file, batch 1.
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, markdown_table, origin, origin_line, read_results, run_program, write_result
+from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, write_result
 
 from compress.device.measure import summarise, time_calls
 from compress.device.sessions import open_session
-from compress.metrics import paired_ratio
+from compress.measures.metrics import paired_ratio
+from compress.store.store import RunFolder
 
 ROUNDS, WARMUP = 1000, 50
 LIBRARIES = ("executorch", "torch", "onnxruntime")
@@ -58,12 +59,13 @@ def measure(run: Path) -> dict[str, Any]:
     from compress.models.saved import load_model
 
     torch.set_num_threads(1)
-    student = run / "5-distill"
+    made = RunFolder(run).links()
+    student = made["distill"]
     io = IOSpec.load(student / "io_spec.json")
-    with np.load(run / "12-bundle" / "bundle" / "golden.npz") as stored:
+    with np.load(made["bundle"] / "bundle" / "golden.npz") as stored:
         golden = {m: stored[m] for m in io.modalities}
     rows = [{m: array[i : i + 1] for m, array in golden.items()} for i in range(len(next(iter(golden.values()))))]
-    reference = open_session(run / "8-export" / "fp32.onnx")
+    reference = open_session(made["export"] / "fp32.onnx")
     result: dict[str, Any] = {**origin(threads=1, libraries=LIBRARIES), "run": run.resolve().name}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "student"
@@ -94,6 +96,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return f"{markdown_table(header, [table_row(r) for r in results])}\n\n{origin_line(results, 'onnxruntime')}"
 
 
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"edge": table(results)}
+
+
 def table_row(result: dict[str, Any]) -> list[str]:
     """The figures, or why there are none."""
     title = f"executorch {result['versions']['executorch']}"
@@ -110,19 +117,18 @@ def table_row(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Converts and measures, or prints the table."""
+    """Converts and measures, or prints or publishes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path, help="a run folder, such as runs/mobile_vqa")
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    add_table_arguments(parser)
     args = parser.parse_args()
-    if args.table:
-        print(table(read_results(RESULTS / "edge")))
-    elif args.run is None:
-        sys.exit("error: give a run folder, or --table")
-    else:
-        result = measure(args.run)
-        write_result(RESULTS / "edge" / "executorch.json", result)
-        print(table([result]))
+    if show_tables(args, lambda: tables(read_results(RESULTS / "edge"))):
+        return
+    if args.run is None:
+        sys.exit("error: give a run folder, --table or --publish")
+    result = measure(args.run)
+    write_result(RESULTS / "edge" / "executorch.json", result)
+    print(table([result]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which losses to distil with: one student a candidate, all else equal, scored on validation, so that the test split stays unseen.
 
     python benchmarks/losses.py --setting cifar10 -o data.train_limit=10000 -o distill.train.epochs=8      trains every candidate
-    python benchmarks/losses.py --table                                                                    prints the table
+    python benchmarks/losses.py --publish                                                                  puts the table into its document
 
 Candidates share the stored teacher answers. Results lie in results/losses, one file a setting, candidate and seed.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from record import add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, spread, write_result
+from record import add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, spread, write_result
 from students import SETTINGS, load_setting, say, train
 
 
@@ -81,6 +81,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"losses": table(results)}
+
+
 def candidate_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
     """One line a candidate, by falling mean accuracy; seconds are the mean of one training."""
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -121,11 +126,9 @@ def train_candidates(args: argparse.Namespace, measure: Callable[..., dict[str, 
 
 
 def main() -> None:
-    """Trains the candidates, or prints the table."""
+    """Trains the candidates, or prints or publishes the table."""
     args = candidate_parser(__doc__, CANDIDATES, results="losses", seeds=[0]).parse_args()
-    if args.table:
-        print(table(read_results(args.results)))
-    else:
+    if not show_tables(args, lambda: tables(read_results(args.results))):
         train_candidates(args, measure, lambda result: f"{result['accuracy']['value']:.2f} %")
 
 

@@ -1,7 +1,7 @@
 """Structured pruning against training the small student at once: same architecture in the end, same steps or time, scored on validation.
 
     python benchmarks/pruning.py --seeds 0 1 2      trains all arms on CIFAR-10, writes results/pruning/cifar10-0.json, ...
-    python benchmarks/pruning.py --table            prints the table
+    python benchmarks/pruning.py --publish          puts the table into its document
 
 Two arms train the student of the recipe, one of them LONGER, for about as many seconds as pruning takes. The third trains one whose blocks are
 EXPAND times as wide inside for half of the passes, keeps in each block the inner channels whose batch norm has the largest scale (arXiv
@@ -18,23 +18,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import ROOT, add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, spread, write_result
+from record import (
+    ROOT,
+    add_training_arguments,
+    markdown_table,
+    origin,
+    origin_line,
+    read_results,
+    run_program,
+    show_tables,
+    spread,
+    write_result,
+)
 from students import SETTINGS, folder_of, load_setting, say, train
 from torch import nn
 
 from compress.context import Context
 from compress.data.prepared import open_data
-from compress.io_spec import io_spec
+from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
 from compress.models.saved import count_parameters
 from compress.models.student import student
 from compress.models.vision import UniversalBottleneck
-from compress.recipe import Recipe
+from compress.recipe.sections import Recipe
+from compress.stages.distill import student_options
 from compress.training.batches import Batches
 from compress.training.checkpoint import seed_everything
-from compress.training.loop import accuracy, predict
+from compress.training.loop import predict
 from compress.training.loop import train as train_model
-from compress.training.rows import open_rows, training_rows
+from compress.training.rows import model_io, open_rows, training_rows
 
 EXPAND = 2.0
 LONGER = 1.2  # times the steps: a step of the wide student takes longer
@@ -45,12 +57,12 @@ ARMS = {
 }
 
 
-def build(recipe: Recipe, classes: int, *, expand: float, seed: int) -> nn.Module:
+def build(recipe: Recipe, io: IOSpec, *, expand: float, seed: int) -> nn.Module:
     """The recipe's student with blocks `expand` times as wide inside."""
     seed_everything(seed)
-    config = recipe.student.model_dump(mode="json")
-    config["image"]["options"] = {**config["image"]["options"], "expand": expand}
-    return student(io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=classes), config=config)
+    options = student_options(recipe, ROOT)
+    options["encoders"]["image"]["options"] |= {"expand": expand}
+    return student(io, **options)
 
 
 @torch.no_grad()
@@ -84,13 +96,13 @@ def measure(seed: int, overrides: Sequence[str], *, epochs: float, runs: Path, t
     made = train(loaded, "cifar10", runs=runs, threads=threads, last="targets")
     torch.set_num_threads(threads)
     data = open_data(folder_of(made, "data"))
-    io = io_spec(image_size=recipe.data.image_size, text_length=None, vocabulary=None, classes=len(data.labels))
-    rows = training_rows(data.split("train"), io, made.artifacts["targets"], tokenizer=None)  # type: ignore[arg-type]
-    check = Batches(open_rows(data.split("validation"), io, tokenizer=None), 512, shuffle=False)
+    io = model_io(data, recipe.data.inputs.get, None)
+    rows = training_rows(data.split("train"), io, made.artifacts["targets"], folder_of(made, "targets"))  # type: ignore[arg-type]
+    check = Batches(open_rows(data.split("validation"), io, None), 512, shuffle=False)
     total = round(epochs * Batches(rows, recipe.distill.train.batch_size).steps)
 
     def run(model: nn.Module, steps: int, label: str, *, order: int = seed) -> float:
-        config = recipe.distill.train.model_copy(update={"max_steps": steps})
+        config = recipe.distill.train.model_copy(update={"min_steps": steps, "max_steps": steps})
         with tempfile.TemporaryDirectory() as out:
             history = train_model(
                 model,
@@ -98,17 +110,17 @@ def measure(seed: int, overrides: Sequence[str], *, epochs: float, runs: Path, t
                 objective=Objective(recipe.distill.losses),
                 config=config,
                 ctx=Context(Path(out), seed, threads, say, ROOT),
-                validate=lambda m: accuracy(predict(m, check), check.data.labels),
+                validate=lambda m: data.task.score(predict(m, check), check.data.labels),
                 label=label,
             )
         return 100 * history.best
 
-    classes, marks = len(data.labels), [time.monotonic()]
-    at_once = run(build(recipe, classes, expand=1.0, seed=seed), total, "at once")
+    marks = [time.monotonic()]
+    at_once = run(build(recipe, io, expand=1.0, seed=seed), total, "at once")
     marks.append(time.monotonic())
-    longer = run(build(recipe, classes, expand=1.0, seed=seed), round(LONGER * total), "longer")
+    longer = run(build(recipe, io, expand=1.0, seed=seed), round(LONGER * total), "longer")
     marks.append(time.monotonic())
-    wide, pruned = (build(recipe, classes, expand=expand, seed=seed) for expand in (EXPAND, 1.0))
+    wide, pruned = (build(recipe, io, expand=expand, seed=seed) for expand in (EXPAND, 1.0))
     before = run(wide, total // 2, "wide")
     prune_into(pruned, wide)
     after = run(pruned, total - total // 2, "pruned", order=seed + 1000)
@@ -145,15 +157,19 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return f"{SETTINGS['cifar10'].title}: {steps:,} steps at once.\n\n{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
 
 
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"pruning": table(results)}
+
+
 def main() -> None:
-    """Trains the arms, or prints the table."""
+    """Trains the arms, or prints or publishes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=4.0, help="passes of each arm in all")
     add_training_arguments(parser, "pruning")
     args = parser.parse_args()
-    if args.table:
-        print(table(read_results(args.results)))
+    if show_tables(args, lambda: tables(read_results(args.results))):
         return
     for seed in args.seeds:
         result = measure(seed, args.overrides, epochs=args.epochs, runs=args.runs, threads=args.threads)

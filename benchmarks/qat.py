@@ -2,7 +2,7 @@
 
     python benchmarks/students.py --only cifar10      trains the float students, which this program takes from the same --runs folder
     python benchmarks/qat.py --setting cifar10        trains every candidate, writes results/qat/cifar10-as_the_recipe-0.json, ...
-    python benchmarks/qat.py --publish README.md      puts the table between the document's markers
+    python benchmarks/qat.py --publish                puts the table into the document that has its markers
 
 A candidate changes the recipe's part `quantize` and nothing else.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from losses import candidate_parser, slug, train_candidates
-from record import markdown_table, origin, origin_line, publish_table, read_results, run_program, spread
+from record import markdown_table, origin, origin_line, read_results, run_program, show_tables, spread
 from students import SETTINGS, load_setting, train
 
 CANDIDATES: dict[str, list[str]] = {
@@ -66,6 +66,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"qat": table(results)}
+
+
 def seeds(results: Sequence[dict[str, Any]]) -> str:
     """The seeds of some results."""
     return ", ".join(map(str, sorted({r["seed"] for r in results})))
@@ -73,14 +78,8 @@ def seeds(results: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Trains the candidates, or prints or publishes the table."""
-    parser = candidate_parser(__doc__, CANDIDATES, results="qat", seeds=[0, 1, 2])
-    parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
-    args = parser.parse_args()
-    if args.publish:
-        publish_table(table(read_results(args.results)), "qat", args.publish)
-    elif args.table:
-        print(table(read_results(args.results)))
-    else:
+    args = candidate_parser(__doc__, CANDIDATES, results="qat", seeds=[0, 1, 2]).parse_args()
+    if not show_tables(args, lambda: tables(read_results(args.results))):
         train_candidates(args, measure, lambda result: str(result["validation"]))
 
 

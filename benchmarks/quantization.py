@@ -3,7 +3,7 @@
     compress run recipes/mobile_vqa.yaml
     python benchmarks/quantization.py runs/mobile_vqa                          writes results/quantization/mobile_vqa.json
     python benchmarks/quantization.py runs/mobile_vqa --venv nncf=/path/venv   also that peer, in its own environment
-    python benchmarks/quantization.py --table                                  prints the table of all results
+    python benchmarks/quantization.py --publish                                puts the tables into the documents that have their markers
 
 Peers get the same float32 file, and calibration rows taken evenly from ours; see peers.py for what each needs. A peer that cannot run is named with
 the reason.
@@ -26,24 +26,36 @@ import onnx
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException
 from peers import PEERS
-from record import RESULTS, ROOT, markdown_table, origin, origin_line, publish_table, read_results, run_program, write_result
+from record import (
+    RESULTS,
+    ROOT,
+    add_table_arguments,
+    markdown_table,
+    origin,
+    origin_line,
+    read_results,
+    run_program,
+    show_tables,
+    write_result,
+)
 
-from compress.artifacts import INGREDIENTS, Artifact, TorchModel, load
 from compress.data.prepared import PreparedData, open_data
 from compress.device.sessions import open_session
 from compress.errors import CompressError
 from compress.graphs.coverage import int8_coverage
 from compress.graphs.graph import Graph
 from compress.graphs.linear import own_weights
-from compress.metrics import agreement
-from compress.recipe import Quantize
-from compress.stages.benchmark import Candidate, tokens_of
+from compress.measures.metrics import agreement
+from compress.recipe.sections import Quantize
+from compress.stages.benchmark import Candidate, model_inputs
 from compress.stages.benchmark.quality import answer, score, select_rows, share
 from compress.stages.benchmark.timing import time_models
-from compress.store import RunFolder
+from compress.store.artifacts import INGREDIENTS, Artifact, TorchModel, load
+from compress.store.store import RunFolder
 
 OURS = {"fp32": "float32", "int8_qat": "ours, trained (QAT)", "int8_ptq": "ours, calibrated (PTQ)", "int8_dynamic": "ours, dynamic"}
 SHARED = ("ort_static_default", "ort_static_tuned", "ort_int4")  # peers that our own environment can run
+DEFAULT = "mobile_vqa"  # the run that the short table shows
 PEER_SECONDS = 1800  # no peer may take longer
 
 
@@ -64,7 +76,6 @@ def calibration_feeds(stages: dict[str, Artifact], data: PreparedData, *, limit:
 
     Shapes: {"image": (R, H, W, 3), "text": (R, T)}, laid out row by row. A limit, because entropy calibration keeps every activation.
     """
-    from compress.models.saved import tokenizer_of
     from compress.stages.quantize import calibration_batches
     from compress.training.batches import Batches
     from compress.training.rows import training_rows
@@ -72,8 +83,7 @@ def calibration_feeds(stages: dict[str, Artifact], data: PreparedData, *, limit:
     student, made_of = stages["distill"], json.loads((_path(stages["quantize"]) / INGREDIENTS).read_text())
     config = Quantize.model_validate(made_of["config"]["quantize"])
     assert student.io_spec
-    tokenizer = tokenizer_of(_path(student))
-    rows = training_rows(data.split("train"), student.io_spec, stages["targets"], tokenizer=tokenizer)  # type: ignore[arg-type]
+    rows = training_rows(data.split("train"), student.io_spec, stages["targets"], _path(student))  # type: ignore[arg-type]
     batches = Batches(rows, config.train.batch_size, seed=made_of["extras"]["seed"])
     parts = [
         {m: x[which[m]].numpy() for m, x in inputs.items()} for inputs, which in calibration_batches(batches, config.calibration_batches)
@@ -134,13 +144,13 @@ def candidates(stages: dict[str, Artifact], made: dict[str, Any], data: Prepared
     """Every file that runs on this machine's ONNX Runtime."""
     student, export = stages["distill"], stages["export"]
     assert isinstance(student, TorchModel)
-    tokens, parameters = tokens_of(student, data), export.details["parameters"]
+    inputs, parameters = model_inputs(student, data), export.details["parameters"]
     found = {
-        name: Candidate(export.file(entry["file"]), "student", entry["precision"], parameters, tokens=tokens)
+        name: Candidate(export.file(entry["file"]), "student", entry["precision"], parameters, inputs)
         for name in OURS
         if (entry := export.details["files"].get(name))
     }
-    peers = {name: Candidate(entry["path"], "student", "int8_ptq", parameters, tokens=tokens) for name, entry in made.items()}
+    peers = {name: Candidate(entry["path"], "student", "int8_ptq", parameters, inputs) for name, entry in made.items()}
     return found | peers
 
 
@@ -240,6 +250,20 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """The short table: our files of the default run beside the best-known way to make one."""
+    result = next(r for r in results if r["run"] == DEFAULT)
+    entries = [entry for name, entry in result["models"].items() if name in (*OURS, *SHARED[:1])]
+    rows = [[cells[n] for n in (0, 1, 3, 5, 7)] for cells in (table_row(entry, result["models"]["fp32"]) for entry in entries)]
+    header = (f"{result['run']}, {result['samples']:,} test rows, batch 1", "accuracy, %", "kB", "median, ms", "time over fp32's")
+    return f"{markdown_table(header, rows)}\n\n{origin_line([result], 'onnxruntime')}"
+
+
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"quantization": table(results), "quantization-summary": summary(results)}
+
+
 def table_row(entry: dict[str, Any], fp32: dict[str, Any]) -> list[str]:
     """One file; the ratio of latencies is the median over rounds, with its 95 % interval."""
     ratio, latency = entry["latency"]["this_over_fp32"], entry["latency"]
@@ -269,7 +293,7 @@ def _venv(text: str) -> tuple[str, Path]:
 
 
 def main() -> None:
-    """Measures one run, or prints or publishes the table."""
+    """Measures one run, or prints or publishes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path, help="a run folder, such as runs/mobile_vqa")
     parser.add_argument("--venv", action="append", default=[], type=_venv, metavar="NAME=PATH", help="environment of a peer")
@@ -278,25 +302,21 @@ def main() -> None:
     parser.add_argument("--test-limit", type=int, help="test rows scored at most")
     parser.add_argument("--threads", type=int, default=1, help="threads for scoring; timing always has one")
     parser.add_argument("--results", type=Path, default=RESULTS / "quantization")
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
-    parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
+    add_table_arguments(parser)
     args = parser.parse_args()
-    if args.publish:
-        publish_table(table(read_results(args.results)), "quantization", args.publish)
-    elif args.table:
-        print(table(read_results(args.results)))
-    elif args.run is None:
-        parser.error("give a run folder, or --table")
-    else:
-        settings = {
-            "rounds": args.rounds,
-            "calibration_rows": args.calibration_rows,
-            "test_limit": args.test_limit,
-            "threads": args.threads,
-        }
-        result = measure(args.run, dict(args.venv), **settings)
-        write_result(args.results / f"{result['run']}.json", result)
-        print(table([result]))
+    if show_tables(args, lambda: tables(read_results(args.results))):
+        return
+    if args.run is None:
+        parser.error("give a run folder, --table or --publish")
+    settings = {
+        "rounds": args.rounds,
+        "calibration_rows": args.calibration_rows,
+        "test_limit": args.test_limit,
+        "threads": args.threads,
+    }
+    result = measure(args.run, dict(args.venv), **settings)
+    write_result(args.results / f"{result['run']}.json", result)
+    print(table([result]))
 
 
 if __name__ == "__main__":

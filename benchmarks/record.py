@@ -1,6 +1,6 @@
 """What all benchmarks share: where a figure comes from, results as JSON files, and Markdown tables made of them.
 
-Results lie in `benchmarks/results`; a document holds a table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+Results lie in `benchmarks/results`; `--publish` puts a table into every document that has `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compress.artifacts import write_json_atomic
 from compress.device.info import describe_device
 from compress.errors import CompressError
+from compress.store.artifacts import write_json_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SCHEMA = 1
 
 
 def origin(*, threads: int, libraries: Sequence[str] = ("torch", "numpy")) -> dict[str, Any]:
-    """{schema, device, threads, versions, git_commit, git_clean, command}: what every result carries beside its figures."""
+    """{schema, device, threads, versions, git_commit, git_clean, command}: what every result carries beside its figures; of a path its name."""
     return {
         "schema": SCHEMA,
         "device": describe_device(),
@@ -34,7 +35,7 @@ def origin(*, threads: int, libraries: Sequence[str] = ("torch", "numpy")) -> di
         "versions": {name: installed_version(name) for name in libraries},
         "git_commit": git("rev-parse", "HEAD") or None,
         "git_clean": not git("status", "--porcelain", "--", "compress", "benchmarks", "recipes", ":!benchmarks/results"),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(Path(word).name if word.startswith("/") else word for word in sys.argv)]),
     }
 
 
@@ -54,7 +55,22 @@ def add_training_arguments(parser: argparse.ArgumentParser, results: str) -> Non
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=RESULTS / results)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="print the table of the results and end")
+    add_table_arguments(parser)
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every program takes that has tables to show; `show_tables` reads it."""
+    parser.add_argument("--table", action="store_true", help="print what the results come to and end")
+    parser.add_argument("--publish", action="store_true", help="put the tables into the documents that have their markers and end")
+
+
+def show_tables(args: argparse.Namespace, tables: Callable[[], Mapping[str, str]]) -> bool:
+    """Whether the command line asked for the tables, which then were printed or published; `tables`: name of the markers -> table."""
+    if args.publish:
+        publish_tables(tables())
+    elif args.table:
+        print("\n\n".join(tables().values()))
+    return args.publish or args.table
 
 
 def installed_version(name: str) -> str | None:
@@ -112,19 +128,24 @@ def held_table(document: str, name: str) -> str | None:
     return found[1].strip() if found else None
 
 
-def publish_table(table: str, name: str, document: Path) -> None:
-    """Puts the table between its markers in a document.
+def publish_tables(tables: Mapping[str, str], documents: Sequence[Path] = DOCUMENTS) -> None:
+    """Puts each table between its markers, in every document that has them.
 
-    Raises: SystemExit where the markers are missing.
+    Raises: SystemExit for a table that no document has markers for.
     """
-    text = document.read_text(encoding="utf-8")
-    if held_table(text, name) is None:
-        sys.exit(
-            f"{document}: no markers <!-- {name}:begin --> and <!-- {name}:end -->, each on a line of its own; add them where the table belongs"
-        )
-    before, rest = text.split(f"<!-- {name}:begin -->\n", 1)
-    after = rest.split(f"<!-- {name}:end -->", 1)[1]
-    document.write_text(f"{before}<!-- {name}:begin -->\n{table}\n<!-- {name}:end -->{after}", encoding="utf-8")
+    texts = {path: path.read_text(encoding="utf-8") for path in documents}
+    for name, table in tables.items():
+        held = [path for path, text in texts.items() if held_table(text, name) is not None]
+        if not held:
+            sys.exit(
+                f"no document has the markers <!-- {name}:begin --> and <!-- {name}:end -->, each on a line of its own; add them to one"
+            )
+        for path in held:
+            before, rest = texts[path].split(f"<!-- {name}:begin -->\n", 1)
+            after = rest.split(f"<!-- {name}:end -->", 1)[1]
+            texts[path] = f"{before}<!-- {name}:begin -->\n{table}\n<!-- {name}:end -->{after}"
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

@@ -1,8 +1,8 @@
 """Teacher, student alone, distilled student and its int8 forms on the test split: three settings, three seeds, same data and steps in both arms.
 
     python benchmarks/students.py --only cifar10 --seeds 0 1 2 --threads 1     trains, writes results/students/cifar10-0.json, ...
-    python benchmarks/students.py --table                                      prints the table of all results
-    python benchmarks/students.py --publish README.md                          puts it between the document's markers
+    python benchmarks/students.py --table                                      prints the tables of all results
+    python benchmarks/students.py --publish                                    puts them into the documents that have their markers
 
 Several processes may share the work, each with its own `--only` or `--seeds`, and one `--runs` folder.
 """
@@ -25,22 +25,22 @@ from record import (
     mean_and_deviation,
     origin,
     origin_line,
-    publish_table,
     read_results,
     run_program,
+    show_tables,
     spread,
     write_result,
 )
 
-from compress.grammar import LoadedRecipe, load_recipe
 from compress.pipeline import RunResult, run
-from compress.recipe import Recipe
+from compress.recipe.grammar import LoadedRecipe, load_recipe
+from compress.recipe.sections import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
 FLOAT = ("teacher", "alone", "distilled")
-INT8 = ("int8_ptq", "int8_qat")  # of the distilled student, fake-quantized
+INT8 = ("int8_ptq", "int8_qat")  # of the student that ships, the distilled one unless the other is better; fake-quantized
 ARMS = (*FLOAT, *INT8)
 CONFIG = ("data", "student", "distill", "quantize")  # parts of the recipe that a result belongs to
 
@@ -113,21 +113,20 @@ def percent(hits: np.ndarray) -> dict[str, Any]:
 def score(made: RunResult, arm: str, recipe: Recipe, *, reworded: bool = False) -> np.ndarray:
     """(R,) bool: which labelled test rows the arm answers right, by torch; `reworded`: those with a paraphrase, asked in its words."""
     from compress.data.prepared import open_data
-    from compress.models.saved import tokenizer_of
     from compress.training.batches import Batches
     from compress.training.loop import predict
     from compress.training.rows import in_other_words, open_rows
 
     artifact = made.artifacts["teacher" if arm == "teacher" else "distill"]
     assert artifact.path and artifact.io_spec
-    data, tokenizer = open_data(folder_of(made, "data")), tokenizer_of(artifact.path)
+    data = open_data(folder_of(made, "data"))
     test = data.split("test")
-    rows = open_rows(test, artifact.io_spec, tokenizer=tokenizer, teacher=arm == "teacher")
+    rows = open_rows(test, artifact.io_spec, artifact.path, teacher=arm == "teacher")
     known = np.asarray(rows.labels >= 0)
     if reworded:
-        rows, known = in_other_words(rows, test, data.paraphrases, artifact.io_spec, tokenizer)
+        rows, known = in_other_words(rows, test, data, artifact.io_spec, artifact.path)
     logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False, keep=known))
-    return np.asarray(logits[known].argmax(1) == rows.labels[known])
+    return data.task.right(logits[known], rows.labels[known])
 
 
 def open_arm(made: RunResult, arm: str, recipe: Recipe) -> nn.Module:
@@ -139,7 +138,9 @@ def open_arm(made: RunResult, arm: str, recipe: Recipe) -> nn.Module:
     if arm in INT8:
         assert recipe.quantize
         return open_quantized(student, folder_of(made, "quantize") / arm.removeprefix("int8_"), recipe.quantize)
-    return load_model({"teacher": folder_of(made, "teacher"), "alone": student / "alone", "distilled": student}[arm])
+    if arm == "teacher":
+        return load_model(folder_of(made, "teacher"))
+    return load_model(student if arm == made.artifacts["distill"].details["shipped_arm"] else student / arm)
 
 
 def folder_of(made: RunResult, stage: str) -> Path:
@@ -167,7 +168,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "int8 QAT",
         "seconds",
     )
-    return f"{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
+    return f"{markdown_table(header, rows)}\n\n{standing(results)}"
 
 
 def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
@@ -191,6 +192,35 @@ def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """The short table: what the teacher gives, a line a setting, and one more for its questions in other words."""
+    rows = []
+    for name in SETTINGS:
+        found = [r for r in results if r["setting"] == name]
+        for key in ("accuracy", "reworded"):
+            if not found or not found[0].get(key):
+                continue
+            values = {arm: [r[key][arm]["value"] for r in found] for arm in FLOAT}
+            gains = [distilled - alone for distilled, alone in zip(values["distilled"], values["alone"], strict=True)]
+            title = SETTINGS[name].title + (", in other words" if key == "reworded" else "")
+            int8 = [r[key]["int8_qat"]["value"] for r in found if "int8_qat" in r[key]]
+            rows.append([title, *(spread(values[arm]) for arm in FLOAT), spread(gains, signed=True), spread(int8) if int8 else "-"])
+    seeds = ", ".join(map(str, sorted({r["seed"] for r in results})))
+    header = (f"test accuracy, %, seeds {seeds}", "teacher", "student alone", "distilled", "gain, points", "in trained int8")
+    return f"{markdown_table(header, rows)}\n\n{standing(results)}"
+
+
+def standing(results: Sequence[dict[str, Any]]) -> str:
+    """Where the figures come from, and what has changed since in what they are figures of."""
+    since = dict.fromkeys(r["superseded"] for r in results if "superseded" in r)
+    return " ".join([origin_line(results, "torch"), *(f"Since then {change}." for change in since)])
+
+
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"students": table(results), "students-summary": summary(results)}
+
+
 def say(line: str) -> None:
     """A line of progress; the tables alone go to standard output."""
     print(line, file=sys.stderr, flush=True)
@@ -202,18 +232,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING", help=f"of {', '.join(SETTINGS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add_training_arguments(parser, "students")
-    parser.add_argument("--publish", type=Path, metavar="DOCUMENT", help="put the table into a document and end")
     return parser.parse_args(arguments)
 
 
 def main() -> None:
-    """Trains and measures, or prints or publishes the table."""
+    """Trains and measures, or prints or publishes the tables."""
     args = parse()
-    if args.publish:
-        publish_table(table(read_results(args.results)), "students", args.publish)
-    elif args.table:
-        print(table(read_results(args.results)))
-    else:
+    if not show_tables(args, lambda: tables(read_results(args.results))):
         for seed in args.seeds:
             for setting in args.only:
                 result = measure(setting, seed, args.overrides, runs=args.runs, threads=args.threads)

@@ -1,0 +1,160 @@
+"""A recipe as `compress init` writes it, run as a user runs it, in a process of its own; and what a finished run came to on the test split.
+
+For the programs that bring other people's data: benchmarks/odd_sets.py and benchmarks/real.py. Nothing here imports torch before a run has
+ended: on Linux a child's peak of memory counts from its parent's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+from record import ROOT
+
+from compress.store.artifacts import Artifact, load
+from compress.store.store import RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compress.data.prepared import PreparedData
+
+ARMS = ("teacher", "alone", "distilled", "shipped")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: `silence` is the longest time without a line, `peak_bytes` the memory of the largest process of its tree."""
+
+    exit_code: int
+    lines: list[str]
+    timed_out: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    silence: float = 0.0
+    peak_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without the lines."""
+        measured = {"seconds": round(self.seconds, 1), "cpu_seconds": round(self.cpu_seconds, 1), "silence_s": round(self.silence, 1)}
+        return {"exit_code": self.exit_code, "timed_out": self.timed_out, **measured, "peak_bytes": self.peak_bytes}
+
+
+def call(command: Sequence[str], *, limit: float, threads: int = 1) -> Ended:
+    """Runs a command and all that it starts for at most `limit` seconds, its two outputs as one, written out line by line."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)}
+    began = last = time.monotonic()
+    lines, silence, ended = [], 0.0, []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True
+    ) as child:
+
+        def end() -> None:
+            ended.append(True)
+            os.killpg(child.pid, signal.SIGKILL)
+
+        timer = Timer(limit, end)
+        timer.start()
+        for line in child.stdout or ():
+            now = time.monotonic()
+            silence, last = max(silence, now - last), now
+            lines.append(line.rstrip("\n"))
+        _, status, used = os.wait4(child.pid, 0)
+        timer.cancel()
+        child.returncode = os.waitstatus_to_exitcode(status)
+    now = time.monotonic()
+    spent = {"seconds": now - began, "cpu_seconds": used.ru_utime + used.ru_stime, "silence": max(silence, now - last)}
+    return Ended(child.returncode, lines, bool(ended), **spent, peak_bytes=1024 * used.ru_maxrss)
+
+
+def init(recipe: Path, files: Mapping[str, Path], *, limit: float) -> Ended:
+    """`compress init` on the user's files by split, given no more than that."""
+    options = [word for split, path in files.items() for word in (f"--{split}", str(path))]
+    return call([sys.executable, "-m", "compress", "init", str(recipe), *options], limit=limit)
+
+
+def run(recipe: Path, runs: Path, *, limit: float, threads: int, overrides: Sequence[str] = ()) -> Ended:
+    """`compress run`."""
+    changes = [word for override in overrides for word in ("-o", override)]
+    command = [sys.executable, "-m", "compress", "run", str(recipe), "--runs", str(runs), "--threads", str(threads), *changes]
+    return call(command, limit=limit, threads=threads)
+
+
+def artifacts_of(folder: Path) -> dict[str, Artifact]:
+    """What a run has left so far, by stage."""
+    return {stage: load(path) for stage, path in RunFolder(folder).links().items()} if folder.is_dir() else {}
+
+
+def judge(made: Mapping[str, Artifact], *, threads: int) -> dict[str, Any]:
+    """What a finished run came to: test accuracies (%), the shipped file beside the student alone, sizes, and what was left out."""
+    from compress.measures.paired import compare_paired
+
+    right = right_answers(made, threads=threads)
+    measured = json.loads(made["benchmark"].file("measurements.json").read_text())
+    summary = json.loads(made["report"].file("summary.json").read_text())
+    student = made["distill"].details
+    return {
+        "samples": len(right["shipped"]),
+        "test": {arm: {"value": 100 * float(hits.mean()), "correct": int(hits.sum()), "unit": "%"} for arm, hits in right.items()},
+        "majority": {"value": 100 * measured["baselines"]["majority"]["value"], "unit": "%"},
+        "shipped": {"file": summary["shipped_model"], "arm": student["shipped_arm"], "size_bytes": summary["shipped_size_bytes"]},
+        "teacher_size_bytes": summary["teacher_size_bytes"],
+        "against_alone": compare_paired(right["shipped"], right["alone"]).to_json() if "alone" in right else None,
+        "validation": student.get("comparison"),
+        "int8_test": {
+            name: 100 * m["accuracy"]["value"]
+            for name, m in measured["models"].items()
+            if m["role"] == "student" and m["precision"].startswith("int8")
+        },
+        "left_out": made["export"].details["left_out"],
+        "unserved": made["export"].details["unserved"],
+    }
+
+
+def right_answers(made: Mapping[str, Artifact], *, threads: int) -> dict[str, np.ndarray]:
+    """(R,) bool for each of ARMS that there is: the test rows that it answers right; files as the run measured them, students by torch."""
+    import numpy as np
+
+    from compress.data.prepared import open_data
+
+    distill, summary = made["distill"], json.loads(made["report"].file("summary.json").read_text())
+    data = open_data(_path(made["data"]))
+    with np.load(made["benchmark"].file("predictions.npz")) as stored:
+        rows = stored["rows"]
+        labels = np.asarray(data.split("test").labels)[rows]
+        right = {arm: stored[f"model_{name}"] == labels for arm, name in (("teacher", "teacher"), ("shipped", summary["shipped_model"]))}
+    for arm in ("alone", "distilled"):
+        own = arm == distill.details["shipped_arm"]
+        if own or (_path(distill) / arm).is_dir():
+            folder = _path(distill) if own else _path(distill) / arm
+            right[arm] = student_answers(folder, distill, data, threads=threads)[rows] == labels
+    return {arm: right[arm] for arm in ARMS if arm in right}
+
+
+def student_answers(folder: Path, distill: Artifact, data: PreparedData, *, threads: int) -> np.ndarray:
+    """(R,) answers of the float student in `folder` to every test row."""
+    import torch
+
+    from compress.models.saved import load_model
+    from compress.training.batches import Batches
+    from compress.training.loop import predict
+    from compress.training.rows import open_rows
+
+    assert distill.io_spec
+    torch.set_num_threads(threads)
+    rows = open_rows(data.split("test"), distill.io_spec, distill.path)
+    return data.task.answers(predict(load_model(folder), Batches(rows, 50, shuffle=False)))
+
+
+def _path(artifact: Artifact) -> Path:
+    assert artifact.path
+    return artifact.path
