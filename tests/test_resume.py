@@ -234,7 +234,7 @@ def interrupted(whole_run, tmp_path_factory: pytest.TempPathFactory) -> SimpleNa
         "killed": call("killed", *until, marker="SIGKILL 5"),
         "planned": call("killed", "plan"),
         "interrupted": call("killed", *until, marker="SIGINT 4"),
-        "killed in quantize": call("killed", *until, marker="SIGKILL 14"),  # 18 steps of distill less 7, then 6 of quantize
+        "killed in quantize": call("killed", *until, marker="SIGKILL 35"),  # 36 steps of distill less 7, then 6 of quantize
         "finished": call("killed", *until),
     }
     return SimpleNamespace(folder=folder, **{name.replace(" ", "_"): done for name, done in steps.items()})
@@ -244,8 +244,8 @@ def test_killed_run_is_planned_to_go_on(interrupted: SimpleNamespace) -> None:
     assert interrupted.alone.returncode == 0, interrupted.alone.stderr
     assert interrupted.killed.returncode == -signal.SIGKILL
     lines = {line.split()[0]: line for line in interrupted.planned.stdout.splitlines()}
-    assert "goes on from its checkpoint" in lines["5-distill"]
-    assert "reuse" in lines["4-targets"]
+    assert "goes on from its checkpoint" in lines["6-distill"]
+    assert "reuse" in lines["5-targets"]
 
 
 def test_interrupted_run_ends_with_130_and_says_how_to_go_on(interrupted: SimpleNamespace) -> None:
@@ -258,8 +258,8 @@ def test_interrupted_run_ends_with_130_and_says_how_to_go_on(interrupted: Simple
 def test_run_goes_on_in_every_stage_that_was_killed(interrupted: SimpleNamespace) -> None:
     assert "student: going on from step 7 of" in interrupted.killed_in_quantize.stdout
     assert interrupted.killed_in_quantize.returncode == -signal.SIGKILL
-    assert re.search(r"^ 5-distill +made", interrupted.killed_in_quantize.stdout, re.M)
-    assert re.search(r"^ 5-distill +reused", interrupted.finished.stdout, re.M)
+    assert re.search(r"^ 6-distill +made", interrupted.killed_in_quantize.stdout, re.M)
+    assert re.search(r"^ 6-distill +reused", interrupted.finished.stdout, re.M)
     assert "quantize: going on from step" in interrupted.finished.stdout
     assert interrupted.finished.returncode == 0, interrupted.finished.stderr
 
@@ -267,10 +267,10 @@ def test_run_goes_on_in_every_stage_that_was_killed(interrupted: SimpleNamespace
 @pytest.mark.parametrize(
     "file",
     [
-        "5-distill/model.safetensors",
-        "5-distill/alone/model.safetensors",
-        "6-quantize/ptq/model.safetensors",
-        "6-quantize/qat/model.safetensors",
+        "6-distill/model.safetensors",
+        "6-distill/alone/model.safetensors",
+        "7-quantize/ptq/model.safetensors",
+        "7-quantize/qat/model.safetensors",
     ],
 )
 def test_killed_run_ends_with_the_same_files(interrupted: SimpleNamespace, file: str) -> None:

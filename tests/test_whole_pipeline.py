@@ -18,6 +18,7 @@ from compress.cli import app
 from compress.device.manifest import verify_folder
 from compress.errors import BUDGET_MISSED
 from compress.recipe.grammar import load_recipe
+from compress.tables import STAGES
 
 FILES = {
     *("fp32.onnx", "fp16.onnx", "int8_dynamic.onnx"),
@@ -39,7 +40,7 @@ def test_run_folder_reads_as_the_flow(whole_run) -> None:
     links = sorted(
         (path.name for path in (whole_run.runs / "small").iterdir() if path.is_symlink()), key=lambda name: int(name.split("-")[0])
     )
-    assert [name.split("-", 1)[1] for name in links] == list(whole_run.result.artifacts)
+    assert [name.split("-", 1)[1] for name in links] == [stage for stage in STAGES if stage in whole_run.result.artifacts]
     assert links[0] == "1-data"
     assert links[-1] == "12-bundle"
 

@@ -143,7 +143,15 @@ def _gaps(reference: Reference, graph: Graph, got: Feeds) -> Iterator[Gap]:
         quantizer = graph.producer(node.input[0], op_type="QuantizeLinear")
         bound = float("inf") if quantizer is None else _upper_bound(graph, quantizer.input[0])
         wrong = _compare_grids(ours, theirs, bound=bound) if ours and theirs else ""
-        yield Gap(node_label(node), node.op_type, name, off, steps, wrong)
+        at = _computing(graph, node)
+        yield Gap(node_label(at), at.op_type, name, off, steps, wrong)
+
+
+def _computing(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node itself, or what a Cast reads from: a float16 graph casts back at its outputs, and the fault is not the Cast's."""
+    while node.op_type == "Cast" and (before := graph.producer(node.input[0])) is not None:
+        node = before
+    return node
 
 
 def _grid(graph: Graph, tensor: str, *, stored: bool = True) -> Grid | None:

@@ -6,6 +6,7 @@ read from source, and the files that the recipe names must be there.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
         if source.faults:
             raise RecipeError([origins.render(fault)[1] for fault in source.faults])
         raise RecipeError(f"{path}:1: a recipe is a section of `key: value` lines, and this file is not; `compress init FILE` writes one")
-    tables, unusable = _read_tables(source.data, path.parent)
+    plugged = copy.deepcopy(source.data)  # plugins decide the grammar, so theirs are the first overrides
+    apply_overrides(plugged, [override for override in overrides if override.startswith("plugins")], recipe_type(MODALITIES))
+    tables, unusable = _read_tables(plugged, path.parent)
     grammar = recipe_type(tables["MODALITIES"])
     overridden, unreachable = apply_overrides(source.data, overrides, grammar)
     origins = _Origins(path, {place: line for place, line in source.lines.items() if not _starts_with(place, overridden)}, overridden)

@@ -70,7 +70,7 @@ def test_comparison_is_of_the_answers_to_the_same_rows(whole_run) -> None:
 def test_student_alone_trains_as_many_steps_on_labelled_rows_alone(whole_run) -> None:
     details = whole_run.result.artifacts["distill"].details
     with_teacher, alone = details["history"], details["history_alone"]
-    assert with_teacher["planned_steps"] == alone["planned_steps"] == 3 * 6  # 100 images, 16 a batch, 3 epochs
+    assert with_teacher["planned_steps"] == alone["planned_steps"] == 3 * 12  # 100 images, 8 a batch as they are few, 3 epochs
     assert [point["step"] for point in alone["curve"]] == [point["step"] for point in with_teacher["curve"]]
 
 
@@ -103,7 +103,7 @@ def test_comparison_is_made_only_where_it_is_asked_for(call, tmp_path: Path) -> 
     artifact, said = call("distill.compare_alone=false", "distill.train.epochs=1")
     assert "comparison" not in artifact.details
     assert not (tmp_path / "alone").exists()
-    assert len(said) == 1
+    assert [line for line in said if line.startswith("alone")] == []
 
 
 def test_vocabulary_is_trimmed_and_what_it_saves_is_counted(whole_run) -> None:

@@ -107,7 +107,7 @@ def test_teacher_of_the_recipe_teaches_the_int8_form_of_a_distilled_student(call
     artifact, said, _ = call("quantize.train.max_steps=1")
     assert artifact.details["teacher"] == "teacher"
     assert not (tmp_path / "checkpoint" / "answers.npy").exists()
-    assert not any("in place of" in line for line in said)
+    assert not any("ships, so it teaches" in line for line in said)
 
 
 def test_training_that_does_harm_leaves_the_calibrated_student(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
