@@ -227,7 +227,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
 @pytest.mark.parametrize("name", ["students", "quantization", "qat", "losses", "pruning", "edge", "backbones", "odd_sets", "real"])
 def test_published_tables_are_current(program: Any, name: str) -> None:
     record, results = program("record"), BENCHMARKS / "results"
-    if not (results / name).is_dir() and not (results / f"{name}.json").is_file():
+    if not any((results / name).glob("*.json")) and not (results / f"{name}.json").is_file():
         pytest.skip(f"benchmarks/results/{name} is not there: nothing was measured yet")
     measured = record.read_results(results / name) if (results / name).is_dir() else [json.loads((results / f"{name}.json").read_text())]
     for mark, table in program(name).tables(measured).items():
