@@ -99,7 +99,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
             raise RecipeError([origins.render(fault)[1] for fault in source.faults])
         raise RecipeError(f"{path}:1: a recipe is a section of `key: value` lines, and this file is not; `compress init FILE` writes one")
     plugged = copy.deepcopy(source.data)  # plugins decide the grammar, so theirs are the first overrides
-    apply_overrides(plugged, [override for override in overrides if override.startswith("plugins")], recipe_type(MODALITIES))
+    apply_overrides(plugged, [override for override in overrides if override.startswith("plugins")], Recipe)
     tables, unusable = _read_tables(plugged, path.parent)
     grammar = recipe_type(tables["MODALITIES"])
     overridden, unreachable = apply_overrides(source.data, overrides, grammar)
@@ -158,8 +158,14 @@ def _keep_defaults(data: dict[str, Any], section: type[Section]) -> dict[str, An
 
 
 def _read_tables(data: dict[str, Any], base: Path) -> tuple[dict[str, dict[str, str]], list[Fault]]:
-    """The tables with what the recipe's plugins add, read from their source; and the faults of plugins that cannot be read."""
-    tables, faults = {name: dict(entries) for name, entries in TABLES.items()}, []
+    """Our tables with what the recipe's plugins add, read from their source; and the faults of plugins that cannot be read.
+
+    Plugins that this process has loaded for another recipe are left out: a recipe means the same in every process.
+    """
+    tables: dict[str, dict[str, str]] = {
+        table: {name: entry for name, entry in entries.items() if ".py:" not in entry} for table, entries in TABLES.items()
+    }
+    faults: list[Fault] = []
     for place, file in _listed(data, "plugins"):
         if not (base / file).is_file():
             continue  # told with the other files that are missing

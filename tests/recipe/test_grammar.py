@@ -8,6 +8,7 @@ import pytest
 
 from compress.errors import RecipeError
 from compress.recipe.grammar import load_recipe
+from compress.tables import LOSSES, MODALITIES
 
 GOOD = """\
 name: small
@@ -190,6 +191,21 @@ def test_the_names_and_options_of_a_plugin_count(write, tmp_path):
     loaded = load_recipe(write(text))
     assert loaded.plugins == [Path("mine.py")]
     assert "'x' is str, but int is needed" in problems(write(text.replace("sharpness: 3", "sharpness: x")))[0]
+
+
+def test_a_plugin_of_an_override_counts(write, tmp_path):
+    (tmp_path / "mine.py").write_text("def my_loss(student, teacher, labels):\n    ...\nLOSSES = {'my_loss': my_loss}\n")
+    loaded = load_recipe(write(GOOD), ["plugins=[mine.py]", "distill.losses=[{name: my_loss}]"])
+    assert loaded.plugins == [Path("mine.py")]
+    assert problems(write(GOOD), "distill.losses=[{name: my_loss}]")[0].endswith("See 'compress list losses'")
+
+
+def test_a_plugin_that_another_recipe_has_loaded_does_not_count(write, monkeypatch):
+    before = load_recipe(write(GOOD)).recipe.model_dump()
+    monkeypatch.setitem(MODALITIES, "motion", "/elsewhere/motion.py:Motion")
+    monkeypatch.setitem(LOSSES, "my_loss", "/elsewhere/mine.py:my_loss")
+    assert load_recipe(write(GOOD)).recipe.model_dump() == before
+    assert problems(write(GOOD.replace("name: cross_entropy", "name: my_loss")))[0].endswith("See 'compress list losses'")
 
 
 def test_a_broken_plugin_is_named_at_its_line(write, tmp_path):
