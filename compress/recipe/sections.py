@@ -365,6 +365,19 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _mixed_inputs_have_answers(self) -> Recipe:
+        first, *others = self.modalities
+        words = self.distill.augment.get(first)
+        for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
+            if others:
+                raise ValueError(
+                    f"{place} mixes two inputs and their labels, but what was mixed has no {others[0]} of its own; leave it out"
+                )
+            if self.distill.teacher == "stored":
+                raise ValueError(f"{place}: stored answers are to single inputs, not to mixed ones; set distill.teacher: live")
+        return self
+
+    @model_validator(mode="after")
     def _coverage_has_its_file(self) -> Recipe:
         if self.quantize and self.quantize.min_int8_coverage:
             if "onnxruntime_x86" not in self.export.targets:
