@@ -105,12 +105,13 @@ def run(
     anew = list(STAGES)[number(first) - 1 :] if first else []
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
+        beside.check()
         parents = tuple(finished(parent) for parent in parents)
         made_of, artifact = steps.find(name, parents, anew=name in anew)
         if artifact is None and name in BESIDE and name != last:
             return beside.start(name, made_of)
         verb = "reused" if artifact else "made"
-        return note(name, artifact or make(steps, name, made_of, parents, result), verb)
+        return note(name, artifact or make(steps, name, made_of, parents, result, watch=beside.check), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact)) is None:
@@ -156,11 +157,18 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int) ->
         chain(step, loaded.recipe)
 
 
-def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
-    """Calls one stage in its partial folder and publishes what it leaves there."""
+def make(
+    steps: Keys,
+    name: str,
+    made_of: dict[str, Any],
+    parents: tuple[Artifact | None, ...],
+    result: RunResult,
+    watch: Callable[[], None] = lambda: None,
+) -> Artifact:
+    """Calls one stage in its partial folder and publishes what it leaves there; `watch` is called while it works."""
     key = fingerprint(made_of)
     with steps.store.partial(name, key) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
-        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base)
+        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, watch)
         if "torch" in STAGES[name].libraries:
             importlib.import_module("torch").set_num_threads(steps.threads)
         part = only(steps.recipe, STAGES[name].reads)
