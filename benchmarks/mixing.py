@@ -3,7 +3,7 @@
     python benchmarks/mixing.py --fruit images2.parquet     writes results/mixing/none-0.json, ...; a result that is there is not made again
     python benchmarks/mixing.py --publish                   puts the table into its document
 
-The recipe is the one that `compress init` writes for the fruit set of benchmarks/real.py, at 96 pixels and without the student alone.
+The recipe is the one that `compress init` writes for the fruit set of benchmarks/real.py, at 64 pixels and without the student alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from trial import artifacts_of, init, student_answers
 from compress.errors import CompressError
 
 FEWER = (  # than init asks for, so that all arms and seeds take a quarter of an hour of one core
-    "data.inputs.image.size=96",
+    "data.inputs.image.size=64",
+    "student.encoders.image.options.stride=16",
     "teacher.encoders.image.options.size=96",
     "distill.augment.views=1",
     "distill.compare_alone=false",
@@ -29,7 +30,7 @@ FEWER = (  # than init asks for, so that all arms and seeds take a quarter of an
 )
 ARMS = {
     "none": (),
-    "mixup 0.2": ("distill.augment.image.mixup=0.2",),
+    "mixup 1.0": ("distill.augment.image.mixup=1.0",),
     "cutmix 1.0": ("distill.augment.image.cutmix=1.0",),
 }
 
