@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from compress.context import Context, never_silent
 from compress.modalities.teacher_inputs import with_teacher_inputs
+from compress.modalities.teacher_starts import check_teacher_starts
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
 from compress.recipe.sections import Recipe
@@ -72,6 +74,9 @@ class RunResult:
         return self.folder / f"{number('bundle')}-bundle" / "bundle"
 
 
+FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where the student cannot start from its teacher
+
+
 class _LastStage(Exception):  # noqa: N818 - no error: --until was reached
     pass
 
@@ -103,11 +108,14 @@ def run(
     steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say), time.monotonic()
     result = RunResult({}, [], steps.folder.path)
     anew = list(STAGES)[number(first) - 1 :] if first else []
+    check_starts = cache(partial(check_teacher_starts, steps.loaded))  # once, before the first stage that needs it
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
         beside.check()
         parents = tuple(finished(parent) for parent in parents)
         made_of, artifact = steps.find(name, parents, anew=name in anew)
+        if artifact is None and name in FROM_TEACHER:
+            check_starts()
         if artifact is None and name in BESIDE and name != last:
             return beside.start(name, made_of)
         verb = "reused" if artifact else "made"

@@ -58,7 +58,8 @@ class Pixels(nn.Module):
     def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
         super().__init__()
         self.mean, self.deviation = mean, deviation
-        scale, shift = 1 / (255 * torch.tensor(deviation)), -(torch.tensor(mean) / torch.tensor(deviation))
+        centre, spread = (torch.tensor(values, device="cpu") for values in (mean, deviation))  # numbers, also where weights are none (meta)
+        scale, shift = 1 / (255 * spread), -(centre / spread)
         one = len({*mean}) == len({*deviation}) == 1  # for all channels: a scalar is cheaper than a broadcast
         self.register_buffer("scale", scale[0] if one else scale.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift[0] if one else shift.view(1, 3, 1, 1), persistent=False)
