@@ -102,7 +102,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 3, ("data.inputs", "engine"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 4, ("data.inputs", "engine"), ("numpy",)),
 }
 
 TABLES: dict[str, dict[str, str]] = {
