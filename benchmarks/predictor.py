@@ -26,7 +26,11 @@ from compress.device.predictor import Predictor
 from compress.listing import find_bundle
 
 ROUNDS, WARMUP, CALLS, THREADS = 1000, 50, 10_000, 8
-ROWS = {"arrays": "`predict`, arrays", "files": "`predict`, a picture of 640x480 as JPEG and the rest as arrays", "opened": "open, ask, close"}
+ROWS = {
+    "arrays": "`predict`, arrays",
+    "files": "`predict`, a picture of 640x480 as JPEG and the rest as arrays",
+    "opened": "open, ask, close",
+}
 
 
 def measure(target: str) -> dict[str, Any]:
@@ -57,12 +61,16 @@ def measure(target: str) -> dict[str, Any]:
 def together(predictor: Predictor, rows: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """{calls, threads, equal, grown_kib}: answers to CALLS rows from THREADS threads beside those of one, and what memory they took."""
     alone = [predictor.predict(**row) for row in rows]
+
+    def ask(calls: int) -> int:
+        return sum(predictor.predict(**rows[i % len(rows)]) == alone[i % len(rows)] for i in range(calls))
+
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda i: predictor.predict(**rows[i % len(rows)]), range(CALLS // 10)))  # arenas and pools grow now
+        list(pool.map(ask, [CALLS // THREADS // 5] * THREADS))  # arenas and pools grow now
         before = resident_kib()
-        equal = sum(pool.map(lambda i: predictor.predict(**rows[i % len(rows)]) == alone[i % len(rows)], range(CALLS)))
+        equal = sum(pool.map(ask, [CALLS // THREADS] * THREADS))
         after = resident_kib()
-    return {"calls": CALLS, "threads": THREADS, "equal": int(equal), "grown_kib": after - before}
+    return {"calls": CALLS, "threads": THREADS, "equal": equal, "grown_kib": after - before}
 
 
 def resident_kib() -> int:
@@ -78,8 +86,13 @@ def photograph() -> bytes:
     return file.getvalue()
 
 
+def tables(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The table by the name of its markers."""
+    return {"predictor": table(results)}
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """One row a way to ask."""
+    """One row a way to ask, and what that is over the session."""
     lines = []
     for result in results:
         lines += [_line(result, name, text) for name, text in {"session": "the session alone", **ROWS}.items() if name in result["times"]]
@@ -110,7 +123,7 @@ def main() -> None:
     add_table_arguments(parser)
     args = parser.parse_args()
     results = RESULTS / "predictor"
-    if show_tables(args, lambda: {"predictor": table(read_results(results))}):
+    if show_tables(args, lambda: tables(read_results(results))):
         return
     if not args.run:
         parser.error("give a run")

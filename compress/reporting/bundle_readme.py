@@ -42,12 +42,13 @@ A value is a path, a file's content or an array; a string where a text is read. 
 
 def readme(name: str, io_spec: IOSpec) -> str:
     """The text of README.md for a bundle that reads these ports; each reader's EXAMPLE stands for a value."""
-    readers = {port: modality(port.name).reader for port in io_spec.inputs}
+    readers = [modality(name).reader for name in io_spec.modalities]
+    read = list(zip(io_spec.inputs, readers, strict=True))
     return TEXT.format(
         name=name or "A model",
-        reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in readers.items()),
-        options=" ".join(f"{literal(reader, 'OPTION')} ..." for reader in readers.values()),
-        values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in readers.items()),
+        reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in read),
+        options=" ".join(f"{literal(reader, 'OPTION')} ..." for reader in readers),
+        values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in read),
         ports=", ".join(f"{port.name}: {port.dtype} of shape {port.shape}" for port in io_spec.inputs),
     )
 
