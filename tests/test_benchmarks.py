@@ -224,7 +224,9 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
     assert published == [{"a": "x", "b": "y"}]
 
 
-@pytest.mark.parametrize("name", ["students", "quantization", "qat", "losses", "pruning", "edge", "backbones", "odd_sets", "real"])
+@pytest.mark.parametrize(
+    "name", ["students", "quantization", "qat", "losses", "pruning", "edge", "backbones", "odd_sets", "real", "predictor"]
+)
 def test_published_tables_are_current(program: Any, name: str) -> None:
     record, results = program("record"), BENCHMARKS / "results"
     if not any((results / name).glob("*.json")) and not (results / f"{name}.json").is_file():

@@ -315,8 +315,18 @@ class Budget(Section):
     """A contract: a run that misses a line ends with exit code 3, after the report."""
 
     max_drop_points: float | None = Field(None, ge=0, description="Test accuracy that the shipped student may lose to the teacher, points.")
+    max_drop_high_points: float | None = Field(
+        None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
+    )
     min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
+    max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
+    max_cold_start_ms: float | None = Field(
+        None, gt=0, description="From the start of its process to its first answer there, ms; one measurement."
+    )
+    max_memory_mb: float | None = Field(
+        None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
+    )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
 
 
