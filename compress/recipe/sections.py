@@ -153,11 +153,32 @@ class Teacher(Section):
         return self
 
 
+def _by_name_too(schema: dict[str, Any]) -> None:
+    section = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [{"type": "string"}, section]}
+
+
+class Fusion(Section):
+    """How the student joins its modalities: a name, or name and options."""
+
+    model_config = ConfigDict(json_schema_extra=_by_name_too)
+
+    name: str = Field("product", description="Name in FUSIONS: `compress list fusions`.")
+    options: dict[str, Any] = Field({}, description="Options of that fusion.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+
 class Student(Section):
     """The small model: one encoder a modality, and a head."""
 
     encoders: ByModality = Field(description="An encoder for each modality of data.inputs.")
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
+    fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
 
 
@@ -353,6 +374,12 @@ class Recipe(Section):
             for name in self.modalities:
                 if place.endswith("encoders") and given and name not in given.modalities:
                     raise ValueError(f"data.inputs.{name} is set, but {place}.{name} is not")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_fuse(self) -> Recipe:
+        if "fusion" in self.student.model_fields_set and len(self.modalities) == 1:
+            raise ValueError(f"student.fusion is set, but {self.modalities[0]} is the only modality of the data, so nothing is joined")
         return self
 
     @model_validator(mode="after")
