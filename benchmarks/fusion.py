@@ -20,9 +20,9 @@ from students import load_setting, say, train
 from compress.tables import FUSIONS
 
 SETTING = "easy_vqa_100"
-SMALL = (  # half a minute of one core a student; enough steps to tell fusions apart, too few for all of them to know everything
+SMALL = (  # half a minute of one core a student: enough steps to tell fusions apart, too few for all of them to know everything
     "data.train_limit=1500",
-    "data.test_limit=100",
+    "data.test_limit=400",
     "data.validation_fraction=0.2",
     "data.paraphrases=null",
     "data.inputs.image.size=32",
@@ -31,7 +31,7 @@ SMALL = (  # half a minute of one core a student; enough steps to tell fusions a
     "student.encoders.text.options={layers: 1, width: 32, heads: 1, feedforward: 64}",
     "student.head_width=48",
     "distill.augment={views: 1}",
-    "distill.train={epochs: 16, batch_size: 32, learning_rate: 0.003}",
+    "distill.train={epochs: 9, batch_size: 32, learning_rate: 0.003, validate_every: 3}",
     "distill.compare_alone=false",
 )
 
