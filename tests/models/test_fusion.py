@@ -47,7 +47,7 @@ def build(name: str, io: IOSpec) -> Classifier:
     """A linear layer in place of each encoder, which would be most of what is exported."""
     torch.manual_seed(0)
     fuse = resolve(FUSIONS[name])(len(io.inputs), HIDDEN)
-    head = Head({m: 8 for m in io.modalities}, hidden=HIDDEN, classes=CLASSES, fuse=fuse)
+    head = Head(dict.fromkeys(io.modalities, 8), hidden=HIDDEN, classes=CLASSES, fuse=fuse)
     return Classifier({m: nn.Linear(VALUES, 8) for m in io.modalities}, head).eval()
 
 

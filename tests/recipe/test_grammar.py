@@ -278,8 +278,14 @@ def test_a_fusion_is_a_name_or_a_name_with_options(write):
     ("fusion", "expected"),
     [
         ("gatd", "a.yaml:10 student.fusion: unknown fusion 'gatd' (did you mean 'gated'?). See 'compress list fusions'"),
-        ("{name: bilinr}", "a.yaml:10 student.fusion.name: unknown fusion 'bilinr' (did you mean 'bilinear'?). See 'compress list fusions'"),
-        ("{name: bilinear, options: {rnk: 2}}", "a.yaml:10 student.fusion.options.rnk: unknown option (did you mean 'rank'?); bilinear takes rank"),
+        (
+            "{name: bilinr}",
+            "a.yaml:10 student.fusion.name: unknown fusion 'bilinr' (did you mean 'bilinear'?). See 'compress list fusions'",
+        ),
+        (
+            "{name: bilinear, options: {rnk: 2}}",
+            "a.yaml:10 student.fusion.options.rnk: unknown option (did you mean 'rank'?); bilinear takes rank",
+        ),
         ("{options: {rank: 2}}", "a.yaml:10 student.fusion.options.rank: unknown option; product takes no options"),
         ("3", "a.yaml:10 student.fusion: must be a section of `key: value` lines, found 3"),
     ],
