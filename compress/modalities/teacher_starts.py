@@ -69,9 +69,8 @@ def _teacher(recipe: Recipe, folder: Path | None, m: str) -> nn.Module | None:
     else:
         from compress.models.transformers_model import transformers_teacher
 
-        columns, colours = [0], {"mean": [0.0] * 3, "deviation": [1.0] * 3}
-        build = partial(transformers_teacher, io, config_folder=str(folder), columns=columns, padding=0, **colours)
-        build = partial(build, trust_remote_code=source.trust_remote_code)
+        given: dict[str, Any] = {"columns": [0], "padding": 0, "mean": [0.0] * 3, "deviation": [1.0] * 3}
+        build = partial(transformers_teacher, io, config_folder=str(folder), trust_remote_code=source.trust_remote_code, **given)
     try:
         with torch.device("meta"):
             return build()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from compress.recipe.sections import Budget
-from compress.reporting.choice import Choice, list_misses
+from compress.reporting.budgets import measured
+from compress.reporting.choice import Choice
+from compress.store.artifacts import Artifact
 
 SCHEMA_VERSION = 1
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
@@ -66,8 +68,15 @@ def summarise_run(
         "shipped_latency_ms": _median(shipped),
         "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
         "shipped_latency_ratio": _latency_ratio(teacher, shipped),
+        "shipped_memory_bytes": measured(shipped, "peak_memory"),
+        "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
     }
+
+
+def costs_of(artifacts: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+    """[{name, seconds, peak_bytes}]: what each stage took when it was made, in this run or an earlier one."""
+    return [{"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes} for name, a in artifacts.items()]
 
 
 def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -90,20 +99,6 @@ def describe_run(summary: dict[str, Any]) -> str:
         f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
         f"{100 * summary['shipped_accuracy']:.2f} % of {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
     )
-
-
-def budget_misses(summary: dict[str, Any], budget: Budget) -> list[str]:
-    """One line for each line of the budget that the shipped student misses: which, and by how much.
-
-    The estimate decides, as the recipe's number is one; a drop's line says whether its miss is beyond chance on the test rows."""
-    values = {
-        "max_drop_points": summary["shipped_drop_points"],
-        "min_latency_ratio": summary["shipped_latency_ratio"],
-        "max_latency_ms": summary["shipped_latency_p95_ms"],
-        "max_size_mb": summary["shipped_size_bytes"] / 1e6,
-    }
-    drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
-    return list_misses(values, budget, intervals={"max_drop_points": drop})
 
 
 def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any]) -> dict[str, float | None]:

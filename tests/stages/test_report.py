@@ -11,8 +11,9 @@ from compress.data.prepared import PreparedData
 from compress.modalities.modality import modality
 from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Budget
+from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
-from compress.reporting.summary import budget_misses, summarise_run
+from compress.reporting.summary import summarise_run
 from compress.stages.report import pick_samples, write_report
 
 
@@ -124,8 +125,12 @@ def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, sum
     assert plain["int8_size_over_fp32"] is None and plain["teacher_helps"] is None and plain["precision_chosen"] == "fp32"
 
 
+def missed(summary, budget):
+    return [line.text for line in check_summary(summary, budget) if line.missed]
+
+
 def test_budget_misses_say_line_and_amount(summary):
-    misses = budget_misses(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
+    misses = missed(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
     assert misses == [
         "budget.max_drop_points: 0.3, limit 0.2, missed by 0.1 (95 % interval -0.2 to 0.8, which holds the limit, so it may be chance)",
         "budget.max_size_mb: 0.35, limit 0.3, missed by 0.05",
@@ -134,7 +139,7 @@ def test_budget_misses_say_line_and_amount(summary):
 
 def test_budget_says_where_a_miss_is_beyond_chance(summary):
     lost = {"shipped_drop_points": 1.0, "shipped_drop_low_points": 0.5, "shipped_drop_high_points": 1.5}
-    misses = budget_misses({**summary, **lost}, Budget(max_drop_points=0.2))
+    misses = missed({**summary, **lost}, Budget(max_drop_points=0.2))
     assert misses == ["budget.max_drop_points: 1, limit 0.2, missed by 0.8 (95 % interval 0.5 to 1.5, beyond chance)"]
 
 
