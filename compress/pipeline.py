@@ -122,7 +122,7 @@ def run(
         return note(name, artifact or make(steps, name, made_of, parents, result), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
-        if artifact is None or (name := beside.wait(artifact)) is None:
+        if artifact is None or (name := beside.wait(artifact, say)) is None:
             return artifact and next((a for a in result.artifacts.values() if a.fingerprint == artifact.fingerprint), artifact)
         return note(name, steps.published(name, artifact), "made")
 
