@@ -290,7 +290,9 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
+    rounds: int = Field(
+        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    )
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
