@@ -170,7 +170,9 @@ class Image(Modality):
 
         return cut_in(values, partners, *mixture) if len(mixture) > 1 else (lay_over(values, partners, *mixture), mixture[0])
 
-    def check_start(self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Path | None) -> None:
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
         """The teacher has an encoder of the student's family, and no smaller one."""
         from compress.models.inherit_image import check_inherit
 

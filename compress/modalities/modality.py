@@ -129,11 +129,13 @@ class Modality:
         """Writes the student's assets to `out`; gives what `initialise` must know of them. `inputs(split)`: the distinct inputs."""
         return {}
 
-    def check_start(self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Path | None) -> None:
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
         """Raises RecipeError or DataError where `initialise` could not do what `section` asks; called before anything is made.
 
-        encoder and teacher give the architectures without weights (teacher: None where it is not known yet); folder: that of a teacher
-        from transformers.
+        encoder and teacher give the architectures without weights (teacher: None where it is not known yet); folder: that of
+        a teacher from transformers, if it is one.
         """
 
     def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:

@@ -24,7 +24,7 @@ def check_teacher_starts(loaded: LoadedRecipe) -> None:
 
     Both are built without weights (torch's device meta). What cannot be built, such as a folder that is no model's, is told by its stage.
     """
-    recipe, folder = loaded.recipe, teacher_folder(loaded)
+    recipe, folder = loaded.recipe, cache(partial(teacher_folder, loaded))  # looked for, on a hub, only where somebody asks
     for m in recipe.modalities:
         section = recipe.student.encoders.get(m)
         own = partial(_encoder, _port(recipe, m), section, loaded.base)
@@ -55,7 +55,7 @@ def _encoder(port: Port, section: Any, base: Path) -> Any:
         return build_encoder(port, {"model": section.model, "options": {**section.options, **place}})
 
 
-def _teacher(recipe: Recipe, folder: Path | None, m: str) -> nn.Module | None:
+def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Module | None:
     """The teacher, of a fitted one the encoder of this modality, with weights that take no memory; None where it cannot be built."""
     import torch
 
@@ -70,7 +70,7 @@ def _teacher(recipe: Recipe, folder: Path | None, m: str) -> nn.Module | None:
         from compress.models.transformers_model import transformers_teacher
 
         given: dict[str, Any] = {"columns": [0], "padding": 0, "mean": [0.0] * 3, "deviation": [1.0] * 3}
-        build = partial(transformers_teacher, io, config_folder=str(folder), trust_remote_code=source.trust_remote_code, **given)
+        build = partial(transformers_teacher, io, config_folder=str(folder()), trust_remote_code=source.trust_remote_code, **given)
     try:
         with torch.device("meta"):
             return build()

@@ -131,13 +131,15 @@ class Text(Modality):
         except LookupError as error:
             raise RecipeError(f"distill.augment.text.wordings: the teacher has {error} to find near words in; set it to 0") from error
 
-    def check_start(self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Path | None) -> None:
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
         """The teacher has layers and sizes that the student's are picked from, and token ids that can be kept."""
         from compress.models.inherit import check_inherit
         from compress.models.text import TextEncoder
 
-        if section.vocab == "full" and folder and (folder / TOKENIZER).is_file():
-            check_padding(folder / TOKENIZER)
+        if section.vocab == "full" and (place := folder()) and (place / TOKENIZER).is_file():
+            check_padding(place / TOKENIZER)
         if section.initialise == "teacher" and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
             check_inherit(own, source)
 

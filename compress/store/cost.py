@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-PAUSE_S = 0.1  # between two samples; one costs some 50 microseconds
-LOOK_EVERY = 10  # samples between two looks for new processes, which read a file of every process of the machine
+PAUSE_S = 0.1  # between two samples; one costs 30 microseconds
+LOOK_EVERY = 10  # samples between two looks for new processes, which cost 3 milliseconds where 170 processes run
 _PROC = Path("/proc")
 
 
