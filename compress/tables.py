@@ -97,9 +97,9 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "targets": Stage("compress.stages.targets:store_targets", 2, ("data", "distill.augment"), TRAINING),
     "distill": Stage("compress.stages.distill:distill", 5, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 4, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 5, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
     "export": Stage(
-        "compress.stages.export:export", 4, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
+        "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(

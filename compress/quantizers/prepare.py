@@ -160,6 +160,12 @@ class _Variety:
             raise DataError(f"calibration: the calibration set is constant: all inputs of {', '.join(constant)} are equal; take other rows")
 
 
+def use_unsigned(model: nn.Module, on: bool) -> None:
+    """Gives activations that calibration never saw below 0 codes from 0 to 255, as ONNX Runtime's files have them; or takes these back."""
+    for quantizer in activation_quantizers(model, floating=True).values():
+        quantizer.set_unsigned(on)
+
+
 def freeze_ranges(model: nn.Module) -> None:
     """Fixes the observed ranges for the rest of training; learned scales go on learning, as in the paper."""
     for quantizer in activation_quantizers(model, floating=True).values():

@@ -261,8 +261,8 @@ class Export(Section):
     opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"],
-        description="Runtimes that get a quantized file of their own. Where all int8 files of one fail the gate, the run ends with exit code 7, after "
-        "report and bundle.",
+        description="Runtimes that get a quantized file of their own; int8 training computes as the first one does. Where all int8 files of one fail "
+        "the gate, the run ends with exit code 7, after report and bundle.",
     )
     mobile: list[Literal["ort_format", "litert"]] = Field(
         [],

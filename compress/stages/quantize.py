@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
+from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective
 from compress.models.saved import load_model
-from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
+from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
@@ -46,6 +47,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
         ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
     model = quantizer.prepare(model, config)
     calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
+    use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
     save_quantized(model, ctx.out / "ptq")
