@@ -80,7 +80,7 @@ def test_student_alone_never_sees_the_teacher_or_an_unlabelled_row(call, monkeyp
 
     def spy(model, batches, *, objective, label, **settings):
         seen[label] = batches
-        names = [name for name, _, _ in objective.terms]
+        names = [term.name for term in objective.terms]
         assert names == (["cross_entropy", "kd"] if label == "student" else ["cross_entropy"])
         return real(model, batches, objective=objective, label=label, **settings)
 

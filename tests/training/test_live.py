@@ -84,7 +84,7 @@ def test_live_teacher_sees_the_variant_that_the_student_sees() -> None:
     batches, seen = Batches(rows, 5), []
     for epoch in (0, 1):
         for batch in batches.epoch(epoch):
-            assert torch.equal(batch.teacher, batch.inputs["image"][batch.rows["image"]].flatten(1).float())
+            assert torch.equal(batch.teacher.logits, batch.inputs["image"][batch.rows["image"]].flatten(1).float())
             assert not torch.equal(batch.inputs["image"], torch.from_numpy(images[batch.grouping]))
         seen.append({int(n): x.tolist() for b in batches.epoch(epoch) for n, x in zip(b.grouping, b.inputs["image"], strict=True)})
     assert sum(seen[0][n] != seen[1][n] for n in range(20)) > 10  # of 50 variants two may be alike

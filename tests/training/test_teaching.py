@@ -41,16 +41,17 @@ def one_batch(size: float, labels: list[int]) -> Batch:
     """Rows of which the teacher says (size, -size)."""
     count = len(labels)
     rows = {"text": torch.arange(count)}
-    teacher = torch.tensor([[size, -size]]).repeat(count, 1)
+    teacher = Outputs(torch.tensor([[size, -size]]).repeat(count, 1))
     return Batch({"text": torch.zeros(count, 1)}, rows, torch.tensor(labels), teacher, np.arange(count), np.arange(count))
 
 
 def test_term_that_starts_larger_than_the_cross_entropy_is_scaled_to_its_size() -> None:
     # cross-entropy of even odds: ln 2, whatever the share of labelled rows; mean of (0 - 3)^2 and (0 + 3)^2: 9
     batch = one_batch(3.0, [0, 1, -1])
-    scales = balance(Fresh(), batch, [CE, MSE])
+    objective = Objective([CE, MSE])
+    scales = objective.scales = balance(Fresh(), batch, objective)
     assert scales == {"logit_mse": pytest.approx(LN2 / 9)}
-    total, _ = Objective([CE, MSE], scales=scales)(Outputs(torch.zeros(3, 2)), Outputs(batch.teacher), batch.labels)
+    total, _ = objective(Outputs(torch.zeros(3, 2)), batch.teacher, batch.labels)
     assert float(total) == pytest.approx(2 * LN2)
 
 
@@ -60,7 +61,7 @@ def test_term_that_starts_larger_than_the_cross_entropy_is_scaled_to_its_size() 
     ids=["a smaller term", "a batch without labels", "losses without labels"],
 )
 def test_nothing_is_scaled_where_nothing_drowns_the_labels(size: float, labels: list[int], losses: list[Loss]) -> None:
-    assert balance(Fresh(), one_batch(size, labels), losses) == {}  # 0.5^2 < ln 2
+    assert balance(Fresh(), one_batch(size, labels), Objective(losses)) == {}  # 0.5^2 < ln 2
 
 
 class Bag(nn.Module):
@@ -203,14 +204,14 @@ def test_killed_run_goes_on_with_what_was_measured(teach) -> None:
     first, _ = teach("distill.teacher=auto", ENDLESS, teacher=1.0)
     again, one = teach("distill.teacher=auto", ENDLESS, teacher=99.0)
     assert again.rows.live is one
-    assert (again.losses, again.scales, again.notes) == (first.losses, first.scales, first.notes)
+    assert (again.objective.scales, again.notes) == (first.objective.scales, first.notes)
 
 
 def test_terms_are_balanced_unless_the_recipe_says_no(teach, tmp_path: Path) -> None:
     losses = "distill.losses=[{name: cross_entropy}, {name: logit_mse}]"
-    assert teach(losses, "distill.balance=false")[0].scales == {}
+    assert teach(losses, "distill.balance=false")[0].objective.scales == {}
     (tmp_path / "checkpoint" / "teaching.json").unlink()
-    assert 0 < teach(losses)[0].scales["logit_mse"] < 1 / 32  # about ln 2 / 8^2
+    assert 0 < teach(losses)[0].objective.scales["logit_mse"] < 1 / 32  # about ln 2 / 8^2
 
 
 def test_image_without_rows_is_not_asked_for(teach) -> None:
