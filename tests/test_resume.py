@@ -92,12 +92,12 @@ def train_once(name: str, out: Path, kill: tuple[str, int] | None) -> None:
     path = out / "checkpoint" / "toy.pt"
 
     class StepOrDie(Objective):
-        def forward(self, *arguments: Any) -> Any:
+        def forward(self, *arguments: Any, **keywords: Any) -> Any:
             nonlocal done
             if kill == ("step", done + before):
                 os.kill(os.getpid(), signal.SIGKILL)
             done += 1
-            return super().forward(*arguments)
+            return super().forward(*arguments, **keywords)
 
     def rename_or_die(source: Path, target: Path) -> None:
         if kill == ("write", done + before) and target == path:

@@ -71,9 +71,24 @@ class Objective(nn.Module):
             given["project"] = self.projections[name]
         self.terms.append(Term(name, loss, partial(function, **loss.options, **given)))
 
-    def forward(self, student: Outputs, teacher: Outputs | None, labels: Tensor, done: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R,)."""
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        mixed: tuple[Tensor, float] | None = None,
+        *,
+        done: float = 0.0,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R,).
+
+        mixed: the labels (R,) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
+        (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
+        """
         parts = {term.name: term.loss(student, teacher, labels) for term in self.terms}
+        if mixed:
+            others, share = mixed
+            parts = {term.name: share * parts[term.name] + (1 - share) * term.loss(student, teacher, others) for term in self.terms}
         total = sum(weight_at(term.config, done) * self.scales.get(term.name, 1.0) * parts[term.name] for term in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 

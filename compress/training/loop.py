@@ -162,7 +162,8 @@ def train_step(
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
     teacher = batch.teacher and Outputs(*(None if x is None else x.to(device) for x in batch.teacher))
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), done)
+    mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done)
     if not torch.isfinite(loss):
         raise CompressError(f"{place}: {describe_fault(parts, outputs, teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()

@@ -35,6 +35,15 @@ def test_scales_multiply_the_weights():
     assert total.item() == pytest.approx(expected.item())
 
 
+def test_labels_of_mixed_inputs_are_mixed_as_probabilities():
+    student, teacher, labels, others = Outputs(torch.randn(4, 3)), Outputs(torch.randn(4, 3)), torch.tensor([0, 1, 2, -1]), [2, 1, 0, -1]
+    total, parts = Objective(LOSSES)(student, teacher, labels, (torch.tensor(others), 0.3))
+    p = torch.tensor([[0.3, 0, 0.7], [0, 1, 0], [0.7, 0, 0.3]])  # row 3 is unlabelled
+    assert parts["cross_entropy"].item() == pytest.approx(-(p * student.logits[:3].log_softmax(1)).sum(1).mean().item())
+    assert parts["kd"].item() == pytest.approx(kd(student, teacher, labels, temperature=3.0).item())  # reads no labels
+    assert total.item() == pytest.approx(0.5 * parts["cross_entropy"].item() + 2.0 * parts["kd"].item())
+
+
 def test_starting_scales_shrink_what_is_larger_than_the_term_of_labels_and_nothing_else():
     parts = {"weighted_cross_entropy": torch.tensor(2.0), "kd": torch.tensor(20.0), "dist": torch.tensor(1.0)}
     objective = Objective([Loss(name=name) for name in parts], counts=torch.ones(3))
@@ -65,7 +74,7 @@ def test_weight_goes_over_the_steps_as_the_schedule_says(schedule: str, end: flo
     assert [weight_at(loss, done) for done in (0.0, 0.1, 0.5, 1.0)] == pytest.approx(list(values))
     student, labels = Outputs(torch.zeros(1, 2)), torch.tensor([0])
     for done, value in zip((0.0, 0.1, 0.5, 1.0), values, strict=True):
-        assert Objective([loss])(student, None, labels, done)[0].item() == pytest.approx(value * math.log(2), abs=1e-6)
+        assert Objective([loss])(student, None, labels, done=done)[0].item() == pytest.approx(value * math.log(2), abs=1e-6)
 
 
 def test_last_weights_stay_unless_none_would_be_left():
