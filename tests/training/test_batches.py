@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -150,6 +152,13 @@ def test_teacher_logits_are_of_the_row_and_the_view() -> None:
             image = torch.from_numpy(data.inputs["image"][owner])
             assert torch.equal(batch.inputs["image"][batch.rows["image"][row]], data.views.vary(image, int(v), owner)[0])
     assert drawn == {0, 1, 2}
+
+
+def test_hidden_states_are_of_the_row_and_the_view() -> None:
+    data = draw_rows(views=3)
+    data = replace(data, hidden={"embedding": -data.targets[:, :, :2]})
+    for batch in Batches(data, 3, seed=1).epoch(0):
+        assert torch.equal(batch.teacher.embedding, -batch.teacher.logits[:, :2])
 
 
 def test_unshuffled_batches_see_the_images_themselves() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from compress.recipe.sections import Loss
 from compress.tasks.task import task
 from compress.training import teaching
 from compress.training.batches import Batch, Batches, LiveTeacher, Rows
-from compress.training.teaching import RIVALS, balance, choose_losses, choose_teaching
+from compress.training.teaching import RIVALS, balance, choose_losses, choose_teaching, load_projections, objective_for, save_projections
 from compress.training.views import draw_views
 
 CE, MSE = Loss(name="cross_entropy"), Loss(name="logit_mse")
@@ -223,3 +224,34 @@ def test_terms_are_balanced_unless_the_recipe_says_no(teach, tmp_path: Path) -> 
 def test_image_without_rows_is_not_asked_for(teach) -> None:
     found, _ = teach(which=[0, 1, 2, 2, 11])
     assert len(found.rows.labels) == 5
+
+
+def with_embedding(rows: Rows, width: int) -> Rows:
+    return replace(rows, hidden={"embedding": np.zeros((1, len(rows.labels), width), np.float16)})
+
+
+@pytest.mark.parametrize(("width", "made"), [(5, ["projections.hint.weight", "projections.hint.bias"]), (8, [])])
+def test_objective_has_projections_where_student_and_teacher_differ_in_width(rows: Rows, width: int, made: list[str]) -> None:
+    objective = objective_for([Loss(name="hint")], fresh(), with_embedding(rows, width))
+    assert [name for name, _ in objective.named_parameters()] == made
+
+
+def test_objective_counts_the_labels(rows: Rows) -> None:
+    """Labels of the four that have one: the wrong one each."""
+    objective = objective_for([Loss(name="weighted_cross_entropy")], fresh(), rows)
+    known = torch.from_numpy(np.asarray(rows.labels)[:4])
+    counts = torch.bincount(known, minlength=2)
+    total, _ = objective(Outputs(torch.zeros(4, 2)), None, known)
+    assert float(total) == pytest.approx(LN2) and counts.min() > 0  # the mean weight of these rows is 1
+
+
+def test_projections_are_written_beside_the_student_and_read_back(rows: Rows, tmp_path: Path) -> None:
+    taught, again = (objective_for([Loss(name="hint")], fresh(), with_embedding(rows, 5)) for _ in range(2))
+    nn.init.normal_(taught.projections["hint"].weight)
+    save_projections(taught, tmp_path)
+    load_projections(again, tmp_path)
+    assert torch.equal(taught.projections["hint"].weight, again.projections["hint"].weight)
+    same = objective_for([Loss(name="hint")], fresh(), with_embedding(rows, 8))
+    load_projections(same, tmp_path)  # the student teaches itself: there is nothing to put back
+    save_projections(same, tmp_path / "none")  # and nothing to write
+    assert not (tmp_path / "none").exists()
