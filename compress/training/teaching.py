@@ -21,9 +21,10 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
-from compress.recipe.needs import hidden_states
+from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.sections import Loss, Recipe
 from compress.store.artifacts import CHECKPOINT
+from compress.tables import LOSSES
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import predict, train
@@ -94,7 +95,7 @@ def choose_losses(
         return own, {}
     if labelled < FEW_ROWS:
         return own, {"objective": f"the recipe's losses, because {labelled} validation rows are too few to choose by"}
-    labels = [loss for loss in own if loss.name == "cross_entropy"] or [Loss(name="cross_entropy")]
+    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name="cross_entropy")]
     rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in RIVALS.items()}}
     batches, config = scheduled_batches(rows, recipe.distill.train, label="pilots", ctx=ctx)
     steps, scores = max(PILOT_STEPS, round(PILOT_SHARE * total_steps(config, batches.steps))), {}
