@@ -155,11 +155,12 @@ def list_names(
             help="losses, datasets, modalities, tasks, image_encoders, text_encoders, models, quantizers, runtimes, stages or recipes"
         ),
     ],
+    name: Annotated[str | None, typer.Argument(help="One of them: all that it says of itself, such as `compress list losses kd`.")] = None,
 ) -> None:
     """List what a recipe may name, with its options."""
     from compress.listing import lines_of
 
-    for line in lines_of(what):
+    for line in lines_of(what, name):
         print(line)
 
 

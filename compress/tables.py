@@ -64,10 +64,25 @@ MODELS = {
 }
 LOSSES = {
     "cross_entropy": "compress.losses.logits:cross_entropy",
+    "weighted_cross_entropy": "compress.losses.logits:weighted_cross_entropy",
+    "focal": "compress.losses.logits:focal",
     "kd": "compress.losses.logits:kd",
+    "kd_standardised": "compress.losses.logits:kd_standardised",
     "dkd": "compress.losses.logits:dkd",
     "dist": "compress.losses.logits:dist",
     "logit_mse": "compress.losses.logits:logit_mse",
+    "logit_l1": "compress.losses.logits:logit_l1",
+    "teacher_label": "compress.losses.logits:teacher_label",
+    "hint": "compress.losses.features:hint",
+    "hint_l1": "compress.losses.features:hint_l1",
+    "cosine": "compress.losses.features:cosine",
+    "feature_kd": "compress.losses.features:feature_kd",
+    "simkd": "compress.losses.features:simkd",
+    "rkd_distance": "compress.losses.relations:rkd_distance",
+    "rkd_angle": "compress.losses.relations:rkd_angle",
+    "similarity": "compress.losses.relations:similarity",
+    "pkt": "compress.losses.relations:pkt",
+    "contrastive": "compress.losses.relations:contrastive",
 }
 
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
@@ -95,9 +110,9 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
-    "targets": Stage("compress.stages.targets:store_targets", 2, ("data", "distill.augment"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 5, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 5, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
+    "targets": Stage("compress.stages.targets:store_targets", 3, ("data", "distill.augment", "distill.hidden"), TRAINING),
+    "distill": Stage("compress.stages.distill:distill", 6, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 6, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
     "export": Stage(
         "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
@@ -107,7 +122,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "report": Stage(
         "compress.stages.report:report",
-        5,
+        6,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
@@ -125,7 +140,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base",)  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

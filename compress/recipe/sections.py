@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.needs import hidden_states
+from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 
 
@@ -148,6 +150,11 @@ class Student(Section):
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
     fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
+    classifier: Literal["own", "teacher"] = Field(
+        "own",
+        description="The last layer. teacher: that of the teacher, kept as it is behind a projection to its width; both are part of the student, "
+        "exported, quantized and counted. The loss simkd needs it.",
+    )
 
 
 class Loss(Section):
@@ -156,6 +163,12 @@ class Loss(Section):
     name: str = Field(description="Name in LOSSES: `compress list losses`.")
     weight: float = Field(1.0, ge=0, description="Factor of the term.")
     options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
+    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
+        "constant",
+        description="How the weight goes over the steps. linear, cosine: from weight to end_weight; warmup: from end_weight to weight in the "
+        "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
+    )
+    end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
 
 
 class Distill(Section):
@@ -188,6 +201,11 @@ class Distill(Section):
         description="Also train the student without the teacher, on labels alone with the same schedule; it ships where validation shows it better.",
     )
 
+    @property
+    def hidden(self) -> list[str]:
+        """The hidden states of the teacher that the losses compare, and that are therefore stored beside its logits."""
+        return hidden_states(self.losses)
+
 
 class Quantize(Section):
     """Making the student int8, with the teacher in the loop."""
@@ -214,45 +232,6 @@ class Quantize(Section):
         description="Share of the multiply-adds that must run in int8 on x86 after the runtime's optimisation; a file with less is left out.",
     )
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
-
-
-class Limits(Section):
-    """How far the logits of two forms of one model may differ over the rows, at one kind of step from form to form."""
-
-    distance: float = Field(
-        gt=0,
-        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
-        "logits lie further apart than twice this share of the logits' root mean square.",
-    )
-    bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
-    gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
-
-
-class RoundedLimits(Limits):
-    """The same where both forms are graphs, or fake-quantized torch and its graph: layers are then looked at one by one."""
-
-    layer: float = Field(
-        gt=0,
-        description="||difference|| / ||output|| of any one layer that reads the right values; what comes out of an int8 quantizer may be off by "
-        "one step, and its codes must reach as far as they should.",
-    )
-
-
-class Parity(Section):
-    """The gate: how far two forms of one model may differ on real rows.
-
-    A teacher or student whose float32 file fails ends the run. Any other file that fails is left out, and the run goes on without it.
-    """
-
-    samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
-    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
-    fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
-    fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
-    int8: RoundedLimits = Field(
-        RoundedLimits(distance=0.3, bias=0.1, gain=0.15, layer=5e-3),
-        description="Fake-quantized torch -> its graph -> each target's file. Rounding alone moves the logits of a weak student by a tenth, "
-        "so it is the layers that tell; a student whose logits move further still when sums are added in another order is allowed three times that.",
-    )
 
 
 class Export(Section):
