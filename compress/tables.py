@@ -27,6 +27,7 @@ DATASETS = {
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",
+    "audio": "compress.modalities.audio:Audio",
     "text": "compress.modalities.text:Text",
     "numbers": "compress.modalities.numbers:Numbers",
 }
@@ -38,6 +39,9 @@ IMAGE_ENCODERS = {
     "mobilenet_v2": "compress.models.mobilenet_v2:mobilenet_v2",
     "efficientnet_lite2": "compress.models.pretrained:efficientnet_lite2",
     "transformers_cnn": "compress.models.transformers_cnn:transformers_cnn",
+}
+AUDIO_ENCODERS = {
+    "ds_cnn": "compress.models.audio:ds_cnn",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
@@ -110,6 +114,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODALITIES": MODALITIES,
     "TASKS": TASKS,
     "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
+    "AUDIO_ENCODERS": AUDIO_ENCODERS,
     "TEXT_ENCODERS": TEXT_ENCODERS,
     "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
     "MODELS": MODELS,

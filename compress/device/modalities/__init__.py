@@ -12,7 +12,7 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-MODALITIES = ("image", "text", "numbers")
+MODALITIES = ("image", "audio", "text", "numbers")
 
 
 def reader(name: str) -> ModuleType:
