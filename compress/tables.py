@@ -42,6 +42,7 @@ IMAGE_ENCODERS = {
 }
 AUDIO_ENCODERS = {
     "ds_cnn": "compress.models.audio:ds_cnn",
+    "whisper_tiny": "compress.models.whisper:whisper_tiny",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",

