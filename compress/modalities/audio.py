@@ -16,6 +16,7 @@ from compress.models.processors import FILES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
 BLOCK = 64  # sounds a thread takes at a time
 COLUMNS, HEIGHT = 160, 48  # of the waveform that the report shows, in pixels
@@ -35,7 +36,43 @@ class Audio(Modality):
                 "description": "Samples a second that sounds are brought to; what lies above half of it is not heard.",
             },
         },
-        "augment": {},
+        "augment": {
+            "speed": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 0.5,
+                "description": "Views are faster or slower by up to this share, and higher or lower with it.",
+            },
+            "shift": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 0.5,
+                "description": "Views are moved by up to this share of the length each way, with silence behind; each sound in its own way.",
+            },
+            "mask": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 0.9,
+                "description": "One stretch of a view, of up to this share of the length, is silent.",
+            },
+            "gain": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 30,
+                "description": "Views are louder or softer by up to this many decibels.",
+            },
+            "noise": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 2,
+                "description": "White noise of up to this share of the sound's own loudness (root mean square) is in a view.",
+            },
+        },
         "student": {},
     }
     student = "ds_cnn"
@@ -89,6 +126,20 @@ class Audio(Modality):
         form = _form(words)
         return Port(self.name, "int32", (form["samples"],), -32768, 32767, reading={"rate": form["rate"]})
 
+    def most_variants(self, words: Any) -> int | None:
+        """Without end, where anything varies."""
+        return None if any(_changes(words)) else 1
+
+    def variant(self, words: Any, seed: int, number: int) -> tuple:
+        """(seed, number, speed, shift, mask, gain, noise)."""
+        return (seed, number, *_changes(words)) if number else ()
+
+    def vary(self, values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+        """values: (N, T) int16."""
+        from compress.modalities.sound_views import vary_sounds
+
+        return vary_sounds(values, variant, index) if variant else values
+
     def processor_words(self, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
         """The rate that its feature extractor asks for."""
         from compress.models.audio_processors import read_audio_processor
@@ -103,6 +154,11 @@ class Audio(Modality):
         heights = np.maximum(1, np.rint(peaks / max(1.0, peaks.max()) * HEIGHT / 2)).astype(int)
         bars = "".join(f"M{x} {HEIGHT // 2 - h}v{2 * h}" for x, h in enumerate(heights))
         return f'<svg role="img" aria-label="the input sound" width="{COLUMNS}" height="{HEIGHT}"><path d="{bars}" stroke="currentColor"/></svg>'
+
+
+def _changes(words: Any) -> tuple[float, ...]:
+    """What varies and by how much, in the order that `vary_sounds` reads."""
+    return (words.speed, words.shift, words.mask, words.gain, words.noise)
 
 
 def _form(words: Any) -> dict[str, int]:
