@@ -24,6 +24,7 @@ DATASETS = {
     "easy_vqa": "compress.data.easy_vqa:easy_vqa",
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
+    "fsdd": "compress.data.fsdd:fsdd",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",

@@ -108,7 +108,7 @@ def test_requirements_pin_the_packages_of_the_table() -> None:
 
 def test_hashes_are_whole_and_licences_are_told() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", weights.sha256) and weights.licence for weights in WEIGHTS.values())
-    assert {*DATA} <= {"easy_vqa", "hub", "manifest"} and all(len(extra) == 4 for extra in EXTRAS)
+    assert {*DATA} <= {"easy_vqa", "hub", "manifest", "fsdd"} and all(len(extra) == 4 for extra in EXTRAS)
 
 
 @pytest.mark.usefixtures("nothing_installed")
