@@ -79,13 +79,13 @@ def _parquet(path: Path) -> pa.Table:
 
     columns = ["audio", "label", "speaker"]
     try:
-        found = parquet.read_table(path, columns=columns)
+        file = parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        if not set(columns) <= set(names):
+            raise DataError(f"data.options.path: {path} needs the columns {', '.join(columns)}; found {', '.join(names) or 'none'}")
+        found = file.read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"data.options.path: {path}: not readable as Parquet: {error}") from error
-    if found.column_names != columns:
-        raise DataError(
-            f"data.options.path: {path} needs the columns {', '.join(columns)}; found {', '.join(found.column_names) or 'none'}"
-        )
     return _table(found.column("audio"), found.column("label").cast(pa.string()), found.column("speaker"))
 
 

