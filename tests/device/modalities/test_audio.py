@@ -15,7 +15,7 @@ import soundfile
 
 from compress.data.rows import Distinct
 from compress.device.errors import AudioError, DeviceError
-from compress.device.modalities.audio import decode, read
+from compress.device.modalities.audio import decode, read, windows
 from compress.modalities.modality import modality
 
 ROOM = modality("audio")
@@ -76,3 +76,44 @@ def test_unusable_sound_is_told_with_a_way_out(tmp_path: Path) -> None:
         read(tmp_path / "a.wav", port, tmp_path)
     with pytest.raises(DeviceError, match="<8 bytes>: not audio"):
         read(b"no sound", port, tmp_path)
+
+
+def port_of(samples: int, rate: int) -> dict:
+    return {"name": "audio", "dtype": "int32", "shape": [samples], "reading": {"rate": rate}}
+
+
+@pytest.mark.parametrize(
+    ("length", "hop", "places"),
+    [
+        (100, 0.05, [(0, 0.1)]),  # no longer than a window
+        (40, 0.05, [(0, 0.04)]),
+        (200, 0.1, [(0, 0.1), (0.1, 0.2)]),
+        (201, 0.1, [(0, 0.1), (0.1, 0.2), (0.2, 0.201)]),  # the last one is padded
+        (200, 0.05, [(0, 0.1), (0.05, 0.15), (0.1, 0.2)]),
+        (300, 0.15, [(0, 0.1), (0.15, 0.25)]),  # what lies between is not heard
+    ],
+)
+def test_windows_reach_the_end_of_the_sound(length: int, hop: float, places: list[tuple[float, float]]) -> None:
+    samples = np.arange(1, length + 1)
+    found = windows(wav(samples / 32768, 1000, subtype="FLOAT"), port_of(100, 1000), hop)
+    assert [(start, end) for start, end, _ in found] == [(pytest.approx(a), pytest.approx(b)) for a, b in places]
+    for start, end, got in found:
+        assert got is not None and got.dtype == np.int32 and got.shape == (100,)
+        part = samples[round(start * 1000) : round(end * 1000)]
+        np.testing.assert_array_equal(got, np.pad(part, (0, 100 - len(part))))
+
+
+def test_window_without_a_sound_holds_nothing() -> None:
+    samples = np.concatenate([np.ones(100), np.zeros(100), np.ones(50)]) / 2
+    assert [got is None for *_, got in windows(wav(samples, 1000), port_of(100, 1000), 0.1)] == [False, True, False]
+
+
+@pytest.mark.parametrize("hop", [0, -1, 1e-9, float("nan"), float("inf")])
+def test_hop_is_at_least_a_sample(hop: float) -> None:
+    with pytest.raises(DeviceError, match="give the seconds from window to window, at least 0.001"):
+        windows(wav(np.ones(9), 1000), port_of(100, 1000), hop)
+
+
+def test_windows_of_what_is_no_sound_are_refused() -> None:
+    with pytest.raises(DeviceError, match="<8 bytes>: not audio: .*; give --audio a whole WAV or FLAC file"):
+        windows(b"no sound", port_of(100, 1000), 0.1)
