@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,24 +50,39 @@ def read_samples(value: str | Path | bytes, *, rate: int, count: int | None = No
 
     Raises: AudioError for any file that gives none, DeviceError where a package is missing.
     """
-    soundfile, soxr = packages()
+    with _opened(value) as sound:
+        own = int(sound.samplerate)
+        mono = _decode(sound, math.ceil(count * own / rate + TAIL * own) if count else MAX_SECONDS * own, whole=not count)
+    _check_values(mono)
+    if own != rate:
+        _, soxr = packages()
+        mono = soxr.resample(mono, own, rate)
+    return np.clip(np.rint(mono[:count] * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def sound_length(value: str | Path | bytes) -> tuple[float, int]:
+    """(seconds, samples a second) as the header has them; what follows it is not decoded. Raises as `read_samples`."""
+    with _opened(value) as sound:
+        return sound.frames / sound.samplerate, int(sound.samplerate)
+
+
+@contextmanager
+def _opened(value: str | Path | bytes) -> Iterator[Any]:
+    """The file as soundfile has it, its header checked; whatever is raised inside becomes an AudioError."""
+    soundfile, _ = packages()
     with open_plain(value, error=AudioError, most=MAX_BYTES) as file:
-        name = _format_of(file)
+        name = format_of(file)
         file.seek(0)
         try:
             with soundfile.SoundFile(file) as sound:
-                own = _check_header(sound)
-                mono = _decode(sound, math.ceil(count * own / rate + TAIL * own) if count else MAX_SECONDS * own, whole=not count)
+                _check_header(sound)
+                yield sound
         except AudioError:
             raise
         except MemoryError as error:
             raise AudioError("audio too large", "there is no memory to decode it") from error
         except Exception as error:  # decoders of foreign files raise whatever they stumble over
             raise AudioError("broken audio", f"{name}: {re.sub('^Error opening .*>: ', '', first_line(error))}") from error
-    _check_values(mono)
-    if own != rate:
-        mono = soxr.resample(mono, own, rate)
-    return np.clip(np.rint(mono[:count] * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def packages() -> tuple[Any, Any]:
@@ -78,7 +95,7 @@ def packages() -> tuple[Any, Any]:
     return soundfile, soxr
 
 
-def _format_of(file: BinaryIO) -> str:
+def format_of(file: BinaryIO) -> str:
     """The format that the first bytes tell; raises AudioError unless it is one that is read here."""
     head = file.read(64)
     name = next((name for name, pattern in SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
@@ -89,13 +106,12 @@ def _format_of(file: BinaryIO) -> str:
     return name
 
 
-def _check_header(sound: Any) -> int:
-    """The file's own rate; raises AudioError for a header that no sound has."""
+def _check_header(sound: Any) -> None:
+    """Raises AudioError for a header that no sound has."""
     if not RATES[0] <= sound.samplerate <= RATES[1]:
         raise AudioError("unusable rate", f"its header says {sound.samplerate:,} samples a second")
     if sound.channels > MAX_CHANNELS:
         raise AudioError("too many channels", f"{sound.channels}, more than {MAX_CHANNELS}")
-    return int(sound.samplerate)
 
 
 def _decode(sound: Any, frames: int, *, whole: bool) -> np.ndarray:
