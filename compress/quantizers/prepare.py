@@ -22,7 +22,7 @@ Batch = tuple[dict[str, Tensor], dict[str, Tensor] | None]  # inputs by modality
 
 
 def prepare(model: nn.Module, config: Quantize) -> nn.Module:
-    """A copy with norms folded and each ConvNorm, Sum, Pixels, Linear and Embedding in fake int8, ranges not yet known.
+    """A copy with norms folded and each ConvNorm, Sum, FrontEnd, Linear and Embedding in fake int8, ranges not yet known.
 
     Raises RecipeError when an entry of `config.keep_float` names no such layer, CompressError when the model has none.
     """
@@ -31,7 +31,7 @@ def prepare(model: nn.Module, config: Quantize) -> nn.Module:
     names = list(quantized_modules(model))
     if not names:
         raise CompressError(
-            "the model has no ConvNorm, Sum, Pixels, Linear or Embedding below its root, so nothing can be int8; use quantize.method: none"
+            "the model has no ConvNorm, Sum, FrontEnd, Linear or Embedding below its root, so nothing can be int8; use quantize.method: none"
         )
     set_float(model, match_prefixes(names, config.keep_float), True)
     return model
