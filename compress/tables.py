@@ -47,6 +47,15 @@ NUMBERS_ENCODERS = {
     "mlp": "compress.models.numbers:mlp",
     "raw": "compress.models.numbers:raw",
 }
+FUSIONS = {
+    "product": "compress.models.fusion:product",
+    "concatenation": "compress.models.fusion:concatenation",
+    "sum": "compress.models.fusion:total",
+    "weighted": "compress.models.fusion:weighted",
+    "gated": "compress.models.fusion:gated",
+    "bilinear": "compress.models.fusion:bilinear",
+    "attention": "compress.models.fusion:attention",
+}
 MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
@@ -112,6 +121,7 @@ TABLES: dict[str, dict[str, str]] = {
     "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
     "TEXT_ENCODERS": TEXT_ENCODERS,
     "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
+    "FUSIONS": FUSIONS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }

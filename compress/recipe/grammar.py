@@ -218,6 +218,8 @@ def _references(data: dict[str, Any], modalities: dict[str, str]) -> Iterator[tu
     for name, entry in modalities.items():
         yield ("teacher", "encoders", name), "model", encoder_table(name), None
         yield ("student", "encoders", name), "model", encoder_table(name), class_literal(entry, "student")
+    yield ("student",), "fusion", "FUSIONS", None  # a name alone
+    yield ("student", "fusion"), "name", "FUSIONS", "product"
     losses = _at(data, ("distill", "losses"))
     for index in range(len(losses) if isinstance(losses, list) else 0):
         yield ("distill", "losses", index), "name", "LOSSES", None

@@ -5,30 +5,11 @@ Each field's description is its documentation, with its unit; `compress schema` 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the recipe: no unknown keys, frozen, defaults checked like given values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-
-class ByModality(Section):
-    """Settings by modality: one key for each that the program or a plugin knows. `recipe_type` adds the keys."""
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Those that are set, in the order of the table."""
-        return tuple(name for name in type(self).model_fields if isinstance(getattr(self, name), Section))
-
-    def get(self, modality: str) -> Any:
-        """The settings of one; None where they are not set."""
-        return getattr(self, modality, None)
+from compress.recipe.section import ByModality, Fraction, Named, Section
 
 
 class Data(Section):
@@ -153,11 +134,19 @@ class Teacher(Section):
         return self
 
 
+class Fusion(Named):
+    """How the student joins its modalities: a name, or name and options."""
+
+    name: str = Field("product", description="Name in FUSIONS: `compress list fusions`.")
+    options: dict[str, Any] = Field({}, description="Options of that fusion.")
+
+
 class Student(Section):
     """The small model: one encoder a modality, and a head."""
 
     encoders: ByModality = Field(description="An encoder for each modality of data.inputs.")
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
+    fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
 
 
@@ -366,12 +355,31 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _there_is_something_to_fuse(self) -> Recipe:
+        if "fusion" in self.student.model_fields_set and len(self.modalities) == 1:
+            raise ValueError(f"student.fusion is set, but {self.modalities[0]} is the only modality of the data, so nothing is joined")
+        return self
+
+    @model_validator(mode="after")
     def _views_have_something_to_vary(self) -> Recipe:
         first, augment = self.modalities[0], self.distill.augment
         if augment.views > 1 and not any((augment.get(first) or Section()).model_dump().values()):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_inputs_have_answers(self) -> Recipe:
+        first, *others = self.modalities
+        words = self.distill.augment.get(first)
+        for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
+            if others:
+                raise ValueError(
+                    f"{place} mixes two inputs and their labels, but what was mixed has no {others[0]} of its own; leave it out"
+                )
+            if self.distill.teacher == "stored":
+                raise ValueError(f"{place}: stored answers are to single inputs, not to mixed ones; set distill.teacher: live")
         return self
 
     @model_validator(mode="after")

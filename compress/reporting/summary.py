@@ -22,7 +22,7 @@ def summarise_run(
 ) -> dict[str, Any]:
     """The summary. Accuracies are fractions, ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
-    stages: [{name, seconds, reused}], the seconds those of the run that made the result. exports: target -> path in the run folder.
+    stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
     """
     models = measurements["models"]
@@ -36,7 +36,7 @@ def summarise_run(
         "student_accuracy": student["accuracy"]["value"],
         "size_ratio": teacher["size"]["value"] / student["size"]["value"],
         "latency_ratio": _latency_ratio(teacher, student),
-        "seconds_cold": round(sum(stage["seconds"] for stage in stages), 3),
+        **summarise_costs(stages),
         "samples": measurements["samples"],
         "device": measurements["device"]["name"],
         "threads": measurements["threads"],
@@ -69,6 +69,18 @@ def summarise_run(
         "shipped_memory_bytes": measured(shipped, "peak_memory"),
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
+    }
+
+
+def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the making took: all seconds, the most memory, and both stage by stage; memory is None where it was not measured."""
+    seconds = {stage["name"]: round(stage["seconds"], 1) for stage in stages}
+    memory = {stage["name"]: stage["peak_bytes"] for stage in stages}
+    return {
+        "seconds_cold": round(sum(stage["seconds"] for stage in stages), 1),
+        "peak_bytes": max(filter(None, memory.values()), default=None),
+        "stage_seconds": seconds,
+        "stage_peak_bytes": memory,
     }
 
 

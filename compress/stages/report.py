@@ -45,16 +45,15 @@ def report(
     data: PreparedData,
     *,
     ctx: Context,
-    stages: dict[str, float],
+    stages: list[dict[str, Any]],
 ) -> Report:
     """report.html, report.md and summary.json, from what the stages before have written down; the precision that ships is chosen here."""
     measured = json.loads(measurements.file("measurements.json").read_text())
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
     files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
-    seconds = [{"name": name, "seconds": value, "reused": False} for name, value in stages.items()]
     comparison = student.details.get("comparison")
-    summary = summarise_run(measured, choice, name=recipe.name, stages=seconds, exports=files, comparison=comparison)
+    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
     summary["left_out"] = list_left_out(onnx)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
@@ -69,7 +68,7 @@ def report(
         ],
         "near_duplicates": show_near(data),
         "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
-        "stages": seconds,
+        "stages": stages,
         "environment": {**measured["device"], **measurements.versions, **student.versions},
         "history": {name: details["curve"] for name, details in histories(student, quantized).items()},
         "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
@@ -105,8 +104,8 @@ def write_report(
 ) -> Path:
     """`out`/report.html, self-contained.
 
-    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]); stages ([{name, seconds, reused}]);
-    environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
+    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
+    stages ([{name, seconds, peak_bytes}]); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
     samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}}]. misses: lines of the budget that were missed.
     """

@@ -76,7 +76,7 @@ COMPARISON = {
     "verdict": "no difference",
     "sentence": "99 % with, 99 % alone: the student alone would do as well",
 }
-STAGES = [{"name": "teacher", "seconds": 130.5, "reused": True}, {"name": "distill", "seconds": 69.5, "reused": False}]
+STAGES = [{"name": "teacher", "seconds": 130.5, "peak_bytes": 2_400_000_000}, {"name": "distill", "seconds": 69.5, "peak_bytes": None}]
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_summary_numbers(summary):
         "size_ratio": 115,
         "latency_ratio": 6.6 / 0.3,
         "seconds_cold": 200.0,
+        "peak_bytes": 2_400_000_000,
         "int8_accuracy_drop_points": 0.1,
         "int8_size_over_fp32": 0.35,
         "int8_latency_over_fp32": 0.2 / 0.3,
@@ -107,8 +108,13 @@ def test_summary_numbers(summary):
     assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
 
 
-def test_summary_is_flat_but_for_the_paths_of_exports(summary):
-    assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["exports"]
+def test_summary_is_flat_but_for_the_stages_and_the_paths_of_exports(summary):
+    assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["stage_seconds", "stage_peak_bytes", "exports"]
+
+
+def test_summary_says_what_each_stage_took(summary):
+    assert summary["stage_seconds"] == {"teacher": 130.5, "distill": 69.5}
+    assert summary["stage_peak_bytes"] == {"teacher": 2_400_000_000, "distill": None}
 
 
 def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, summary):
