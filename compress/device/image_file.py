@@ -94,23 +94,6 @@ def _look(value: str | Path | bytes, take: Callable[[Any, BinaryIO], Any]) -> An
             raise ImageError("broken image", f"{name}: {first_line(error)}") from error
 
 
-def image_size(value: str | Path | bytes) -> tuple[int, int]:
-    """(width, height) that the header tells, within the limits above and without decoding. Raises: ImageError, DeviceError without Pillow."""
-    Image = pillow()
-    with _open_file(value) as file:
-        name = _format_of(file)
-        if name == "PPM":
-            _check_header(file)
-        try:
-            with Image.open(file, formats=[name]) as image:
-                _check_size(image)
-                return (int(image.width), int(image.height))
-        except ImageError:
-            raise
-        except Exception as error:  # decoders of foreign files raise whatever they stumble over, warnings of too many pixels among it
-            raise ImageError("broken image", f"{name}: {first_line(error)}") from error
-
-
 def pillow() -> Any:
     """The module PIL.Image; raises DeviceError where it is not installed."""
     try:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
+from compress.reporting.plots import plot_bars, plot_curves, plot_reliability, plot_tradeoff
 
 POINT = {"role": "student", "shipped": True, "latency_ms": 0.3, "accuracy": 0.99, "low": 0.98, "high": 0.995}
 PLOTS = {
@@ -13,6 +13,9 @@ PLOTS = {
         [{**POINT, "name": "$a<b&"}, {**POINT, "name": "teacher", "role": "teacher", "shipped": False, "latency_ms": 6.6}]
     ),
     "curves": lambda: plot_curves({"$a<b&": [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": 0.7}]}),
+    "reliability": lambda: plot_reliability(
+        {"$a<b&": [{"confidence": 0.9, "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}]}, shipped="$a<b&"
+    ),
     "bars": lambda: plot_bars({"$a<b&": 1.5, "other": 0.2}, label="points"),
 }
 
