@@ -69,6 +69,9 @@ PACKAGES = (
     Package("litert-torch", "0.10", "", "export.mobile: [litert] is refused", False),
     Package("ai-edge-litert", "2.3", "", "benchmark.runtimes: [litert] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
+    Package("starlette", "1.0", "2", "`compress serve` is refused", False),
+    Package("uvicorn", "0.40", "", "`compress serve` is refused", False),
+    Package("python-multipart", "0.0.20", "", "`compress serve` is refused", False),
     Package("cryptography", "44", "", "bundles can be neither signed nor checked with --key", False),
 )
 # CPU flag in /proc/cpuinfo -> what it means for int8, best first
