@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def _litert_file(bundle: BundleFolder, model: Model) -> str:
 def check_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: int, tolerance: float | None = None) -> dict[str, Any]:
     """One model against its golden answers: see `check_golden`."""
     session = open_model(bundle, model, runtime=runtime, threads=threads)
-    return check_golden(session, bundle.folder / GOLDEN, tolerance=model.tolerance if tolerance is None else tolerance, logits=model.logits)
+    decisions = partial(answerer(bundle.task).decisions, facts=bundle.facts)
+    allowed = model.tolerance if tolerance is None else tolerance
+    return check_golden(session, bundle.folder / GOLDEN, tolerance=allowed, logits=model.logits, decisions=decisions)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class OpenBundle:
         Raises DeviceError for an input that is missing, unreadable or not taken by this model.
         """
         outputs = self.session.run(read_feeds(self.bundle, given))
-        return {**answerer(self.bundle.task).answer(outputs, self.bundle.labels), "model": self.model.name}
+        return {**answerer(self.bundle.task).answer(outputs, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name}
 
 
 def open_bundle(folder: Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> OpenBundle:

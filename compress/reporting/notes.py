@@ -22,7 +22,7 @@ def list_notes(
 ) -> list[str]:
     """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
-    for name, key in {"the commonest answer": "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
+    for name, key in {data.task.constant: "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
         paired = accuracy.get(f"against_{key}")
         if paired and paired["verdict"] != "better":
             value = 100 * summary[f"{key}_accuracy"]

@@ -45,14 +45,15 @@ def render_page(
         measurements=measurements,
         models=models,
         batches=_batches(models),
+        metrics={name: entry["unit"] for name, entry in models[summary["shipped_model"]].get("metrics", {}).items()},
         compared=[
             name for name, m in models.items() if m["role"] != "variant" and (m["precision"] == "fp32" or name == summary["shipped_model"])
         ],
         variants=sorted({m["runtime"] for m in models.values() if m["role"] == "variant"}),
         extras=extras,
         misses=misses,
-        tradeoff=_tradeoff(models, summary["shipped_model"]),
-        curves=_curves(extras.get("history") or {}),
+        tradeoff=_tradeoff(models, summary["shipped_model"], summary["measure"]),
+        curves=_curves(extras.get("history") or {}, summary["measure"]),
         sensitivity=_sensitivity(extras.get("sensitivity") or []),
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
         samples=[{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples],
@@ -99,19 +100,19 @@ def _batches(models: dict[str, Any]) -> list[str]:
     return sorted({batch for model in models.values() for batch in model["latency"] or {}}, key=int)
 
 
-def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
+def _tradeoff(models: dict[str, Any], shipped: str, measure: str) -> Markup | None:
     points = [
         {"name": name, "role": model["role"], "shipped": name == shipped, "latency_ms": model["latency"]["1"]["median_ms"]}
         | {key: model["accuracy"][source] for key, source in (("accuracy", "value"), ("low", "low"), ("high", "high"))}
         for name, model in models.items()
         if model["role"] != "variant" and (model["latency"] or {}).get("1")
     ]
-    return Markup(plot_tradeoff(points)) if points else None
+    return Markup(plot_tradeoff(points, measure=measure)) if points else None
 
 
-def _curves(history: dict[str, list[dict]]) -> Markup | None:
+def _curves(history: dict[str, list[dict]], measure: str) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
-    return Markup(plot_curves(curves)) if curves else None
+    return Markup(plot_curves(curves, measure=measure)) if curves else None
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:

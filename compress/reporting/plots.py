@@ -32,8 +32,8 @@ SETTINGS: dict[Any, Any] = {
 
 
 @matplotlib.rc_context(SETTINGS)
-def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3.6)) -> str:
-    """Accuracy (percent, with its interval) against median latency (ms, logarithmic), one point a model; names stand in a column beside it.
+def plot_tradeoff(points: Sequence[dict], *, measure: str = "accuracy", size: tuple[float, float] = (7.2, 3.6)) -> str:
+    """Accuracy, or another `measure` (percent, with its interval), against median latency (ms, logarithmic), one point a model; names stand in a column beside it.
 
     points: [{name, role, shipped, latency_ms, accuracy, low, high}], shares as fractions."""
     figure, axes = _new_axes(size)
@@ -48,21 +48,21 @@ def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3
     axes.set_xscale("log")
     axes.margins(x=0.1, y=0.15)
     _plain_log_ticks(axes, [point["latency_ms"] for point in points])
-    axes.set(xlabel="median latency, batch 1, ms (logarithmic)", ylabel="test accuracy, %")
-    return _to_svg(figure, f"Accuracy against latency of {len(points)} models")
+    axes.set(xlabel="median latency, batch 1, ms (logarithmic)", ylabel=f"test {measure}, %")
+    return _to_svg(figure, f"{measure.capitalize()} against latency of {len(points)} models")
 
 
 @matplotlib.rc_context(SETTINGS)
-def plot_curves(curves: Mapping[str, Sequence[dict]], *, size: tuple[float, float] = (7.2, 3.0)) -> str:
-    """Validation accuracy (percent) over the steps, one line a training run. curves: {name: [{step, accuracy}]}."""
+def plot_curves(curves: Mapping[str, Sequence[dict]], *, measure: str = "accuracy", size: tuple[float, float] = (7.2, 3.0)) -> str:
+    """Validation accuracy, or another `measure` (percent), over the steps, one line a training run. curves: {name: [{step, accuracy}]}."""
     figure, axes = _new_axes(size)
     colours = (SHIPPED, STUDENT, TEACHER, INK)
     for place, (name, curve) in enumerate(curves.items()):
         steps, values = [entry["step"] for entry in curve], [100 * entry["accuracy"] for entry in curve]
         axes.plot(steps, values, color=colours[place % 4], linewidth=1.8, marker="o", markersize=3, label=name)
-    axes.set(xlabel="step", ylabel="validation accuracy, %")
+    axes.set(xlabel="step", ylabel=f"validation {measure}, %")
     axes.legend(frameon=False, loc="lower right")
-    return _to_svg(figure, "Validation accuracy while training")
+    return _to_svg(figure, f"Validation {measure} while training")
 
 
 @matplotlib.rc_context(SETTINGS)

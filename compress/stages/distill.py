@@ -14,14 +14,15 @@ from torch import nn
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.io_spec import IOSpec
-from compress.losses.objective import Objective
+from compress.losses.objective import Objective, needs_no_teacher
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
 from compress.modalities.modality import modality
 from compress.modalities.wordings import read_wordings
 from compress.models.saved import count_parameters, save_model
 from compress.models.student import student as build_student
-from compress.recipe.sections import Recipe
+from compress.recipe.sections import Loss, Recipe
 from compress.store.artifacts import Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import History, predict, train
@@ -35,7 +36,7 @@ DISTILLED, ALONE = "the distilled student", "the student alone"
 
 
 class Scored(NamedTuple):
-    """Shares of right answers of both students to the same rows, and the distilled one against the one alone."""
+    """Mean gains (shares of right answers) of both students on the same rows, and the distilled one against the one alone."""
 
     distilled: float
     alone: float
@@ -49,18 +50,18 @@ class Scored(NamedTuple):
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
-    known = write_assets(recipe, teacher.path, targets, data, ctx.out)
+    assets = write_assets(recipe, teacher.path, targets, data, ctx.out)
     io = model_io(data, recipe.data.inputs.get, ctx.out)
     rows = training_rows(data.split("train"), io, targets, ctx.out)
     check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
     assert targets.path
-    started, details = new_student(recipe, io, teacher.path, known, rows, ctx)  # once: to pick first weights may take longer than a pass
+    started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass
     fresh = partial(copy.deepcopy, started)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
     ctx.say(
-        f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled"
+        f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
     objective = Objective(taught.losses, scales=taught.scales)
     details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=objective).to_json()
@@ -68,17 +69,18 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     if recipe.distill.compare_alone:
         arms["alone"] = fresh()
         unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
-        objective = Objective(recipe.distill.losses, with_teacher=False)
+        objective = Objective(labels_alone(recipe.distill.losses, data), with_teacher=False)
         details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
-        validated = score_arms(arms, check.data, np.asarray(check.data.labels >= 0), data, clusters=data.split("validation").clusters)
+        validated = score_arms(arms, check.data, known(check.data.labels), data, clusters=data.split("validation").clusters)
         details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out))
         shipped = details["comparison"]["shipped_arm"]
         ctx.say(f"distill: {details['comparison']['sentence']}")
     details["shipped_arm"] = shipped
+    details["facts"] = data.task.fit(predict(arms[shipped], check)[known(check.data.labels)], np.asarray(check.data.labels)[known(check.data.labels)])
     for arm, trained in arms.items():
         save_student(trained, ctx.out if arm == shipped else ctx.out / arm, recipe, io)
     best = details["history_alone" if shipped == "alone" else "history"]["best"]
-    samples = int((check.data.labels >= 0).sum())
+    samples = int(known(check.data.labels).sum())
     return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
 
 
@@ -143,9 +145,20 @@ def write_assets(recipe: Recipe, teacher: Path, targets: Targets, data: Prepared
 def score_arms(arms: dict[str, nn.Module], rows: Rows, keep: np.ndarray, data: PreparedData, *, clusters: np.ndarray) -> Scored:
     """Both students on the rows `keep` (R,) bool, all labelled; rows of the same of `clusters` (R,) int are one draw of luck."""
     batches, labels = Batches(rows, 512, shuffle=False, keep=keep), rows.labels[keep]
-    a, b = (data.task.right(predict(model, batches)[keep], labels) for model in (arms["distilled"], arms["alone"]))  # (n,) bool
+    a, b = (gains_of(predict(arms[arm], batches)[keep], labels, data) for arm in ("distilled", "alone"))  # (n,)
     paired = compare_paired(a, b, clusters=clusters[keep], margin=SAME_POINTS)
     return Scored(float(a.mean()), float(b.mean()), paired)
+
+
+def gains_of(logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> np.ndarray:
+    """(n,) how good a student's answers are, each with what its own logits (n, K) say of how to answer."""
+    task = data.task.with_facts(data.task.fit(logits, labels))
+    return task.gains(task.answers(logits), labels)
+
+
+def labels_alone(losses: list[Loss], data: PreparedData) -> list[Loss]:
+    """The losses that need no teacher, or that of the task where the recipe has none."""
+    return [loss for loss in losses if needs_no_teacher(loss.name)] or [Loss(name=data.task.losses[0])]
 
 
 def score_reworded(arms: dict[str, nn.Module], rows: Rows, data: PreparedData, io: IOSpec, folder: Path) -> Scored | None:

@@ -19,6 +19,7 @@ from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sens
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, scheduled_batches
 from compress.training.loop import predict, train
@@ -32,8 +33,10 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     rows = training_rows(data.split("train"), student.io_spec, targets, student.path)
     check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
+    task = data.task.with_facts(student.details.get("facts", {}))
+
     def score(model: nn.Module) -> float:
-        return data.task.score(predict(model, check), check.data.labels)
+        return task.score(predict(model, check), check.data.labels)
 
     model = load_model(student.path)
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
@@ -67,7 +70,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
     save_quantized(model, ctx.out / ("qat" if quantizer.trained else "ptq"))  # with the layers that went back to float
-    samples = int((check.data.labels >= 0).sum())
+    samples = int(known(check.data.labels).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
     return TorchModel(
         io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details

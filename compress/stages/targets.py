@@ -19,6 +19,7 @@ from compress.models.student import over_features
 from compress.recipe.sections import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features, Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.answers import encode, write_answers
 from compress.training.rows import add_wordings, open_features, open_rows, read_more
 from compress.training.views import draw_views
@@ -41,7 +42,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
     path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
     first = read_progress(progress)
-    shape = (len(views), len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0), len(data.labels))
+    shape = (len(views), len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0), *data.task.port(data.labels).shape)
     out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
     with ctx.progress("targets", shape[0] * shape[1], unit="rows", done=first * shape[1]) as tell:
         for view in range(first, len(views)):
@@ -56,11 +57,11 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             note_progress(progress, view + 1)
     if not np.isfinite(out).all():
         raise CompressError("targets: the teacher gave a logit that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
-    known, metrics, known_words = int((train.labels >= 0).sum()), {}, "no row has a label"
-    if known:
-        scored = 100 * data.task.score(np.asarray(out[0, : len(train)], np.float32), np.asarray(train.labels))
-        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": known}}
-        known_words = f"the teacher knows {scored:.2f} % of the training labels"
+    labelled, metrics, known_words = int(known(train.labels).sum()), {}, "no row has a label"
+    if labelled:
+        scored = 100 * data.task.with_facts(teacher.details.get("facts", {})).score(np.asarray(out[0, : len(train)], np.float32), np.asarray(train.labels))
+        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": labelled}}
+        known_words = f"the teacher's {data.task.measure} on the training labels is {scored:.2f} %"
     others = f" and {shape[1] - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
     ctx.say(f"targets: {shape[0]} views of {len(train):,} rows{others}; {known_words}")
     details = {"views": views.to_json(), "rows": len(train), "classes": shape[2]}

@@ -16,6 +16,7 @@ from torch import Tensor
 from compress.context import Context
 from compress.io_spec import Outputs
 from compress.recipe.sections import Train
+from compress.tasks.labels import known
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
 
@@ -34,7 +35,7 @@ class LiveTeacher:
 class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.
 
-    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R,) int, -1 unlabelled;
+    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R, ...), see compress/tasks/labels.py;
     targets: (V, R, K) float16 teacher logits of each view, or None; views: the variants of the grouping inputs; live: the teacher
     itself, which then answers the very variant that the student sees.
     """
@@ -54,7 +55,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None;
+    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r, ...) int64 or float32; teacher: (r, K) float32 or None;
     index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs."""
 
     inputs: dict[str, Tensor]
@@ -118,7 +119,7 @@ class Batches:
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows).logits
-        return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index, owners)
+        return Batch(inputs, rows, as_tensor(data.labels[index]), teacher, index, owners)
 
 
 def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
@@ -128,12 +129,17 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     a twentieth of the labels would end at once.
     """
     owner = np.asarray(rows.rows[rows.group])
-    keep = rows.labels >= 0 if labelled else None
+    keep = known(rows.labels) if labelled else None
     every, own = len(np.unique(owner)), len(np.unique(owner if keep is None else owner[keep]))
     schedule = fit_schedule(config, own, of=every)
     if line := schedule_line(config, schedule, own):
         ctx.say(f"{label}: {line}")
     return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep), schedule
+
+
+def as_tensor(labels: np.ndarray) -> Tensor:
+    """Labels (r, ...) as losses read them: numbers as float32, places and tags as int64."""
+    return torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64))
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

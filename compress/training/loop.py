@@ -32,11 +32,11 @@ LOG_EVERY = 20  # steps between two scalars
 
 @dataclass
 class History:
-    """What a training run tells afterwards; accuracies are shares, `curve` holds one entry a validation."""
+    """What a training run tells afterwards; accuracies are shares (of another task: its mean gain), `curve` holds one entry a validation."""
 
     steps: int = 0
     planned_steps: int = 0
-    best: float = -1.0
+    best: float = -math.inf
     best_step: int = 0
     stopped_early: bool = False
     resumed_at: int = 0
@@ -70,7 +70,7 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     model, optimizer = accelerator.prepare(model, optimizer)
     total = total_steps(config, batches.steps)
-    start = History(planned_steps=total, best=-1.0 if known is None else known)
+    start = History(planned_steps=total, best=-math.inf if known is None else known)
     run = _Run(model, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:

@@ -18,10 +18,11 @@ from torch import nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.losses.objective import Objective, starting_scales
+from compress.losses.objective import Objective, needs_no_teacher, starting_scales
 from compress.modalities.wordings import read_wordings
 from compress.recipe.sections import Loss, Recipe
 from compress.store.artifacts import CHECKPOINT
+from compress.tasks.labels import known
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import predict, train
@@ -30,11 +31,6 @@ from compress.training.views import draw_views
 
 PILOT_SHARE, PILOT_STEPS = 0.08, 60  # of a training's steps, and at least so many
 FEW_ROWS = 200  # a validation split with fewer labelled rows does not choose
-RIVALS = {  # teacher terms that compete with the recipe's own
-    "kd, T = 1": Loss(name="kd", options={"temperature": 1.0}),
-    "kd, T = 4": Loss(name="kd", options={"temperature": 4.0}),
-    "dist": Loss(name="dist"),
-}
 Run = Callable[..., Any]
 
 
@@ -89,13 +85,14 @@ def choose_losses(
 ) -> tuple[list[Loss], dict[str, Any]]:
     """The recipe's losses, or under `objective: auto` those that taught best in a pilot of PILOT_SHARE of the steps; and what is told of it."""
     own = recipe.distill.losses
-    labelled = int((np.asarray(check.data.labels) >= 0).sum())
+    labelled = int(known(check.data.labels).sum())
     if recipe.distill.objective == "losses":
         return own, {}
     if labelled < FEW_ROWS:
         return own, {"objective": f"the recipe's losses, because {labelled} validation rows are too few to choose by"}
-    labels = [loss for loss in own if loss.name == "cross_entropy"] or [Loss(name="cross_entropy")]
-    rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in RIVALS.items()}}
+    labels = [loss for loss in own if needs_no_teacher(loss.name)] or [Loss(name=data.task.losses[0])]
+    others = {name: Loss.model_validate(loss) for name, loss in data.task.rivals.items()}
+    rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in others.items()}}
     batches, config = scheduled_batches(rows, recipe.distill.train, label="pilots", ctx=ctx)
     steps, scores = max(PILOT_STEPS, round(PILOT_SHARE * total_steps(config, batches.steps))), {}
     short = config.model_copy(

@@ -1,0 +1,64 @@
+"""What a recipe's task decides: the losses where it names none, which losses fit, and what is asked for by name and is not built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compress.recipe.declarations import class_literal
+from compress.recipe.yaml_source import Fault
+
+DEFAULT = "single_label"
+UNBUILT = {  # what is not built -> other names that people look for it under
+    "detection": ("object_detection", "boxes"),
+    "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
+    "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
+    "embedding": ("retrieval", "search", "similarity"),
+    "verification": ("speaker_verification", "face_verification"),
+    "speech_recognition": ("asr", "transcription", "ctc"),
+    "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
+    "video": ("videos", "video_classification"),
+}
+_NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
+
+
+def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Writes the task's own losses into distill.losses, in place, where the recipe names none."""
+    name, entry = _task(data, tables)
+    distill = data.setdefault("distill", {}) if entry and name != DEFAULT else None
+    if isinstance(distill, dict) and entry:
+        distill.setdefault("losses", [dict(loss) for loss in class_literal(entry, "objective")])
+
+
+def check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for each loss of ours that is of another task; those of plugins may always be tried."""
+    name, entry = _task(data, tables)
+    distill = data.get("distill")
+    losses = distill.get("losses") if isinstance(distill, dict) else None
+    if not entry or not isinstance(losses, list):
+        return
+    fitting = class_literal(entry, "losses")
+    for index, loss in enumerate(losses):
+        asked = loss.get("name") if isinstance(loss, dict) else None
+        known = tables["LOSSES"].get(asked, ".py:") if isinstance(asked, str) else ".py:"
+        if ".py:" not in known and asked not in fitting:
+            yield Fault(("distill", "losses", index, "name"), f"{asked} is a loss of another task; {name} takes {', '.join(fitting)}")
+
+
+def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a task or an input that has a name and no room."""
+    section = data.get("data")
+    asked = section.get("task") if isinstance(section, dict) else None
+    inputs = section.get("inputs") if isinstance(section, dict) else None
+    found = [(("data", "task"), asked)] if isinstance(asked, str) and asked not in tables["TASKS"] else []
+    found += [(("data", "inputs", name), name) for name in (inputs if isinstance(inputs, dict) else ()) if name not in tables["MODALITIES"]]
+    for place, name in found:
+        if name in _NAMES:
+            yield Fault(place, f"{_NAMES[name]} is not built; docs/guide.md says what it would need. See 'compress list tasks'")
+
+
+def _task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> tuple[str, str | None]:
+    """The name of the recipe's task and its entry in TASKS; None where it is none, which others say."""
+    section = data.get("data")
+    name = section.get("task", DEFAULT) if isinstance(section, dict) else DEFAULT
+    return str(name), tables["TASKS"].get(name) if isinstance(name, str) else None
