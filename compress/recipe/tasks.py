@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.declarations import class_literal
-from compress.recipe.yaml_source import Fault
+from compress.recipe.yaml_source import Fault, Place
 
 DEFAULT = "single_label"
 UNBUILT = {  # what is not built -> other names that people look for it under
@@ -50,7 +50,7 @@ def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     section = data.get("data")
     asked = section.get("task") if isinstance(section, dict) else None
     inputs = section.get("inputs") if isinstance(section, dict) else None
-    found = [(("data", "task"), asked)] if isinstance(asked, str) and asked not in tables["TASKS"] else []
+    found: list[tuple[Place, str]] = [(("data", "task"), asked)] if isinstance(asked, str) and asked not in tables["TASKS"] else []
     found += [(("data", "inputs", name), name) for name in (inputs if isinstance(inputs, dict) else ()) if name not in tables["MODALITIES"]]
     for place, name in found:
         if name in _NAMES:

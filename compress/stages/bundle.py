@@ -139,7 +139,12 @@ def write_bundle(
         write_golden(out / "golden.npz", _with_other_answers(golden, sessions, chosen))
         _write_json(
             out / "models.json",
-            {"chosen": chosen, "task": task.name, "facts": task.facts, "models": [_describe_model(out, name, file, chosen) for name, file in files.items()]},
+            {
+                "chosen": chosen,
+                "task": task.name,
+                "facts": task.facts,
+                "models": [_describe_model(out, name, file, chosen) for name, file in files.items()],
+            },
         )
         closeness = {name: _check_answers(out, name, session, chosen, task) for name, session in sessions.items()}
         _write_assets(out, io_spec=io_spec, labels=labels, assets=assets, recipe_yaml=recipe_yaml)

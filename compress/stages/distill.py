@@ -76,7 +76,9 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         shipped = details["comparison"]["shipped_arm"]
         ctx.say(f"distill: {details['comparison']['sentence']}")
     details["shipped_arm"] = shipped
-    details["facts"] = data.task.fit(predict(arms[shipped], check)[known(check.data.labels)], np.asarray(check.data.labels)[known(check.data.labels)])
+    details["facts"] = data.task.fit(
+        predict(arms[shipped], check)[known(check.data.labels)], np.asarray(check.data.labels)[known(check.data.labels)]
+    )
     for arm, trained in arms.items():
         save_student(trained, ctx.out if arm == shipped else ctx.out / arm, recipe, io)
     best = details["history_alone" if shipped == "alone" else "history"]["best"]

@@ -29,7 +29,6 @@ from compress.reporting.summary import budget_misses, summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
 
-
 HARD = 0.1  # share of the test rows that are hard ones, where answers are more or less good rather than right or wrong
 CLOSE = 0.9  # a gain from which on such an answer is shown as right
 

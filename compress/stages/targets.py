@@ -59,7 +59,9 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         raise CompressError("targets: the teacher gave a logit that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
     labelled, metrics, known_words = int(known(train.labels).sum()), {}, "no row has a label"
     if labelled:
-        scored = 100 * data.task.with_facts(teacher.details.get("facts", {})).score(np.asarray(out[0, : len(train)], np.float32), np.asarray(train.labels))
+        scored = 100 * data.task.with_facts(teacher.details.get("facts", {})).score(
+            np.asarray(out[0, : len(train)], np.float32), np.asarray(train.labels)
+        )
         metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": labelled}}
         known_words = f"the teacher's {data.task.measure} on the training labels is {scored:.2f} %"
     others = f" and {shape[1] - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""

@@ -177,7 +177,9 @@ def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data:
         label="fine_tune",
         known=before,
     )
-    ctx.say(f"teacher: validation {data.task.measure} {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps")
+    ctx.say(
+        f"teacher: validation {data.task.measure} {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps"
+    )
     return {**history.to_json(), "before": before}
 
 

@@ -9,7 +9,7 @@ def known(labels: np.ndarray) -> np.ndarray:
     """(R,) bool: the rows that have an answer; labels (R, ...)."""
     labels = np.asarray(labels)
     there = np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
-    return there.all(axis=tuple(range(1, labels.ndim)))
+    return np.asarray(there.all(axis=tuple(range(1, labels.ndim))))
 
 
 def unlabelled(like: np.ndarray, rows: int) -> np.ndarray:

@@ -7,7 +7,9 @@ import torch
 
 from compress.io_spec import Outputs
 from compress.losses import logits
+from compress.losses.objective import needs_no_teacher
 from compress.tables import LOSSES, resolve
+from compress.tasks.task import task
 
 
 def on_tensors(loss):
@@ -18,18 +20,28 @@ def on_tensors(loss):
 
 
 cross_entropy, dist, dkd, kd, logit_mse = map(on_tensors, (logits.cross_entropy, logits.dist, logits.dkd, logits.kd, logits.logit_mse))
-DISTILLING = [name for name in LOSSES if name != "cross_entropy"]
+DISTILLING = [name for name in LOSSES if not needs_no_teacher(name)]
 
 
-def draw(rows: int = 6, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def draw(name: str = "kd", rows: int = 6, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of student and teacher, and labels of the task that the loss `name` is of."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, rows, classes, generator=generator)
-    return logits[0].requires_grad_(), logits[1], torch.randint(classes, (rows,), generator=generator)
+    labels = torch.randint(classes, (rows,), generator=generator)
+    if name in task("multi_label").losses:
+        labels = torch.randint(2, (rows, classes), generator=generator)
+    if name in task("regression").losses:
+        labels = torch.randn(rows, classes, generator=generator)
+    return logits[0].requires_grad_(), logits[1], labels
+
+
+def without_labels(labels: torch.Tensor) -> torch.Tensor:
+    return torch.full_like(labels, torch.nan if labels.is_floating_point() else -1)
 
 
 @pytest.mark.parametrize("name", DISTILLING)
 def test_loss_is_zero_at_equality_and_positive_elsewhere(name):
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     loss = on_tensors(resolve(LOSSES[name]))
     assert loss(teacher.clone(), teacher, labels).item() == pytest.approx(0, abs=1e-6)
     assert loss(student, teacher, labels).item() > 1e-3
@@ -37,7 +49,7 @@ def test_loss_is_zero_at_equality_and_positive_elsewhere(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_gives_the_teacher_no_gradient(name):
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     teacher.requires_grad_()
     on_tensors(resolve(LOSSES[name]))(student, teacher, labels).backward()
     assert teacher.grad is None
@@ -46,7 +58,7 @@ def test_loss_gives_the_teacher_no_gradient(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_does_not_depend_on_the_order_of_rows(name):
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     loss = on_tensors(resolve(LOSSES[name]))
     assert loss(student[order], teacher[order], labels[order]).item() == pytest.approx(loss(student, teacher, labels).item(), rel=1e-5)
@@ -54,19 +66,21 @@ def test_loss_does_not_depend_on_the_order_of_rows(name):
 
 @pytest.mark.parametrize("name", DISTILLING)
 def test_loss_learns_from_unlabelled_rows(name):
-    student, teacher, labels = draw()
-    loss = on_tensors(resolve(LOSSES[name]))(student, teacher, torch.full_like(labels, -1))
+    student, teacher, labels = draw(name)
+    loss = on_tensors(resolve(LOSSES[name]))(student, teacher, without_labels(labels))
     assert torch.isfinite(loss) and loss.item() > 0
 
 
-def test_cross_entropy_leaves_unlabelled_rows_out():
-    student, _, labels = draw()
+@pytest.mark.parametrize("name", [name for name in LOSSES if needs_no_teacher(name)])
+def test_loss_on_labels_leaves_unlabelled_rows_out(name):
+    student, _, labels = draw(name)
+    loss = on_tensors(resolve(LOSSES[name]))
     masked = labels.clone()
-    masked[2:] = -1
-    assert cross_entropy(student, None, masked).item() == pytest.approx(cross_entropy(student[:2], None, labels[:2]).item())
-    loss = cross_entropy(student, None, torch.full_like(labels, -1))
-    loss.backward()
-    assert loss.item() == 0 and student.grad.abs().sum() == 0
+    masked[2:] = without_labels(labels)[2:]
+    assert loss(student, None, masked).item() == pytest.approx(loss(student[:2], None, labels[:2]).item())
+    none = loss(student, None, without_labels(labels))
+    none.backward()
+    assert none.item() == 0 and student.grad.abs().sum() == 0
 
 
 def test_kd_golden_number():

@@ -70,7 +70,12 @@ def test_answer_is_the_largest_logit_and_none_where_one_is_not_finite() -> None:
 
 
 def test_right_is_an_answer_that_is_the_label() -> None:
-    assert TASK.gains(TASK.answers(LOGITS), np.array([1, 1, 1, -1])).tolist() == [True, False, False, False]  # the last has no answer and no label
+    assert TASK.gains(TASK.answers(LOGITS), np.array([1, 1, 1, -1])).tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]  # the last has no answer and no label
 
 
 def test_score_counts_labelled_rows_alone() -> None:

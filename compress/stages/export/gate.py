@@ -117,7 +117,5 @@ def judge(found: dict[str, Any], limits: Limits, *, min_agreement: float) -> lis
     if agreement is None:
         return [f"{fault}; the answers have no say, {found['sure_rows']} of them are sure" for fault in faults[:1]] + faults[1:]
     if agreement < min_agreement:
-        faults.append(
-            f"the answer stays on {100 * agreement:.2f} % of {found['sure_rows']} sure rows (at least {100 * min_agreement:g} %)"
-        )
+        faults.append(f"the answer stays on {100 * agreement:.2f} % of {found['sure_rows']} sure rows (at least {100 * min_agreement:g} %)")
     return faults
