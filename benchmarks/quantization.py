@@ -175,8 +175,7 @@ def measure(
         job = {"threads": 1, "batches": [1], "rounds": rounds, "warmup": max(5, rounds // 10), "seed": 0}
         latency = time_models(models, test, rows, job=job)
         answers = {
-            name: answer(score(m, test, rows, threads=threads), data.task, outputs=len(data.labels), name=name)
-            for name, m in models.items()
+            name: answer(score(m, test, rows, threads=threads), data.task, outputs=data.outputs, name=name) for name, m in models.items()
         }
         entries = {
             name: {

@@ -62,6 +62,11 @@ class PreparedData:
         """What is asked of the rows."""
         return task(self.report["task"], options=self.report.get("task_options"), facts=self.report.get("facts"))
 
+    @property
+    def outputs(self) -> int:
+        """How many logits a model of this task gives."""
+        return self.task.port(self.labels).shape[0]
+
     def split(self, name: str) -> Split:
         """The split "train", "validation" or "test"; nothing is read until it is used."""
         folder = self.path / name

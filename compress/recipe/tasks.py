@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.declarations import class_literal
+from compress.recipe.sections import Recipe
 from compress.recipe.yaml_source import Fault, Place
 
 DEFAULT = "single_label"
@@ -43,6 +44,23 @@ def check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) 
         known = tables["LOSSES"].get(asked, ".py:") if isinstance(asked, str) else ".py:"
         if ".py:" not in known and asked not in fitting:
             yield Fault(("distill", "losses", index, "name"), f"{asked} is a loss of another task; {name} takes {', '.join(fitting)}")
+
+
+def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a teacher whose answers have another form than the task's."""
+    source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
+    if entry is None or source == "fit" or (source == "weights" and trained):
+        return
+    try:
+        foreign = class_literal(entry, "foreign")
+    except LookupError:
+        return
+    if not foreign:
+        yield Fault(
+            ("teacher", "source"),
+            f"{source} gives numbers of a scale of its own, and {recipe.data.task} learns in that of your training rows; take fit, or weights "
+            "with fine_tune",
+        )
 
 
 def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

@@ -130,7 +130,7 @@ def write_bundle(
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """
-    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, labels=labels, assets=assets, golden=golden)
+    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, task=task, labels=labels, assets=assets, golden=golden)
     out.mkdir(parents=True, exist_ok=True)
     try:
         files = _copy_models(out, models, chosen)
@@ -234,6 +234,7 @@ def _check_arguments(
     models: dict[str, Path],
     chosen: str,
     io_spec: IOSpec,
+    task: Task,
     labels: list[str],
     assets: Sequence[Path],
     golden: dict[str, np.ndarray],
@@ -245,9 +246,9 @@ def _check_arguments(
     for name in models:
         if not re.fullmatch(r"(fp32|fp16|int8)[A-Za-z0-9_-]*", name):
             raise BundleError(f"bundle: model name {name!r} does not start with its precision, one of {', '.join(TOLERANCES)}")
-    classes = io_spec.outputs[0].shape[0]
-    if len(labels) != classes:
-        raise BundleError(f"bundle: {len(labels)} labels, but the model has {classes} classes")
+    outputs = io_spec.outputs[0].shape[0]
+    if task.port(labels).shape != (outputs,):
+        raise BundleError(f"bundle: {len(labels)} labels, but the model has {outputs} outputs")
     needed, given = sorted(asset for m in io_spec.modalities for asset in modality(m).assets), sorted(path.name for path in assets)
     if needed != given:
         raise BundleError(

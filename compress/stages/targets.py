@@ -42,7 +42,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
     path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
     first = read_progress(progress)
-    shape = (len(views), len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0), *data.task.port(data.labels).shape)
+    shape = (len(views), len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0), data.outputs)
     out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
     with ctx.progress("targets", shape[0] * shape[1], unit="rows", done=first * shape[1]) as tell:
         for view in range(first, len(views)):

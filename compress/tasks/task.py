@@ -42,6 +42,7 @@ class Task:
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
     hint: ClassVar[str] = ""  # a way out where rows have no answer
+    foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:

@@ -117,7 +117,7 @@ def in_runtime(name: str, model: Candidate, runtime: str, *, onnx: OnnxModels, d
 def validate(model: Candidate, data: PreparedData, rows: np.ndarray, *, threads: int) -> np.ndarray:
     """(R,) how good the file's answers are to rows of the validation split, which is what a choice may look at."""
     split, task = data.split("validation"), data.task.with_facts(model.facts)
-    answers = answer(score(model, split, rows, threads=threads), task, outputs=len(data.labels), name=str(model.path))
+    answers = answer(score(model, split, rows, threads=threads), task, outputs=data.outputs, name=str(model.path))
     return task.gains(answers, np.asarray(split.labels)[rows])
 
 

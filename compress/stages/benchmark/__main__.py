@@ -58,7 +58,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         print(f"scoring {name} on {len(rows)} samples", flush=True)
         logits = score(model, test, rows, threads=job["score_threads"])
         task = data.task.with_facts(model.facts)
-        answers[name] = answer(logits, task, outputs=len(data.labels), name=name)
+        answers[name] = answer(logits, task, outputs=data.outputs, name=name)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
         if any(other.of == name for other in models.values()):
             kept[name] = logits
