@@ -1,66 +1,65 @@
-"""What data preparation makes of answers of each kind: splits, counts, baselines, and one clear line for those of another kind."""
+"""What `compress init` sees of answers that are tags or numbers, and the recipe that comes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
-from compress.data.prepare import open_data, prepare
+from compress.cli import app
+from compress.data.answers import look_at_answers
 from compress.errors import DataError
-from compress.tasks.labels import known
+from compress.recipe.grammar import load_recipe
 
 
-@pytest.fixture
-def prepared(make_source: Callable, config: Callable, tmp_path: Path) -> Callable:
-    """The report of rows of a text of its own and these answers; the test split repeats the first ten."""
-
-    def make(answers: list, *, test: list | None = None, **changes: object) -> dict:
-        rows = [{"text": f"text {index} {index * index}", "label": answer} for index, answer in enumerate(answers)]
-        tables = {"train": rows, "test": [{"text": "new", "label": answer} for answer in (answers[:10] if test is None else test)]}
-        return prepare(make_source(tables), config(inputs={"text": {"length": 8}}, **changes), tmp_path / "out", say=print)
-
-    return make
+def columns(train: list, test: list) -> dict[str, pa.ChunkedArray]:
+    return {"train": pa.chunked_array([pa.array(train)]), "test": pa.chunked_array([pa.array(test)])}
 
 
-def test_tags_are_counted_and_each_stays_in_train(prepared: Callable, tmp_path: Path) -> None:
-    report = prepared(["a|b", "a", "b", "a|b|c"] * 10, task="multi_label", validation_fraction=0.25)
-    train, validation = report["splits"]["train"], report["splits"]["validation"]
-    assert {tag: train["label_counts"][tag] + validation["label_counts"][tag] for tag in "abc"} == {"a": 30, "b": 30, "c": 10}
-    assert validation["rows"] == 10 and validation["label_counts"]["c"] in (2, 3)  # a quarter of the ten
-    assert report["baselines"]["majority"] == pytest.approx(
-        (1 + 2 / 3 + 2 / 3 + 4 / 5 + 1 + 2 / 3 + 2 / 3 + 4 / 5 + 1 + 2 / 3) / 10
-    )  # a and b
-    assert open_data(tmp_path / "out").split("train").labels.shape == (30, 3)
+def test_tags_are_counted_and_their_separator_is_found() -> None:
+    found = look_at_answers(columns(["a;b", "a", " ", "b, c;a"], ["a;z", "b"]), "multi_label")
+    assert found.options == {"separator": ";", "blank_is_none": True}
+    assert found.labels == {"a": 3, "b": 1, "b, c": 1}
+    assert (found.broken, found.unlabelled) == ({"unknown tag": 1}, 0)
+    assert found.told[-1] == "any of 3 tags; 1.2 a row, none in 1 rows"
 
 
-def test_numbers_keep_their_scale_and_hidden_ones_have_none(prepared: Callable, tmp_path: Path) -> None:
-    report = prepared([float(index) for index in range(40)], task="regression", validation_fraction=0.25, labelled_fraction=0.5)
-    assert report["facts"]["mean"] == [19.5]
-    data = open_data(tmp_path / "out")
-    assert data.task.facts == report["facts"]
-    train, validation = data.split("train"), data.split("validation")
-    assert known(train.labels).sum() == 15 and known(validation.labels).all() and len(validation) == 10
-    raw = validation.labels[:, 0] * report["facts"]["deviation"][0] + 19.5
-    assert np.histogram(raw, bins=[0, 10, 20, 30, 40])[0].min() >= 1  # spread over the range
+def test_lists_of_tags_need_no_separator() -> None:
+    assert look_at_answers(columns([["a"], ["a", "b"], None], [["b"]]), "multi_label").options == {}
 
 
-@pytest.mark.parametrize(
-    ("task", "answers", "test", "message"),
-    [
-        ("regression", [1.0, 2.0, 4.0] * 5, ["3.5", "cat"], r"no number: 1 row\n    test row 2: 'cat' is not a number"),
-        ("regression", ["1", "2", "x"] * 5, ["3.5"], r"no number: 5 rows\n    train row 3: 'x' is not a number"),
-        ("regression", ["cat", "dog"] * 5, ["3.5"], "none of the 10 labels of the training split is a number, such as 'cat'"),
-        ("multi_label", ["a|b", "a"] * 5, ["b", "a|d"], r"unknown tag: 1 row\n    test row 2: 'd': no tag of the training split"),
-        ("multi_label", ["a;b", "a"] * 5, ["a"], "exactly one tag, such as 'a;b': set data.task_options.separator"),
-        ("multi_label", ["a|b", ""] * 5, ["a"], r"no label: 5 rows(.|\n)*blank_is_none: true\} takes a blank cell"),
-        ("multi_label", [1.5, 2.5] * 5, [1.5], "data: train: column 'label' is double, but tags are texts or lists"),
-        ("single_label", [1.5, 2.5] * 5, [1.5], "column 'label' is double, but a label is a name or a whole number; data.task: regression"),
-        ("single_label", [["a"], ["b"]] * 5, [["a"]], "but a label is a name or a whole number; data.task: .*multi_label"),
-    ],
-)
-def test_answers_of_another_task_are_told_before_training(prepared: Callable, task: str, answers: list, test: list, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        prepared(answers, test=test, task=task)
+def test_numbers_are_described_and_others_counted() -> None:
+    found = look_at_answers(columns(["1", "2", "x", "", "6"], ["3", ""]), "regression")
+    assert (found.labels, found.unlabelled) == ({}, 1)
+    assert found.broken == {"no number": 1, "no label": 1}
+    assert found.told == ("a number; value 1 to 6, mean 3",)
+
+
+def test_answers_of_another_task_are_told() -> None:
+    with pytest.raises(DataError, match="none of the 2 labels of the training split is a number"):
+        look_at_answers(columns(["a", "b"], ["a"]), "regression")
+
+
+@pytest.mark.parametrize(("task", "answers"), [("multi_label", ["big|red", "red", "big"]), ("regression", ["1.5", "2.5", "7"])])
+def test_init_writes_a_recipe_that_passes_its_check(task: str, answers: list[str], tmp_path: Path) -> None:
+    for split, count in (("train", 60), ("test", 20)):
+        lines = [f"some words about thing {index},{answers[index % 3]}" for index in range(count)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["title,answer", *lines]) + "\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", task, "--label", "answer"])
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe(tmp_path / "a.yaml").recipe
+    assert recipe.data.task == task
+    assert recipe.distill.losses == load_recipe(tmp_path / "a.yaml", ["distill.compare_alone=false"]).recipe.distill.losses
+
+
+def test_init_asks_for_the_column_of_other_answers(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("title,answer\na b,1\nc d,2\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", "regression"])
+    assert "--label COLUMN says which it is" in done.stderr
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", "regresion"])
+    assert "unknown task 'regresion' (did you mean 'regression'?)" in done.stderr
