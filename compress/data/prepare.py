@@ -50,7 +50,8 @@ def prepare(
     tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
     labels, kinds, groups = asked.names(answers), names_of("kind", tables), names_of("group", tables)
-    asked = asked.with_facts(asked.learn(answers, labels))
+    balanced = {"balanced": True} if config.imbalance != "none" else {}
+    asked = asked.with_facts({**asked.learn(answers, labels), **balanced})
     splits = {
         name: encode(name, table, config, modalities=modalities, task=asked, labels=labels, kinds=kinds, groups=groups, bad=bad)
         for name, table in tables.items()
@@ -76,6 +77,7 @@ def prepare(
         "task": config.task,
         "task_options": config.task_options,
         "facts": asked.facts,
+        "imbalance": config.imbalance,
         "inputs": {m: config.inputs.get(m).model_dump(mode="json") for m in modalities},
         "teacher_apart": [m for m in modalities if len(files[m]) > 1],
         "validation": "of the source" if "validation" in tables else f"cut from train by {'group' if groups else modalities[0]}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from torch import Tensor
 
@@ -27,13 +27,17 @@ class Objective:
         ]
         self.with_teacher = with_teacher
 
-    def __call__(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and each unweighted term: labels (R, ...)."""
-        parts = {name: loss(student, teacher, labels) for name, _, loss in self.terms}
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, labels: Tensor, *, shift: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum and each unweighted term: labels (R, ...); losses on labels alone see the logits plus `shift` (K,)."""
+        shifted = student if shift is None else student._replace(logits=student.logits + shift)
+        parts = {name: loss(shifted if needs_no_teacher(name) else student, teacher, labels) for name, _, loss in self.terms}
         total = sum(weight * parts[name] for name, weight, _ in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 
 
+@cache
 def needs_no_teacher(name: str) -> bool:
     """Whether a loss reads labels alone: its function then says `teacher: Outputs | None`."""
     teacher = list(inspect.signature(resolve(LOSSES[name])).parameters.values())[1]

@@ -23,7 +23,7 @@ from compress.recipe.overrides import apply_overrides
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Recipe, Section
 from compress.recipe.starts import check_starts
-from compress.recipe.tasks import check_losses, check_teacher, check_unbuilt, fill_objective
+from compress.recipe.tasks import check_imbalance, check_losses, check_teacher, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
 from compress.tables import INJECTED, MODALITIES, TABLES, encoder_table, read_plugin
 
@@ -112,7 +112,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     invalid = [fault for fault in invalid if not _starts_with(fault.place, broken)]  # a refused value is no second fault
     names = [fault for fault in _check_names(source.data, tables) if fault.place not in broken]
     fits = [*check_losses(source.data, tables), *(check_starts(recipe, tables) if recipe else ())]
-    fits += check_teacher(recipe, tables) if recipe else []
+    fits += [*check_teacher(recipe, tables), *check_imbalance(recipe, tables)] if recipe else []
     faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *_check_files(source.data, path.parent)]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]

@@ -51,16 +51,19 @@ def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
     source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
     if entry is None or source == "fit" or (source == "weights" and trained):
         return
-    try:
-        foreign = class_literal(entry, "foreign")
-    except LookupError:
-        return
-    if not foreign:
+    if _literal(entry, "foreign") is False:
         yield Fault(
             ("teacher", "source"),
             f"{source} gives numbers of a scale of its own, and {recipe.data.task} learns in that of your training rows; take fit, or weights "
             "with fine_tune",
         )
+
+
+def check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a task whose answers are never rare."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    if recipe.data.imbalance != "none" and entry and _literal(entry, "balances") is False:
+        yield Fault(("data", "imbalance"), f"{recipe.data.task} has no labels that are rare; leave it out")
 
 
 def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -73,6 +76,14 @@ def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     for place, name in found:
         if name in _NAMES:
             yield Fault(place, f"{_NAMES[name]} is not built; docs/guide.md says what it would need. See 'compress list tasks'")
+
+
+def _literal(entry: str, name: str) -> Any:
+    """The literal of a task's own class; None where it leaves that to `Task`."""
+    try:
+        return class_literal(entry, name)
+    except LookupError:
+        return None
 
 
 def _task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> tuple[str, str | None]:

@@ -34,12 +34,12 @@ def score_paraphrases(model: Path, student: TorchModel, data: PreparedData) -> d
     arrays = {port.name: modality(port.name).arrays(test.inputs[port.name], port, student.path) for port in student.io_spec.inputs}
     for name, words in (("value", [data.paraphrases.get(t, t) for t in texts]), ("original", texts)):
         inputs = {**arrays, m: modality(m).arrays(words, student.io_spec.input(m), student.path)}
-        hits = []
+        answers = []
         for start in range(0, len(rows), 64):
             part = rows[start : start + 64]
             feeds = {port: np.ascontiguousarray(array[np.asarray(test.rows[port])[part]]) for port, array in inputs.items()}
-            hits.append(task.gains(task.answers(session.run(feeds)["logits"]), np.asarray(test.labels)[part]))
-        gains[name] = np.concatenate(hits)  # (R,)
+            answers.append(task.answers(session.run(feeds)["logits"]))
+        gains[name] = task.gains(np.concatenate(answers), np.asarray(test.labels)[rows])  # (R,)
     paired = compare_paired(gains["value"], gains["original"], clusters=np.asarray(test.rows[m])[rows])
     return {
         **{name: float(hits.mean()) for name, hits in gains.items()},

@@ -25,6 +25,7 @@ from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import History, predict, train
 from compress.training.rows import in_other_words, model_io, open_rows, training_rows
 from compress.training.teaching import choose_teaching
@@ -52,7 +53,7 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     assert teacher.path
     assets = write_assets(recipe, teacher.path, targets, data, ctx.out)
     io = model_io(data, recipe.data.inputs.get, ctx.out)
-    rows = training_rows(data.split("train"), io, targets, ctx.out)
+    rows = against_imbalance(training_rows(data.split("train"), io, targets, ctx.out), data)
     check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
     assert targets.path
     started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass

@@ -22,6 +22,7 @@ from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, scheduled_batches
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
 
@@ -30,7 +31,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
     assert recipe.quantize and student.path and student.io_spec
     config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
-    rows = training_rows(data.split("train"), student.io_spec, targets, student.path)
+    rows = against_imbalance(training_rows(data.split("train"), student.io_spec, targets, student.path), data)
     check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
     task = data.task.with_facts(student.details.get("facts", {}))

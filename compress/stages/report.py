@@ -29,9 +29,6 @@ from compress.reporting.summary import budget_misses, summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
 
-HARD = 0.1  # share of the test rows that are hard ones, where answers are more or less good rather than right or wrong
-CLOSE = 0.9  # a gain from which on such an answer is shown as right
-
 
 def report(
     recipe: Recipe,
@@ -124,15 +121,14 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     with np.load(predictions) as stored:
         rows, answers = stored["rows"], {name: stored[f"model_{name}"] for name in models}
     labels = np.asarray(test.labels)[rows]
-    gains = {name: data.task.gains(answer, labels) for name, answer in answers.items()}
-    worst = np.min([*gains.values()], axis=0)
-    wrong = worst <= np.quantile(worst, HARD) if worst.dtype != bool else ~worst  # a disagreement has someone wrong
+    right = {name: data.task.right(answer, labels) for name, answer in answers.items()}
+    wrong = ~np.all([*right.values()], axis=0)  # a disagreement has someone wrong
     draw = np.random.default_rng(seed)
     hard = draw.permutation(np.flatnonzero(wrong))[: count // 2]
     easy = draw.permutation(np.flatnonzero(~wrong))[: count - len(hard)]
     return [
         _describe_row(data, test, rows[place], {name: answer[place] for name, answer in answers.items()})
-        | {"right": {name: bool(gain[place] >= CLOSE) for name, gain in gains.items()}}
+        | {"right": {name: bool(found[place]) for name, found in right.items()}}
         for place in (*hard, *easy)
     ]
 

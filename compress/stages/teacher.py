@@ -31,6 +31,7 @@ from compress.tables import MODELS, resolve
 from compress.tasks.labels import known
 from compress.training.batches import INFERENCE_BATCH, Batches, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import model_io, open_all_views, open_features, open_rows, teacher_words
 
@@ -68,7 +69,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     for encoder in model.encoders.values():
         encoder[0].load_pretrained()
         encoder[0].requires_grad_(False)
-    rows, check = open_all_views(features, data.split("train")), open_features(features, data.split("validation"))
+    rows, check = against_imbalance(open_all_views(features, data.split("train")), data), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
     batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
@@ -163,7 +164,7 @@ def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data:
     Seeded by data.seed, because such a teacher is shared by runs that differ in the recipe's seed alone.
     """
     rows, check = (open_rows(data.split(name), io, None, teacher=True) for name in ("train", "validation"))
-    validation = Batches(check, INFERENCE_BATCH, shuffle=False)
+    rows, validation = against_imbalance(rows, data), Batches(check, INFERENCE_BATCH, shuffle=False)
     before = data.task.score(predict(model, validation), check.labels)
     ctx = replace(ctx, seed=recipe.data.seed)
     batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)

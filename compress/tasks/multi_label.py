@@ -103,6 +103,11 @@ class MultiLabel(Task):
         rarest = np.where((labels > 0).any(1), rarity.argmin(1), labels.shape[1])
         return np.where((labels >= 0).all(1), rarest, -1).astype(np.int32)
 
+    def shift(self, labels: np.ndarray, names: list[str]) -> np.ndarray:
+        """The log odds of each tag; a tag counts for half a row more than it has, so that none is without odds."""
+        given, rows = (labels > 0).sum(0) + 0.5, len(labels) + 1
+        return np.log(given / (rows - given))
+
     def account(self, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
         """Rows of each tag, of none, and tags a row."""
         counts = (labels > 0).sum(0)

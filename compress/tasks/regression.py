@@ -39,6 +39,7 @@ class Regression(Task):
     measure = "absolute error explained"
     constant = "the median"
     unknown = "no number"
+    balances = False
     foreign = False  # its numbers are not in deviations of these training labels
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class SingleLabel(Task):
-    """The label is a name or a number; logits are (R, K) in the order of the labels, and the largest one answers."""
+    """The label is a name or a number; logits are (R, K) in the order of the labels, and the largest one answers.
+
+    Under data.imbalance (fact `balanced`) each label counts as much as another, however many rows it has.
+    """
 
     column = "label"
     losses = ("cross_entropy", "kd", "dkd", "dist", "logit_mse")
@@ -30,6 +33,13 @@ class SingleLabel(Task):
     }
     metric = "accuracy"
     measure = "accuracy"
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Task:
+        """The same task; balanced, another metric decides."""
+        told = super().with_facts(facts)
+        if told.facts.get("balanced"):
+            told.metric, told.measure = "balanced_accuracy", "balanced accuracy"
+        return told
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         """Names as strings, or a dictionary of them."""
@@ -74,6 +84,11 @@ class SingleLabel(Task):
         """The labels themselves."""
         return labels
 
+    def shift(self, labels: np.ndarray, names: list[str]) -> np.ndarray:
+        """The log share of each label, less their mean, which softmax does not see; a label counts for half a row more than it has."""
+        log_p = np.log(np.bincount(labels, minlength=len(names)) + 0.5)
+        return log_p - log_p.mean()
+
     def account(self, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
         """Rows of each label, and the commonest one with its share."""
         counts = np.bincount(labels[labels >= 0], minlength=len(names))
@@ -105,12 +120,21 @@ class SingleLabel(Task):
         return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1).astype(np.int32)
 
     def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(R,) bool: the answer is the label; no row without a label is right."""
+        """(R,) bool: the answer is the label; if balanced, times R / (K n) where n of these R rows have one of K labels."""
+        right = self.right(answers, labels)
+        if not self.facts.get("balanced"):
+            return right
+        counts = np.bincount(labels[labels >= 0], minlength=1)
+        share = (labels >= 0).sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))  # (K,)
+        return np.where(right, share[np.maximum(labels, 0)], 0.0)
+
+    def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The answer is the label; no row without a label is right."""
         return (answers == labels) & (labels >= 0)
 
     def parts(self, answers: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         """The rows of each label."""
-        right = self.gains(answers, labels)
+        right = self.right(answers, labels)
         return {name: right[labels == k] for k, name in enumerate(names) if np.any(labels == k)}
 
     def show(self, answer: np.ndarray, names: list[str]) -> str:

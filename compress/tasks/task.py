@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from compress.measures.metrics import Metric
 
 
+CLOSE = 0.9  # a gain from which on an answer that is more or less good is shown as right
+
+
 class Task:
     """One kind of answer. Literals are read from source by `check`, which runs nothing; keyword-only parameters are data.task_options."""
 
@@ -37,11 +40,12 @@ class Task:
     losses: ClassVar[tuple[str, ...]] = ()  # names in LOSSES that fit, the one on labels alone first; those of a plugin always may be tried
     objective: ClassVar[tuple[dict[str, Any], ...]] = ()  # distill.losses where the recipe has none
     rivals: ClassVar[dict[str, dict[str, Any]]] = {}  # teacher terms that compete under distill.objective: auto
-    metric: ClassVar[str] = ""  # the name in `metrics` that decides
-    measure: ClassVar[str] = ""  # what the mean of `gains` is called
+    metric: str = ""  # the name in `metrics` that decides
+    measure: str = ""  # what the mean of `gains` is called
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
     hint: ClassVar[str] = ""  # a way out where rows have no answer
+    balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
@@ -94,6 +98,10 @@ class Task:
         """(R,) int32 classes that splits spread evenly, -1 where a row has no answer; labels (R, ...) of one split."""
         raise NotImplementedError
 
+    def shift(self, labels: np.ndarray, names: list[str]) -> np.ndarray:
+        """(K,) the logarithm of each answer's odds among known labels (R, ...), for data.imbalance: logits."""
+        raise NotImplementedError
+
     def account(self, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
         """What the labelled rows of a split hold, as it stands in report.json: `label_counts`, and what else the task counts."""
         raise NotImplementedError
@@ -120,8 +128,12 @@ class Task:
         raise NotImplementedError
 
     def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(R,) how good each answer is: bool where it is right or wrong, else a number of at most 1; answers, labels (R, ...)."""
+        """(R,) how good each answer is among all of these: bool where it is right or wrong, else a number; their mean is at most 1."""
         raise NotImplementedError
+
+    def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(R,) bool: which answers the report shows as right."""
+        return self.gains(answers, labels) >= CLOSE
 
     def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Mean gain of the labelled rows, the higher the better; raises CompressError where there is none."""

@@ -46,6 +46,8 @@ class Rows:
     targets: np.ndarray | None = None
     views: Views = Views()
     live: LiveTeacher | None = None
+    strata: np.ndarray | None = None  # (R,) int, drawn evenly: see compress/training/imbalance.py
+    shift: np.ndarray | None = None  # (K,) what the loss on labels adds to the logits
 
     @property
     def group(self) -> str:
@@ -64,6 +66,7 @@ class Batch:
     teacher: Tensor | None
     index: np.ndarray
     grouping: np.ndarray
+    shift: Tensor | None = None
 
 
 class Batches:
@@ -77,6 +80,9 @@ class Batches:
         self.order = order
         self.groups, starts = np.unique(owner[order], return_index=True)  # grouping inputs that have rows
         self.starts = np.append(starts, len(order))
+        self.odds = None
+        if data.strata is not None and shuffle:
+            self.odds = even_odds(data.strata[order], np.repeat(np.arange(len(self.groups)), np.diff(self.starts)))
 
     @property
     def steps(self) -> int:
@@ -86,7 +92,9 @@ class Batches:
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one pass from `first_step` on."""
         places = np.arange(len(self.groups))
-        if self.shuffle:
+        if self.odds is not None:
+            places = np.random.default_rng((self.seed, epoch)).choice(places, size=len(places), p=self.odds)
+        elif self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(places)
         for step in range(first_step, self.steps):
             yield self.collect(places[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
@@ -119,7 +127,8 @@ class Batches:
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows).logits
-        return Batch(inputs, rows, as_tensor(data.labels[index]), teacher, index, owners)
+        shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
+        return Batch(inputs, rows, as_tensor(data.labels[index]), teacher, index, owners, shift)
 
 
 def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
@@ -135,6 +144,22 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     if line := schedule_line(config, schedule, own):
         ctx.say(f"{label}: {line}")
     return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep), schedule
+
+
+def even_odds(strata: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(G,) how likely each group is drawn, so that each stratum among them comes as often; those without any keep their share.
+
+    strata: (R,) int, -1 unlabelled, and groups: (R,) int in [0, G), of rows; a group counts for its rarest stratum."""
+    counts = np.bincount(strata[strata >= 0], minlength=int(strata.max(initial=0)) + 1)
+    rarity = np.where(strata >= 0, counts[strata], len(strata) + 1)
+    order = np.lexsort((rarity, groups))
+    first = order[np.unique(groups[order], return_index=True)[1]]  # the row of each group with its rarest stratum
+    own = strata[first]  # (G,)
+    sizes = np.bincount(own + 1)
+    labelled = own >= 0
+    odds = np.ones(len(own))
+    odds[labelled] = labelled.sum() / (len(np.unique(own[labelled])) * sizes[own[labelled] + 1])
+    return odds / odds.sum()
 
 
 def as_tensor(labels: np.ndarray) -> Tensor:

@@ -153,7 +153,8 @@ def train_step(
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
     teacher = None if batch.teacher is None else Outputs(batch.teacher.to(device))
-    loss, parts = objective(outputs, teacher, batch.labels.to(device))
+    shift = None if batch.shift is None else batch.shift.to(device)
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), shift=shift)
     optimizer.zero_grad()
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)

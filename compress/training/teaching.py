@@ -126,7 +126,7 @@ def balance(model: nn.Module, batch: Batch, losses: list[Loss]) -> dict[str, flo
 
     model.eval()
     assert batch.teacher is not None
-    _, parts = Objective(losses)(model(batch.inputs, batch.rows), Outputs(batch.teacher), batch.labels)
+    _, parts = Objective(losses)(model(batch.inputs, batch.rows), Outputs(batch.teacher), batch.labels, shift=batch.shift)
     return starting_scales(parts)
 
 

@@ -63,7 +63,11 @@ def describe_quality(
         "metrics": {name: number(value, task.metrics[name].unit, int(finite.sum())) for name, value in values.items()},
         "non_finite": {"value": int(np.sum(~finite)), "unit": "samples", "samples": len(rows)},
         "by_answer": [{"name": name, **share(part)} for name, part in task.parts(answers, labels, data.labels).items()],
-        "by_kind": [{"name": name, **share(gains[kinds == k])} for k, name in enumerate(data.kinds) if np.any(kinds == k)],
+        "by_kind": [
+            {"name": name, **share(task.gains(answers[kinds == k], labels[kinds == k]))}
+            for k, name in enumerate(data.kinds)
+            if np.any(kinds == k)
+        ],
     }
 
 
