@@ -49,6 +49,15 @@ NUMBERS_ENCODERS = {
     "mlp": "compress.models.numbers:mlp",
     "raw": "compress.models.numbers:raw",
 }
+FUSIONS = {
+    "product": "compress.models.fusion:product",
+    "concatenation": "compress.models.fusion:concatenation",
+    "sum": "compress.models.fusion:total",
+    "weighted": "compress.models.fusion:weighted",
+    "gated": "compress.models.fusion:gated",
+    "bilinear": "compress.models.fusion:bilinear",
+    "attention": "compress.models.fusion:attention",
+}
 MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
@@ -102,17 +111,17 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
         "compress.stages.benchmark:benchmark",
-        6,
+        7,
         ("benchmark",),
         ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),
     "report": Stage(
         "compress.stages.report:report",
-        5,
+        6,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 4, ("data.inputs", "engine"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine"), ("numpy",)),
 }
 
 TABLES: dict[str, dict[str, str]] = {
@@ -122,6 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
     "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
     "TEXT_ENCODERS": TEXT_ENCODERS,
     "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
+    "FUSIONS": FUSIONS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }

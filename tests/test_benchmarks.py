@@ -213,6 +213,34 @@ def test_tables_replace_what_stands_between_their_markers_in_every_document(prog
         record.publish_tables({"quantization": "new"}, [page])
 
 
+def test_fusion_table_pairs_gains_by_seed_and_shows_the_best_first(program: Any) -> None:
+    fusion, origin = program("fusion"), student_result(0, 0.0, 0.0)
+    found = {("product", 0): 90.0, ("product", 1): 92.0, ("sum", 0): 91.0, ("sum", 1): 95.0}  # gains 1 and 3
+    results = [
+        {
+            **origin,
+            "fusion": name,
+            "seed": seed,
+            "accuracy": {"value": value, "samples": 500},
+            "parameters": 1000,
+            "steps": 9,
+            "seconds": 7,
+            "rows": 80,
+        }
+        for (name, seed), value in found.items()
+    ]
+    assert fusion.table(results).splitlines()[4:6] == [
+        "| sum | 93.00 ± 2.83 | +2.00 ± 1.41 | 1,000 | 7 |",
+        "| product | 91.00 ± 1.41 | - | 1,000 | 7 |",
+    ]
+
+
+def test_fusions_are_measured_on_a_recipe_that_loads(program: Any) -> None:
+    fusion, students = program("fusion"), program("students")
+    recipe = students.load_setting(fusion.SETTING, 0, [*fusion.SMALL, "student.fusion=gated"]).recipe
+    assert (recipe.student.fusion.name, recipe.data.inputs.get("image").size) == ("gated", 32)
+
+
 def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     record, published = program("record"), []
     monkeypatch.setattr(record, "publish_tables", published.append)
@@ -224,7 +252,9 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
     assert published == [{"a": "x", "b": "y"}]
 
 
-@pytest.mark.parametrize("name", ["students", "quantization", "qat", "losses", "pruning", "edge", "backbones", "odd_sets", "real"])
+@pytest.mark.parametrize(
+    "name", ["students", "quantization", "qat", "losses", "fusion", "pruning", "edge", "backbones", "odd_sets", "real", "predictor"]
+)
 def test_published_tables_are_current(program: Any, name: str) -> None:
     record, results = program("record"), BENCHMARKS / "results"
     if not any((results / name).glob("*.json")) and not (results / f"{name}.json").is_file():

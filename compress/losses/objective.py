@@ -28,11 +28,28 @@ class Objective:
         self.with_teacher = with_teacher
 
     def __call__(
-        self, student: Outputs, teacher: Outputs | None, labels: Tensor, *, shift: Tensor | None = None
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        mixed: tuple[Tensor, float] | None = None,
+        *,
+        shift: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and each unweighted term: labels (R, ...); losses on labels alone see the logits plus `shift` (K,)."""
+        """The weighted sum and each unweighted term: labels (R, ...); losses on labels alone see the logits plus `shift` (K,).
+
+        mixed: the labels (R, ...) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
+        (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
+        """
         shifted = student if shift is None else student._replace(logits=student.logits + shift)
-        parts = {name: loss(shifted if needs_no_teacher(name) else student, teacher, labels) for name, _, loss in self.terms}
+
+        def terms(answers: Tensor) -> dict[str, Tensor]:
+            return {name: loss(shifted if needs_no_teacher(name) else student, teacher, answers) for name, _, loss in self.terms}
+
+        parts = terms(labels)
+        if mixed:
+            others, share = terms(mixed[0]), mixed[1]
+            parts = {name: share * part + (1 - share) * others[name] for name, part in parts.items()}
         total = sum(weight * parts[name] for name, weight, _ in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 

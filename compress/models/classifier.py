@@ -5,31 +5,29 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from compress.io_spec import IOSpec, Outputs
+from compress.models.fusion import Fusion, Product
 
 Inputs = dict[str, Tensor]
 
 
 class Head(nn.Module):
-    """Features by modality -> `Outputs`: the product of normalised projections, then two layers.
+    """Features by modality -> `Outputs`: normalised projections, their fusion, then two layers.
 
-    The product lets the text choose among the image's channels. Without GELU and LayerNorm after each projection the product
-    starts small and learns slowly: on easy-VQA, one seed, validation, 20 passes gave 99.1 % and with them 8 passes 99.8 %.
+    Without GELU and LayerNorm after each projection a product starts small and learns slowly: on easy-VQA, one seed, validation,
+    20 passes gave 99.1 % and with them 8 passes 99.8 %.
     """
 
-    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0, fuse: Fusion | None = None) -> None:
         super().__init__()
         self.project = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden)) for m, width in widths.items()}
         )
-        self.mix = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.fuse = fuse or Product(len(widths), hidden)
+        self.mix = nn.Sequential(nn.Linear(self.fuse.width, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.output = nn.Linear(hidden, classes)
 
     def forward(self, features: Inputs) -> Outputs:
-        projected = [project(features[m]) for m, project in self.project.items()]  # each (R, hidden)
-        mixed = projected[0]
-        for other in projected[1:]:
-            mixed = mixed * other
-        embedding = self.mix(mixed)
+        embedding = self.mix(self.fuse([project(features[m]) for m, project in self.project.items()]))  # of each (R, hidden)
         return Outputs(self.output(embedding), embedding)
 
 

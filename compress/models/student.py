@@ -10,19 +10,22 @@ from torch import Tensor, nn
 
 from compress.io_spec import IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead
+from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
-from compress.tables import resolve
 
 
-def student(io: IOSpec, *, encoders: dict[str, dict], head_width: int, dropout: float = 0.0) -> Classifier:
-    """A student for the inputs that `io` names; `encoders` is {modality: {"model", "options"}}."""
+def student(
+    io: IOSpec, *, encoders: dict[str, dict], head_width: int, dropout: float = 0.0, fusion: dict[str, Any] | None = None
+) -> Classifier:
+    """A student for the inputs that `io` names; `encoders` is {modality: {"model", "options"}}, `fusion` {"name", "options"}."""
     built = {port.name: build_encoder(port, encoders[port.name]) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items()}
     classes = io.outputs[0].shape[0]
     if len(widths) == 1:
         ((modality, width),) = widths.items()
         return Classifier(built, LinearHead(modality, width, classes, dropout=dropout))
-    return Classifier(built, Head(widths, hidden=head_width, classes=classes, dropout=dropout))
+    fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
+    return Classifier(built, Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse))
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:

@@ -119,7 +119,8 @@ def student_options(recipe: Recipe, base: Path) -> dict:
         part = recipe.student.encoders.get(m)
         place = {"folder": str(base / part.options["folder"])} if part.options.get("folder") else {}
         encoders[m] = {"model": part.model, "options": {**part.options, **place}}
-    return {"encoders": encoders, "head_width": recipe.student.head_width, "dropout": recipe.student.dropout}
+    student = recipe.student
+    return {"encoders": encoders, "head_width": student.head_width, "dropout": student.dropout, "fusion": student.fusion.model_dump()}
 
 
 def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict], rows: Rows, ctx: Context) -> tuple[nn.Module, dict]:

@@ -17,6 +17,7 @@ from compress.tables import DATASETS, MODALITIES, TASKS, Stage, resolve
 RUNNER = Path(__file__).parents[1] / "device"
 FLAVOURS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}  # package -> flavour of the engine
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
+YOUNGER = {"fusion": {"name": "product", "options": {}}}  # words that came later, with the value that gives what was made before them
 
 
 def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
@@ -125,7 +126,11 @@ def machine() -> str:
 
 def as_json(part: Any) -> Any:
     """A part of `only` as plain data, without what a result does not depend on."""
-    return json.loads(json.dumps(part, default=_plain), object_hook=lambda d: {k: v for k, v in d.items() if k not in WATCHING})
+
+    def tells(word: str, value: Any) -> bool:
+        return word not in WATCHING and not (word in YOUNGER and value == YOUNGER[word])
+
+    return json.loads(json.dumps(part, default=_plain), object_hook=lambda d: {k: v for k, v in d.items() if tells(k, v)})
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from compress.context import Context
 from compress.io_spec import Outputs
 from compress.recipe.sections import Train
-from compress.tasks.labels import known
+from compress.tasks.labels import known, unlabelled
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
 
@@ -58,7 +58,8 @@ class Rows:
 @dataclass(frozen=True)
 class Batch:
     """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r, ...) int64 or float32; teacher: (r, K) float32 or None;
-    index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs."""
+    index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs. mixed: where each input was mixed with another, the labels
+    of these (r, ...), and the share of `labels`. shift: (K,) what the loss on labels adds to the logits."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
@@ -66,6 +67,7 @@ class Batch:
     teacher: Tensor | None
     index: np.ndarray
     grouping: np.ndarray
+    mixed: tuple[Tensor, float] | None = None
     shift: Tensor | None = None
 
 
@@ -114,10 +116,17 @@ class Batches:
             inputs[m], rows[m] = torch.from_numpy(take(data.inputs[m], distinct)), torch.from_numpy(inverse.astype(np.int64))
             if data.live:
                 seen[m] = torch.from_numpy(take(data.live.inputs[m], distinct))
+        labels, mixed = np.asarray(data.labels[index]), None
         if self.shuffle and data.targets is None and data.views.fresh:
-            inputs[data.group] = data.views.refresh(inputs[data.group], epoch, owners)
-            if data.live:
-                seen[data.group] = data.views.refresh(seen[data.group], epoch, owners)
+            draw = np.random.default_rng((self.seed, epoch, step))
+            mixture, partners = data.views.mixture(draw), draw.permutation(len(places))
+            for given in (seen, inputs) if data.live else (inputs,):  # the teacher sees what the student sees
+                given[data.group] = data.views.refresh(given[data.group], epoch, owners)
+                if mixture:
+                    given[data.group], share = data.views.mix(given[data.group], partners, mixture)
+            if mixture:
+                labels, others = pair_labels(labels, partners, counts)
+                mixed = as_tensor(others), share
         elif self.shuffle and len(data.views) > 1:
             view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
             inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
@@ -128,7 +137,7 @@ class Batches:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows).logits
         shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
-        return Batch(inputs, rows, as_tensor(data.labels[index]), teacher, index, owners, shift)
+        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift)
 
 
 def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
@@ -165,6 +174,19 @@ def even_odds(strata: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def as_tensor(labels: np.ndarray) -> Tensor:
     """Labels (r, ...) as losses read them: numbers as float32, places and tags as int64."""
     return torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64))
+
+
+def pair_labels(labels: np.ndarray, partners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of inputs mixed in pairs the rows' own labels and those of the partners' first rows, (r, ...) each; neither has any where one lacks them.
+
+    labels: (r, ...), input by input; counts: (n,) rows of each input; partners: (n,) places of inputs.
+    """
+    others = np.repeat(labels[(np.cumsum(counts) - counts)[partners]], counts, axis=0)
+    without = ~(known(labels) & known(others))
+    own, others = labels.copy(), others.copy()
+    for answers in (own, others):
+        answers[without] = unlabelled(answers, int(without.sum()))
+    return own, others
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -153,8 +153,9 @@ def train_step(
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
     teacher = None if batch.teacher is None else Outputs(batch.teacher.to(device))
+    mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
     shift = None if batch.shift is None else batch.shift.to(device)
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), shift=shift)
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, shift=shift)
     optimizer.zero_grad()
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from compress.io_spec import Port
 from compress.models.classifier import Head, LinearHead
+from compress.models.fusion import Product
 from compress.models.student import Standardise, fitted_teacher, over_features, student
 from compress.tables import MODALITIES, encoders, resolve
 
@@ -77,6 +78,15 @@ def test_student_has_an_encoder_a_modality_and_one_head() -> None:
     assert model.head.output.weight.shape == (5, 24) and model.head.mix[2].p == 0.3
     outputs = model({"image": inputs("image"), "text": inputs("text")})
     assert outputs.logits.shape == (3, 5) and outputs.embedding.shape == (3, 24)
+
+
+def test_student_joins_its_modalities_as_asked_and_by_the_product_where_it_was_saved_without() -> None:
+    io = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    given = {"encoders": {"image": IMAGE, "text": TEXT}, "head_width": 24}
+    old, new = student(io, **given), student(io, **given, fusion={"name": "product", "options": {}})
+    assert isinstance(old.head.fuse, Product) and set(old.state_dict()) == set(new.state_dict())
+    asked = student(io, **given, fusion={"name": "bilinear", "options": {"rank": 3}})
+    assert [factor.weight.shape for factor in asked.head.fuse.factors] == [(72, 24), (72, 24)]
 
 
 @pytest.mark.parametrize(("given", "modality", "width"), [({"image": IMAGE}, "image", 16), ({"text": TEXT}, "text", 16)])

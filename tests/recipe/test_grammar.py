@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import RecipeError
-from compress.recipe.grammar import load_recipe
+from compress.recipe.grammar import load_budget, load_recipe
 from compress.tables import LOSSES, MODALITIES
 
 GOOD = """\
@@ -179,6 +179,21 @@ def test_numbers_with_an_exponent_are_numbers(write):
     assert load_recipe(write(GOOD + "budget: {max_size_mb: 1e-1}\n")).recipe.budget.max_size_mb == 0.1
 
 
+def test_a_budget_may_have_a_file_of_its_own_with_all_its_faults_told(tmp_path):
+    file = tmp_path / "ci.yaml"
+    file.write_text("max_size_mb: 4\nmax_cold_start_ms: 250\n")
+    assert load_budget(file).model_dump(exclude_none=True) == {"max_size_mb": 4, "max_cold_start_ms": 250}
+    file.write_text("max_siz_mb: 4\nmin_latency_ratio: fast\n")
+    with pytest.raises(RecipeError) as caught:
+        load_budget(file)
+    assert len(caught.value.problems) == 2
+    assert "ci.yaml:1 max_siz_mb: unknown key 'max_siz_mb' (did you mean 'max_size_mb'?)" in caught.value.problems[0]
+    assert "ci.yaml:2 min_latency_ratio: must be a number" in caught.value.problems[1]
+    file.write_text("- 1\n")
+    with pytest.raises(RecipeError, match="a budget is lines such as"):
+        load_budget(file)
+
+
 def test_the_names_and_options_of_a_plugin_count(write, tmp_path):
     plugin = """\
         raise SystemExit("a check must not run this")
@@ -243,6 +258,7 @@ def test_an_override_is_applied_before_validation(write):
         ("student.encoders.image=null", "a.yaml:1: data.inputs.image is set, but student.encoders.image is not"),
         ("data.inputs.image=null", "a.yaml:1: data.inputs names no modality: there is nothing to learn from"),
         ("distill.augment.views=2", "a.yaml:1: distill.augment.views is 2, but distill.augment.image varies nothing"),
+        ("distill.augment={image: {mixup: 0.2}}", "a.yaml:1: distill.augment.image.mixup: stored answers are to single inputs"),
         ("data.task=tags", "-o data.task=tags: unknown task 'tags'"),
         (
             "teacher={source: fit, encoders: {image: {model: x}}}",
@@ -261,3 +277,40 @@ def test_loading_changes_no_data_of_the_next_load(write):
     path = write(GOOD)
     load_recipe(path, ["distill.losses[1].options.temperature=9"])
     assert json.loads(load_recipe(path).recipe.model_dump_json())["distill"]["losses"][1]["options"] == {"temperature": 4.0}
+
+
+BOTH = GOOD.replace("inputs: {image: {size: 64}}", "inputs: {image: {size: 64}, text: {length: 8}}")
+BOTH = BOTH.replace("{image: {model: efficientnet_lite2}}", "{image: {model: efficientnet_lite2}, text: {model: minilm_l6}}")
+BOTH = BOTH.replace("options: {width: 0.5}}}", "options: {width: 0.5}}, text: {}}\n  fusion: gated")
+
+
+def test_a_fusion_is_a_name_or_a_name_with_options(write):
+    assert load_recipe(write(BOTH)).recipe.student.fusion.model_dump() == {"name": "gated", "options": {}}
+    fusion = load_recipe(write(BOTH), ["student.fusion={name: bilinear, options: {rank: 2}}"]).recipe.student.fusion
+    assert (fusion.name, fusion.options) == ("bilinear", {"rank": 2})
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        ("gatd", "a.yaml:10 student.fusion: unknown fusion 'gatd' (did you mean 'gated'?). See 'compress list fusions'"),
+        (
+            "{name: bilinr}",
+            "a.yaml:10 student.fusion.name: unknown fusion 'bilinr' (did you mean 'bilinear'?). See 'compress list fusions'",
+        ),
+        (
+            "{name: bilinear, options: {rnk: 2}}",
+            "a.yaml:10 student.fusion.options.rnk: unknown option (did you mean 'rank'?); bilinear takes rank",
+        ),
+        ("{options: {rank: 2}}", "a.yaml:10 student.fusion.options.rank: unknown option; product takes no options"),
+        ("3", "a.yaml:10 student.fusion: must be a section of `key: value` lines, found 3"),
+    ],
+)
+def test_a_fault_of_a_fusion_is_told_with_its_place(write, fusion, expected):
+    assert problems(write(BOTH.replace("fusion: gated", f"fusion: {fusion}"))) == [expected]
+
+
+def test_a_fusion_of_one_modality_is_refused(write):
+    assert problems(write(GOOD), "student.fusion=sum") == [
+        "a.yaml:1: student.fusion is set, but image is the only modality of the data, so nothing is joined"
+    ]

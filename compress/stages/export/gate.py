@@ -15,7 +15,7 @@ import numpy as np
 from compress.errors import ParityError
 from compress.graphs.diverge import Gap, compare_outputs
 from compress.graphs.trace import Feeds
-from compress.recipe.sections import Limits, Parity, RoundedLimits
+from compress.recipe.parity import Limits, Parity, RoundedLimits
 
 MIN_SURE = 30  # decisions below which they say nothing
 Decisions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # see Task.decisions

@@ -1,0 +1,164 @@
+"""FUSIONS: how what the modalities say becomes one vector. In: M tensors (R, H), in the order of the ports; out: (R, W), W being `width`.
+
+The head (compress/models/classifier.py) projects and normalises each modality before, and reads the result with a linear layer behind, so a
+fusion is only what happens between. Of all of them linear layers run in int8; products, sums, sigmoid, softmax and normalisation in float.
+Cross-attention between tokens and bottleneck tokens are not here: encoders give one vector an input, and no tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import RecipeError
+from compress.models.text import TransformerLayer
+
+
+class Fusion(nn.Module):
+    """M tensors (R, H) -> (R, `width`). A `neutral` modality, all of whose channels have that value, takes part as if it were not there."""
+
+    neutral = 0.0
+
+    def __init__(self, count: int, channels: int, *, width: int | None = None) -> None:
+        super().__init__()
+        self.count, self.channels = count, channels
+        self.width = channels if width is None else width
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+
+class Product(Fusion):
+    """Formula: x_1 * x_2 * ... (R, H); each modality chooses among the channels of the others."""
+
+    neutral = 1.0
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        mixed = parts[0]
+        for other in parts[1:]:
+            mixed = mixed * other
+        return mixed
+
+
+class Concatenation(Fusion):
+    """Formula: [x_1, x_2, ...] (R, M H); what they mean together is left to the layers behind."""
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__(count, channels, width=count * channels)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts, 1)
+
+
+class Total(Fusion):
+    """Formula: x_1 + x_2 + ... (R, H)."""
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        mixed = parts[0]
+        for other in parts[1:]:
+            mixed = mixed + other
+        return mixed
+
+
+class Weighted(Total):
+    """Formula: M sum_m softmax(w)_m x_m (R, H), w (M,) learned; a plain sum at the start, and the same weights for every row."""
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__(count, channels)
+        self.weights = nn.Parameter(torch.zeros(count))
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        shares = (self.weights.softmax(0) * self.count).unbind()
+        return super().forward([share * part for share, part in zip(shares, parts, strict=True)])
+
+
+class Gated(Fusion):
+    """Formula: sum_m sigmoid(W [x_1, x_2, ...])_m * x_m (R, H), a gate for each channel of each modality, set by all of them.
+
+    Source: gated multimodal units, arXiv 1702.01992, section 3, for any number of modalities.
+    """
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__(count, channels)
+        self.gates = nn.Linear(count * channels, count * channels)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        every = torch.cat(parts, 1)  # (R, M H)
+        return (self.gates(every).sigmoid() * every).view(-1, self.count, self.channels).sum(1)
+
+
+class Bilinear(Fusion):
+    """Formula: sum_r prod_m (U_mr x_m + b_mr) (R, H), r = 1 .. rank; the biases keep what a modality says alone.
+
+    Source: low-rank multimodal fusion, arXiv 1806.00064, equation 6.
+    """
+
+    def __init__(self, count: int, channels: int, *, rank: int) -> None:
+        super().__init__(count, channels)
+        self.rank = rank
+        self.factors = nn.ModuleList(nn.Linear(channels, rank * channels) for _ in range(count))
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        mixed = self.factors[0](parts[0])  # (R, rank H)
+        for factor, part in zip(list(self.factors)[1:], parts[1:], strict=True):
+            mixed = mixed * factor(part)
+        return mixed.view(-1, self.rank, self.channels).sum(1)
+
+
+class Attention(Fusion):
+    """The mean (R, H) of M tokens, one a modality, behind transformer layers in which each looks at all of them."""
+
+    nobody: Tensor
+
+    def __init__(self, count: int, channels: int, *, layers: int, heads: int) -> None:
+        super().__init__(count, channels)
+        self.layers = nn.ModuleList(TransformerLayer(channels, heads, channels) for _ in range(layers))
+        self.register_buffer("nobody", torch.zeros(1, 1, 1, count), persistent=False)  # is masked
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        x = torch.cat(parts, 1).view(-1, self.channels)  # (R M, H)
+        for layer in self.layers:
+            x = layer(x, self.nobody)
+        return x.view(-1, self.count, self.channels).mean(1)
+
+
+def product(count: int, channels: int) -> Fusion:
+    """The product: each modality chooses among the channels of the others. No weights of its own."""
+    return Product(count, channels)
+
+
+def concatenation(count: int, channels: int) -> Fusion:
+    """All channels side by side; the layers behind find out what they mean together. No weights of its own, M times those of the layer behind."""
+    return Concatenation(count, channels)
+
+
+def total(count: int, channels: int) -> Fusion:
+    """The sum. No weights of its own."""
+    return Total(count, channels)
+
+
+def weighted(count: int, channels: int) -> Fusion:
+    """The sum with a learned share for each modality, the same for every row: M weights."""
+    return Weighted(count, channels)
+
+
+def gated(count: int, channels: int) -> Fusion:
+    """The sum with a gate for each channel, which all modalities set together: M^2 H^2 weights, in int8."""
+    return Gated(count, channels)
+
+
+def bilinear(count: int, channels: int, *, rank: int = 4) -> Fusion:
+    """The sum of `rank` products of linear layers (a bilinear form of low rank): M rank H^2 weights, in int8."""
+    if rank < 1:
+        raise RecipeError(f"student.fusion.options.rank: must be at least 1, found {rank}")
+    return Bilinear(count, channels, rank=rank)
+
+
+def attention(count: int, channels: int, *, layers: int = 1, heads: int = 1) -> Fusion:
+    """The mean of the modalities once `layers` transformer layers with `heads` heads let each look at all: 6 H^2 weights a layer, in int8."""
+    if layers < 1 or heads < 1 or channels % heads:
+        raise RecipeError(
+            f"student.fusion.options: {layers} layers of {heads} heads over student.head_width {channels}; "
+            "both must be at least 1, and the heads divide the width"
+        )
+    return Attention(count, channels, layers=layers, heads=heads)
