@@ -56,6 +56,7 @@ def test_losses_of_the_recipe_stay(load) -> None:
         ("single_label", "distill.losses=[{name: number_kd}]", "number_kd is a loss of another task; single_label takes cross_entropy, kd"),
         ("multi_label", "data.task_options.seperator=x", "unknown option (did you mean 'separator'?)"),
         ("multi_label", "data.task_options.separator=3", "3 is int, but str is needed"),
+        ("regression", "data.imbalance=batches", "regression has no labels that are rare; leave it out"),
         ("regression", "data.task=multilabel", "unknown task 'multilabel' (did you mean 'multi_label'?)"),
         (
             "regression",

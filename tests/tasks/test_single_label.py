@@ -10,6 +10,7 @@ from compress.device import tasks as on_device
 from compress.errors import CompressError
 from compress.io_spec import Port
 from compress.losses.objective import needs_no_teacher
+from compress.measures.metrics import METRICS
 from compress.tables import LOSSES, TASKS
 from compress.tasks.task import task
 
@@ -81,6 +82,15 @@ def test_right_is_an_answer_that_is_the_label() -> None:
 def test_score_counts_labelled_rows_alone() -> None:
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert TASK.score(logits, np.array([1, 1, 0, -1])) == pytest.approx(2 / 3)
+
+
+def test_balanced_score_is_the_mean_over_labels() -> None:
+    told = TASK.with_facts({"balanced": True})
+    logits, labels = np.eye(3)[[0, 0, 0, 1, 0]], np.array([0, 0, 0, 1, 1])
+    assert (told.metric, told.measure) == ("balanced_accuracy", "balanced accuracy")
+    assert told.score(logits, labels) == pytest.approx(METRICS["balanced_accuracy"].compute(logits, labels)) == pytest.approx(0.75)
+    assert told.gains(told.answers(logits), labels).tolist() == pytest.approx([5 / 6] * 3 + [5 / 4, 0])  # 5 rows, 2 labels, 3 and 2 rows
+    assert TASK.metric == "accuracy"
 
 
 def test_score_of_no_labelled_row_is_an_error() -> None:
