@@ -20,9 +20,9 @@ teacher:
   source: fit
   encoders: {{numbers: {{model: raw}}}}
   head_width: 32
-  train: {{epochs: 8, batch_size: 16, learning_rate: 5.0e-3}}
+  train: {{epochs: 20, batch_size: 16, learning_rate: 5.0e-3}}
 student: {{encoders: {{numbers: {{options: {{width: 16}}}}}}}}
-distill: {{train: {{epochs: 8, batch_size: 16}}, compare_alone: true}}
+distill: {{train: {{epochs: 40, batch_size: 16, learning_rate: 1.0e-2}}, compare_alone: true}}
 quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
 export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
 benchmark: {{batches: [1], rounds: 10, warmup: 1}}
@@ -45,7 +45,7 @@ def number(values: np.ndarray) -> str:
 ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number}
 
 
-def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 240, test: int = 80) -> None:
+def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:
     """train.csv and test.csv with the columns sensor and answer."""
     draw = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
