@@ -73,8 +73,8 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
 
 
 def _shown(account: dict[str, Any]) -> str:
-    if "numbers" in account:
+    if "ranges" in account:
         return ", ".join(
-            f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["numbers"].items()
+            f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
         )
     return f"{account['tags_a_row']:.1f} a row, none in {account['rows_without_tags']:,} rows"

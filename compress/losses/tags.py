@@ -12,7 +12,10 @@ from compress.io_spec import Outputs
 
 
 def binary_cross_entropy(student: Outputs, teacher: Outputs | None, labels: Tensor, *, positive_weight: float = 1.0) -> Tensor:
-    """Hard tags: mean over labelled rows and tags of -w y log p - (1 - y) log(1 - p), w = `positive_weight`: more than 1 finds rare tags."""
+    """Hard tags: mean over labelled rows and tags of -w y log p - (1 - y) log(1 - p), w = `positive_weight`.
+
+    A weight above 1 finds rare tags. Needs: labels that are tags.
+    """
     known = (labels >= 0).all(1)  # (R,)
     wanted = labels.clamp(min=0).to(student.logits.dtype)
     weight = 1 + (positive_weight - 1) * wanted
@@ -23,7 +26,7 @@ def binary_cross_entropy(student: Outputs, teacher: Outputs | None, labels: Tens
 def binary_kd(student: Outputs, teacher: Outputs, labels: Tensor, *, temperature: float = 2.0) -> Tensor:
     """Soft tags: T^2 * mean over rows and tags of KL(p || q), with p, q the teacher's and student's sigmoid at temperature T.
 
-    arXiv 1503.02531, section 2, for each tag as a choice of two; T^2 keeps the gradient's size whatever T is.
+    arXiv 1503.02531, section 2, for each tag as a choice of two; T^2 keeps the gradient's size whatever T is. Needs: the teacher's logits.
     """
     s, t = student.logits / temperature, teacher.logits.detach() / temperature
     p = t.sigmoid()

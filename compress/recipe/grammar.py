@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from compress.errors import RecipeError
 from compress.recipe.declarations import class_literal, declaration
 from compress.recipe.messages import did_you_mean, explain, subsections
+from compress.recipe.needs import check_losses
 from compress.recipe.options import check_options
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Recipe, Section
 from compress.recipe.starts import check_starts
-from compress.recipe.tasks import check_imbalance, check_losses, check_teacher, check_unbuilt, fill_objective
+from compress.recipe.tasks import check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
 from compress.tables import INJECTED, MODALITIES, TABLES, encoder_table, read_plugin
 
@@ -112,8 +113,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     broken = {fault.place for fault in [*source.faults, *unbuilt]}
     invalid = [fault for fault in invalid if not _starts_with(fault.place, broken)]  # a refused value is no second fault
     names = [fault for fault in _check_names(source.data, tables) if fault.place not in broken]
-    fits = [*check_losses(source.data, tables), *(check_starts(recipe, tables) if recipe else ())]
-    fits += [*check_teacher(recipe, tables), *check_imbalance(recipe, tables)] if recipe else []
+    fits = list(check_task(source.data, tables, recipe))
+    if recipe:
+        fits += [*check_starts(recipe, tables), *check_losses(recipe, tables)]
     faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *_check_files(source.data, path.parent)]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]

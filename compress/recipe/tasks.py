@@ -31,7 +31,15 @@ def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]
         distill.setdefault("losses", [dict(loss) for loss in class_literal(entry, "objective")])
 
 
-def check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], recipe: Recipe | None) -> Iterator[Fault]:
+    """A fault for each loss, teacher and word that the task cannot have; `data` may be invalid elsewhere, `recipe` is None then."""
+    yield from _check_losses(data, tables)
+    if recipe:
+        yield from _check_teacher(recipe, tables)
+        yield from _check_imbalance(recipe, tables)
+
+
+def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for each loss of ours that is of another task; those of plugins may always be tried."""
     name, entry = _task(data, tables)
     distill = data.get("distill")
@@ -46,7 +54,7 @@ def check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) 
             yield Fault(("distill", "losses", index, "name"), f"{asked} is a loss of another task; {name} takes {', '.join(fitting)}")
 
 
-def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a teacher whose answers have another form than the task's."""
     source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
     if entry is None or source == "fit" or (source == "weights" and trained):
@@ -59,7 +67,7 @@ def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         )
 
 
-def check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a task whose answers are never rare."""
     entry = tables["TASKS"].get(recipe.data.task, "")
     if recipe.data.imbalance != "none" and entry and _literal(entry, "balances") is False:

@@ -32,7 +32,21 @@ class Regression(Task):
     """
 
     column = "label"
-    losses = ("squared_error", "absolute_error", "number_kd")
+    losses = (
+        "squared_error",
+        "absolute_error",
+        "number_kd",
+        "hint",
+        "hint_l1",
+        "cosine",
+        "feature_kd",
+        "simkd",
+        "rkd_distance",
+        "rkd_angle",
+        "similarity",
+        "pkt",
+        "contrastive",
+    )
     objective = ({"name": "squared_error"}, {"name": "number_kd"})
     rivals = {"number_kd": {"name": "number_kd"}}
     metric = "error_explained"
@@ -102,7 +116,7 @@ class Regression(Task):
         """Mean, least and largest of each number; no label is counted."""
         raw = self._unit(labels)
         ends = {"mean": raw.mean(0), "low": raw.min(0), "high": raw.max(0)} if len(raw) else {}
-        return {"label_counts": {}, "numbers": {name: {k: float(v[d]) for k, v in ends.items()} for d, name in enumerate(names)}}
+        return {"label_counts": {}, "ranges": {name: {k: float(v[d]) for k, v in ends.items()} for d, name in enumerate(names)}}
 
     def port(self, names: list[str]) -> Port:
         """logits (D,) float32, in deviations."""

@@ -24,13 +24,35 @@ class SingleLabel(Task):
     """
 
     column = "label"
-    losses = ("cross_entropy", "kd", "dkd", "dist", "logit_mse")
+    losses = (
+        "cross_entropy",
+        "weighted_cross_entropy",
+        "focal",
+        "kd",
+        "kd_standardised",
+        "dkd",
+        "dist",
+        "logit_mse",
+        "logit_l1",
+        "teacher_label",
+        "hint",
+        "hint_l1",
+        "cosine",
+        "feature_kd",
+        "simkd",
+        "rkd_distance",
+        "rkd_angle",
+        "similarity",
+        "pkt",
+        "contrastive",
+    )
     objective = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 2.0}})
     rivals = {
         "kd, T = 1": {"name": "kd", "options": {"temperature": 1.0}},
         "kd, T = 4": {"name": "kd", "options": {"temperature": 4.0}},
         "dist": {"name": "dist"},
     }
+    one_of_many = True
     metric = "accuracy"
     measure = "accuracy"
 

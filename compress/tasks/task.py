@@ -45,6 +45,9 @@ class Task:
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
     hint: ClassVar[str] = ""  # a way out where rows have no answer
+    one_of_many: ClassVar[bool] = (
+        False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
+    )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin

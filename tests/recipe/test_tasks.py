@@ -53,7 +53,11 @@ def test_losses_of_the_recipe_stay(load) -> None:
             "distill.losses=[{name: kd}]",
             "kd is a loss of another task; regression takes squared_error, absolute_error, number_kd",
         ),
-        ("single_label", "distill.losses=[{name: number_kd}]", "number_kd is a loss of another task; single_label takes cross_entropy, kd"),
+        (
+            "single_label",
+            "distill.losses=[{name: number_kd}]",
+            "number_kd is a loss of another task; single_label takes cross_entropy, weighted_cross_entropy, focal, kd",
+        ),
         ("multi_label", "data.task_options.seperator=x", "unknown option (did you mean 'separator'?)"),
         ("multi_label", "data.task_options.separator=3", "3 is int, but str is needed"),
         ("regression", "data.imbalance=batches", "regression has no labels that are rare; leave it out"),

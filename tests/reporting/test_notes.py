@@ -13,7 +13,9 @@ def data(counts: dict[str, int], imbalance: str = "none") -> SimpleNamespace:
 
 def test_labels_with_less_than_a_tenth_of_the_commonest_are_named() -> None:
     (note,) = list_skew(data({"a": 1000, "b": 100, "c": 99, "d": 3}))
-    assert note.startswith("2 labels have less than a tenth of the commonest one's 1,000 training rows (c 99, d 3): read the means over labels")
+    assert note.startswith(
+        "2 labels have less than a tenth of the commonest one's 1,000 training rows (c 99, d 3): read the means over labels"
+    )
 
 
 @pytest.mark.parametrize("quiet", [data({"a": 10, "b": 1}), data({"a": 100, "b": 1}, "logits"), data({})])

@@ -9,8 +9,8 @@ import pytest
 from compress.device import tasks as on_device
 from compress.errors import CompressError
 from compress.io_spec import Port
-from compress.losses.objective import needs_no_teacher
 from compress.measures.metrics import METRICS
+from compress.recipe.needs import reads_teacher
 from compress.tables import LOSSES, TASKS
 from compress.tasks.task import task
 
@@ -26,7 +26,7 @@ def test_task_names_losses_and_a_metric_that_there_are(name: str) -> None:
     room = task(name)
     assert room.losses and set(room.losses) <= set(LOSSES)
     assert room.metric in room.metrics and room.measure and room.constant
-    assert needs_no_teacher(room.losses[0])
+    assert not reads_teacher(LOSSES[room.losses[0]])
     assert {loss["name"] for loss in (*room.objective, *room.rivals.values())} <= set(room.losses)
     assert room.objective[0]["name"] == room.losses[0]
 

@@ -65,7 +65,9 @@ def test_where_inputs_tell_nothing_all_answers_are_alike_against_the_odds(name: 
     gradients = []
     for given in (shift, None):
         logits = torch.zeros(len(labels), 2, requires_grad=True)
-        total, _ = Objective([Loss(name=loss)], with_teacher=False)(Outputs(logits), None, torch.from_numpy(labels.astype(np.int64)), shift=given)
+        total, _ = Objective([Loss(name=loss)], with_teacher=False)(
+            Outputs(logits), None, torch.from_numpy(labels.astype(np.int64)), shift=given
+        )
         total.backward()
         gradients.append(logits.grad.sum(0).abs().max().item())
     assert gradients[0] < 0.01 < 0.2 < gradients[1]

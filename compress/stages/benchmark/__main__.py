@@ -15,6 +15,7 @@ from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
+from compress.measures.labels import describe_labels
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
 from compress.stages.benchmark.timing import start_afresh, time_models
@@ -60,6 +61,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         task = data.task.with_facts(model.facts)
         answers[name] = answer(logits, task, outputs=data.outputs, name=name)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
+        if model.of is None and task.one_of_many:
+            result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels)
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:
