@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,13 @@ from compress.graphs.trace import run_model
 from compress.recipe.sections import Parity
 from compress.stages.export.gate import STEPS, Gate
 
-STUDENTS = ((2, 4), (2, 60), (9, 4), (9, 60), (77, 4))  # classes and steps of training: 60 teach the task, 4 nothing; of 2 classes by images alone
+STUDENTS = (
+    (2, 4),
+    (2, 60),
+    (9, 4),
+    (9, 60),
+    (77, 4),
+)  # classes and steps of training: 60 teach the task, 4 nothing; of 2 classes by images alone
 REDRAWN, SEEDS = (2, 77), range(6)
 HOPS = {
     "fp32": "torch -> fp32",
@@ -96,12 +102,25 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{worst[key]:.2g} ({asked[key]:g})" if worst[key] is not None else "-" for key in KEYS]
         passed = f"{sum(not s['objection'] for s in files)} of {len(files)}"
         lines.append([title, passed, *cells, _caught([p for p in result["planted"] if p["hop"] == name])])
-    header = ("step from form to form", "sound files passed", "distance of logits", "a class's mean", "a layer", "int8 steps", "faults caught")
+    header = (
+        "step from form to form",
+        "sound files passed",
+        "distance of logits",
+        "a class's mean",
+        "a layer",
+        "int8 steps",
+        "faults caught",
+    )
     missed = [m["moved"] for p in result["planted"] for m in p["missed"]]
     told = f"; those that were not moved the logits by at most {100 * max(missed):.1g} %" if missed else ""
     students = len({s["student"] for s in result["sound"]})
     words = f"{students} students. Of all faults {_caught(result['planted'])} were caught{told}. {origin_line([result], 'onnxruntime')}"
     return f"{markdown_table(header, lines)}\n\n{words}"
+
+
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"gate": table(results[0])}
 
 
 def _caught(planted: list[dict[str, Any]]) -> str:
@@ -115,7 +134,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "gate.json")
     add_table_arguments(parser)
     args = parser.parse_args()
-    if not show_tables(args, lambda: {"gate": table(json.loads(args.results.read_text()))}):
+    if not show_tables(args, lambda: tables([json.loads(args.results.read_text())])):
         write_result(args.results, measure())
 
 

@@ -61,6 +61,8 @@ PACKAGES = (
     Package("rich", "14", "16", "no progress bars"),
     Package("easy-vqa", "1.0", "", "data.source easy_vqa, and with it the default recipe, is refused", False),
     Package("datasets", "4", "", "data.source hub is refused", False),
+    Package("soundfile", "0.13", "", "no sound can be read: data.inputs.audio is refused", False),
+    Package("soxr", "0.5", "", "no sound can be brought to another rate: data.inputs.audio is refused", False),
     Package("tensorrt_rtx", "1.7.1", "", "engine.flavour tensorrt_rtx: no engines are built or checked", False),
     Package("tensorrt", "10.3", "12", "engine.flavour tensorrt: no engines are built on this GPU", False),
     Package("openvino", "2026", "", "benchmark.runtimes: [openvino] is refused", False),

@@ -71,6 +71,22 @@ class Predictor:
             answers += self.answer({name: np.concatenate([feed[name] for feed in some]) for name in self._shapes})
         return answers
 
+    def predict_windows(self, hop: float, **given: Any) -> list[dict[str, Any]]:
+        """An answer for each window of an input that is longer than the model reads, such as a sound, one every `hop` seconds.
+
+        Each has `start_s` and `end_s`; where the window is silent, `silent` and no answer. Other inputs are the same for all.
+        Raises: DeviceError where the model reads no such input.
+        """
+        long = next((name for name in self._shapes if hasattr(reader(name), "windows")), None)
+        if long is None:
+            raise DeviceError(f"this model reads {' and '.join(self._shapes)}, and none of it window by window; leave the hop out")
+        if given.get(long) is None:
+            raise DeviceError(f"{long} is not given, so there is nothing to read window by window; give {reader(long).OPTION}")
+        windows = reader(long).windows(given[long], self.bundle.inputs[long], hop)
+        answers = iter(self.predict_batch([{**given, long: array} for _, _, array in windows if array is not None]))
+        places = [{"start_s": start, "end_s": end} for start, end, _ in windows]
+        return [{**place, **({"silent": True} if w[2] is None else next(answers))} for place, w in zip(places, windows)]
+
     def read(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The first half of `predict`: the arrays (1, ...) of one row by port."""
         for name in given:

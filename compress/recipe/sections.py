@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.needs import hidden_states
+from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 
 
@@ -148,6 +150,11 @@ class Student(Section):
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
     fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
+    classifier: Literal["own", "teacher"] = Field(
+        "own",
+        description="The last layer. teacher: that of the teacher, kept as it is behind a projection to its width; both are part of the student, "
+        "exported, quantized and counted. The loss simkd needs it.",
+    )
 
 
 class Loss(Section):
@@ -156,6 +163,12 @@ class Loss(Section):
     name: str = Field(description="Name in LOSSES: `compress list losses`.")
     weight: float = Field(1.0, ge=0, description="Factor of the term.")
     options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
+    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
+        "constant",
+        description="How the weight goes over the steps. linear, cosine: from weight to end_weight; warmup: from end_weight to weight in the "
+        "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
+    )
+    end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
 
 
 class Distill(Section):
@@ -188,6 +201,11 @@ class Distill(Section):
         description="Also train the student without the teacher, on labels alone with the same schedule; it ships where validation shows it better.",
     )
 
+    @property
+    def hidden(self) -> list[str]:
+        """The hidden states of the teacher that the losses compare, and that are therefore stored beside its logits."""
+        return hidden_states(self.losses)
+
 
 class Quantize(Section):
     """Making the student int8, with the teacher in the loop."""
@@ -216,53 +234,14 @@ class Quantize(Section):
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
 
 
-class Limits(Section):
-    """How far the logits of two forms of one model may differ over the rows, at one kind of step from form to form."""
-
-    distance: float = Field(
-        gt=0,
-        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
-        "logits lie further apart than twice this share of the logits' root mean square.",
-    )
-    bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
-    gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
-
-
-class RoundedLimits(Limits):
-    """The same where both forms are graphs, or fake-quantized torch and its graph: layers are then looked at one by one."""
-
-    layer: float = Field(
-        gt=0,
-        description="||difference|| / ||output|| of any one layer that reads the right values; what comes out of an int8 quantizer may be off by "
-        "one step, and its codes must reach as far as they should.",
-    )
-
-
-class Parity(Section):
-    """The gate: how far two forms of one model may differ on real rows.
-
-    A teacher or student whose float32 file fails ends the run. Any other file that fails is left out, and the run goes on without it.
-    """
-
-    samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
-    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
-    fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
-    fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
-    int8: RoundedLimits = Field(
-        RoundedLimits(distance=0.3, bias=0.1, gain=0.15, layer=5e-3),
-        description="Fake-quantized torch -> its graph -> each target's file. Rounding alone moves the logits of a weak student by a tenth, "
-        "so it is the layers that tell; a student whose logits move further still when sums are added in another order is allowed three times that.",
-    )
-
-
 class Export(Section):
     """ONNX files."""
 
     opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"],
-        description="Runtimes that get a quantized file of their own. Where all int8 files of one fail the gate, the run ends with exit code 7, after "
-        "report and bundle.",
+        description="Runtimes that get a quantized file of their own; int8 training computes as the first one does. Where all int8 files of one fail "
+        "the gate, the run ends with exit code 7, after report and bundle.",
     )
     mobile: list[Literal["ort_format", "litert"]] = Field(
         [],
@@ -290,7 +269,9 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
+    rounds: int = Field(
+        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    )
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
@@ -361,18 +342,13 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _views_have_something_to_vary(self) -> Recipe:
-        first, augment = self.modalities[0], self.distill.augment
-        if augment.views > 1 and not any((augment.get(first) or Section()).model_dump().values()):
+    def _views_and_mixtures_make_sense(self) -> Recipe:
+        (first, *others), augment = self.modalities, self.distill.augment
+        words = augment.get(first) or Section()
+        if augment.views > 1 and not any(words.model_dump().values()):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _mixed_inputs_have_answers(self) -> Recipe:
-        first, *others = self.modalities
-        words = self.distill.augment.get(first)
         for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
             if others:
                 raise ValueError(

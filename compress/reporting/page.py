@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from compress.measures.paired import describe_paired
 from compress.reporting.cells import cell, count, percent, show_bytes, significant
-from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
+from compress.reporting.plots import plot_bars, plot_curves, plot_terms, plot_tradeoff
 from compress.reporting.quality import quality_parts
 
 MAX_BARS = 30
@@ -129,7 +129,8 @@ def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
 
 def _curves(history: dict[str, list[dict]]) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
-    return Markup(plot_curves(curves)) if curves else None
+    terms = [plot_terms(name, curve) for name, curve in curves.items() if len(curve[0].get("terms", {})) > 1]
+    return Markup(plot_curves(curves) + "".join(terms)) if curves else None
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:

@@ -93,6 +93,23 @@ def plot_curves(curves: Mapping[str, Sequence[dict]], *, size: tuple[float, floa
 
 
 @matplotlib.rc_context(SETTINGS)
+def plot_terms(name: str, curve: Sequence[dict], *, size: tuple[float, float] = (7.2, 2.6)) -> str:
+    """Each unweighted term of a training's loss (logarithmic) over the steps. curve: [{step, terms: {term: value}}]."""
+    figure, axes = _new_axes(size)
+    styles = [(colour, line) for line in ("-", "--", ":") for colour in (SHIPPED, STUDENT, TEACHER, INK)]
+    for place, term in enumerate(curve[0]["terms"]):
+        colour, line = styles[place % len(styles)]
+        values = [entry["terms"][term] or float("nan") for entry in curve]  # 0 has no logarithm
+        axes.plot([entry["step"] for entry in curve], values, line, color=colour, linewidth=1.6, label=term)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="step", ylabel=f"{name}: terms of the loss")
+    axes.legend(frameon=False, loc="upper right", ncols=2)
+    return _to_svg(figure, f"Terms of the loss, {name}")
+
+
+@matplotlib.rc_context(SETTINGS)
 def plot_bars(values: dict[str, float], *, label: str, width: float = 7.2) -> str:
     """Horizontal bars, the first one on top. values: {name: value in the unit that `label` says}."""
     figure, axes = _new_axes((width, 0.6 + 0.26 * len(values)))
