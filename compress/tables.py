@@ -110,9 +110,13 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
-    "targets": Stage("compress.stages.targets:store_targets", 3, ("data", "distill.augment", "distill.hidden"), TRAINING),
+    "targets": Stage(
+        "compress.stages.targets:store_targets", 3, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+    ),
     "distill": Stage("compress.stages.distill:distill", 6, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 5, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "quantize": Stage(
+        "compress.stages.quantize:quantize", 5, ("quantize", "distill.losses", "distill.student_taps"), TRAINING, seeded=True
+    ),
     "export": Stage(
         "compress.stages.export:export", 4, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
