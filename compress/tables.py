@@ -24,9 +24,11 @@ DATASETS = {
     "easy_vqa": "compress.data.easy_vqa:easy_vqa",
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
+    "fsdd": "compress.data.fsdd:fsdd",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",
+    "audio": "compress.modalities.audio:Audio",
     "text": "compress.modalities.text:Text",
     "numbers": "compress.modalities.numbers:Numbers",
 }
@@ -38,6 +40,10 @@ IMAGE_ENCODERS = {
     "mobilenet_v2": "compress.models.mobilenet_v2:mobilenet_v2",
     "efficientnet_lite2": "compress.models.pretrained:efficientnet_lite2",
     "transformers_cnn": "compress.models.transformers_cnn:transformers_cnn",
+}
+AUDIO_ENCODERS = {
+    "ds_cnn": "compress.models.audio:ds_cnn",
+    "whisper_tiny": "compress.models.whisper:whisper_tiny",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
@@ -115,14 +121,18 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "distill": Stage("compress.stages.distill:distill", 6, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
-        "compress.stages.quantize:quantize", 5, ("quantize", "distill.losses", "distill.student_taps"), TRAINING, seeded=True
+        "compress.stages.quantize:quantize",
+        7,
+        ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
+        TRAINING,
+        seeded=True,
     ),
     "export": Stage(
-        "compress.stages.export:export", 4, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
+        "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
-        "compress.stages.benchmark:benchmark", 6, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
+        "compress.stages.benchmark:benchmark", 7, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
     ),
     "report": Stage(
         "compress.stages.report:report",
@@ -138,6 +148,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODALITIES": MODALITIES,
     "TASKS": TASKS,
     "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
+    "AUDIO_ENCODERS": AUDIO_ENCODERS,
     "TEXT_ENCODERS": TEXT_ENCODERS,
     "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
     "FUSIONS": FUSIONS,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
+from compress.models.layers import ConvNorm
 
 GRID = 8  # places a side of an attention map: layers of any size can then be compared
 Tap = tuple[str, str]  # dotted path of the layer; "vector" or "attention"
@@ -50,11 +51,15 @@ def attach_taps(model: nn.Module, taps: Mapping[str, Tap], *, side: str) -> Call
 
 
 def find_layer(model: nn.Module, path: str, place: str) -> nn.Module:
-    """The layer at a dotted path. Raises RecipeError with the nearest paths where there is none."""
+    """The layer at a dotted path. Raises RecipeError with the nearest paths where there is none, or it is none any more in int8."""
     layers = dict(model.named_modules())
     if path not in layers:
         near = difflib.get_close_matches(path, [name for name in layers if name], 3, 0.5) or list(layers)[1:4]
         raise RecipeError(f"{place}: there is no layer {path!r}; near it are {', '.join(near)}")
+    above = [path[:end] for end, letter in enumerate(path) if letter == "."]
+    whole = next((name for name in above if isinstance(layers[name], ConvNorm)), None)
+    if whole:
+        raise RecipeError(f"{place}: {path!r} lies inside {whole!r}, which is one layer in int8; tap that one")
     return layers[path]
 
 

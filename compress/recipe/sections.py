@@ -240,8 +240,8 @@ class Export(Section):
     opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"],
-        description="Runtimes that get a quantized file of their own. Where all int8 files of one fail the gate, the run ends with exit code 7, after "
-        "report and bundle.",
+        description="Runtimes that get a quantized file of their own; int8 training computes as the first one does. Where all int8 files of one fail "
+        "the gate, the run ends with exit code 7, after report and bundle.",
     )
     mobile: list[Literal["ort_format", "litert"]] = Field(
         [],
@@ -269,7 +269,9 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
+    rounds: int = Field(
+        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    )
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
@@ -340,18 +342,13 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _views_have_something_to_vary(self) -> Recipe:
-        first, augment = self.modalities[0], self.distill.augment
-        if augment.views > 1 and not any((augment.get(first) or Section()).model_dump().values()):
+    def _views_and_mixtures_make_sense(self) -> Recipe:
+        (first, *others), augment = self.modalities, self.distill.augment
+        words = augment.get(first) or Section()
+        if augment.views > 1 and not any(words.model_dump().values()):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _mixed_inputs_have_answers(self) -> Recipe:
-        first, *others = self.modalities
-        words = self.distill.augment.get(first)
         for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
             if others:
                 raise ValueError(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
+from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective, at_the_end
 from compress.models.saved import load_model
 from compress.models.taps import attach_taps
-from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
+from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
@@ -52,6 +53,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     model = quantizer.prepare(model, config)
     attach_taps(model, taps, side="student")
     calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
+    use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
     save_quantized(model, ctx.out / "ptq")

@@ -127,4 +127,4 @@ def read_inputs(stored: Any, which: np.ndarray, port: Port, model: Path | None) 
     """The inputs of the indices `which` (R,), repeated where they repeat, as the port takes them: (R, ...)."""
     used, place = np.unique(which, return_inverse=True)
     taken = stored[used] if isinstance(stored, np.ndarray) else stored.take(used)
-    return np.ascontiguousarray(modality(port.name).arrays(taken, port, model)[place])
+    return np.ascontiguousarray(modality(port.name).arrays(taken, port, model)[place], port.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.errors import RecipeError
 from compress.models.classifier import Classifier, LinearHead
+from compress.models.layers import ConvNorm
 from compress.models.taps import attach_taps, row_of
 
 
@@ -82,6 +83,13 @@ def test_layer_that_is_not_there_is_refused_with_those_near_it(model: Classifier
         RecipeError, match=r"distill.taps.mid.teacher: there is no layer 'encoders.image.bdy'; near it are encoders.image.body"
     ):
         attach_taps(model, {"mid": ("encoders.image.bdy", "vector")}, side="teacher")
+
+
+def test_part_of_a_layer_that_quantizing_makes_one_is_refused() -> None:
+    model = nn.Sequential(ConvNorm(3, 4, 1))
+    with pytest.raises(RecipeError, match="'0.norm' lies inside '0', which is one layer in int8; tap that one"):
+        attach_taps(model, {"mid": ("0.norm", "vector")}, side="student")
+    attach_taps(model, {"mid": ("0", "vector")}, side="student")
 
 
 @pytest.mark.parametrize(

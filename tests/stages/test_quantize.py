@@ -19,6 +19,7 @@ from compress.errors import RecipeError
 from compress.models.saved import load_model
 from compress.pipeline import STAGES
 from compress.quantizers import quantized_modules
+from compress.quantizers.prepare import activation_quantizers
 from compress.quantizers.saved import open_quantized
 from compress.quantizers.sensitivity import int8_layers
 from compress.recipe.grammar import load_recipe
@@ -188,3 +189,10 @@ def test_drop_that_no_float_layer_wins_back_is_said(call, monkeypatch: pytest.Mo
     assert not artifact.details["restored"]["reached"]
     assert artifact.details["restored"]["names"] == []
     assert any("not even float layers win them back" in line for line in said)
+
+
+@pytest.mark.parametrize(("targets", "unsigned"), [("[onnxruntime_arm, tensorrt]", True), ("[tensorrt, onnxruntime_x86]", False)])
+def test_student_computes_in_the_codes_of_the_first_target(call, whole_run, tmp_path: Path, targets: str, unsigned: bool) -> None:
+    _, _, config = call("quantize.method=int8_ptq", f"export.targets={targets}")
+    model = open_state(whole_run, tmp_path / "ptq", config)
+    assert any(quantizer.unsigned.on for quantizer in activation_quantizers(model).values()) == unsigned
