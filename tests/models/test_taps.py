@@ -86,7 +86,7 @@ def test_layer_that_is_not_there_is_refused_with_those_near_it(model: Classifier
 
 
 def test_part_of_a_layer_that_quantizing_makes_one_is_refused() -> None:
-    model = nn.Sequential(ConvNorm(3, 4, 1))
+    model = nn.Sequential(ConvNorm(3, 4))
     with pytest.raises(RecipeError, match="'0.norm' lies inside '0', which is one layer in int8; tap that one"):
         attach_taps(model, {"mid": ("0.norm", "vector")}, side="student")
     attach_taps(model, {"mid": ("0", "vector")}, side="student")
