@@ -123,9 +123,17 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
-    "targets": Stage("compress.stages.targets:store_targets", 4, ("data", "distill.augment", "distill.hidden"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 7, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 6, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
+    "targets": Stage(
+        "compress.stages.targets:store_targets", 5, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+    ),
+    "distill": Stage("compress.stages.distill:distill", 8, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "quantize": Stage(
+        "compress.stages.quantize:quantize",
+        7,
+        ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
+        TRAINING,
+        seeded=True,
+    ),
     "export": Stage(
         "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,10 @@ from compress.modalities.wordings import read_wordings
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
+from compress.models.taps import Tap, attach_taps
 from compress.recipe.needs import reads_teacher
-from compress.recipe.sections import Loss, Recipe
+from compress.recipe.sections import Recipe
+from compress.recipe.terms import Loss
 from compress.store.artifacts import Targets, TorchModel
 from compress.tables import LOSSES
 from compress.tasks.labels import known
@@ -63,7 +66,8 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     assert targets.path
     kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
     started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass
-    fresh = partial(copy.deepcopy, end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started)
+    begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
+    fresh = partial(fresh_copy, begun, recipe.distill.student_taps)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
@@ -141,6 +145,13 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict
         some = rows.inputs[m][np.unique(np.linspace(0, len(rows.inputs[m]) - 1, SAMPLES).astype(np.int64))]
         details |= modality(m).initialise(model.encoders[m], recipe.student.encoders.get(m), teacher, known[m], some)
     return model, details
+
+
+def fresh_copy(model: nn.Module, taps: Mapping[str, Tap]) -> nn.Module:
+    """The student before its first step, whose tapped layers are heard."""
+    copied = copy.deepcopy(model)
+    attach_taps(copied, taps, side="student")
+    return copied
 
 
 def teacher_classifier(folder: Path, split: Split) -> nn.Linear:

@@ -16,6 +16,7 @@ from compress.data.prepared import PreparedData
 from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective, at_the_end
 from compress.models.saved import load_model
+from compress.models.taps import attach_taps
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
@@ -41,17 +42,20 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     def score(model: nn.Module) -> float:
         return task.score(predict(model, check), check.data.labels)
 
-    model = load_model(student.path)
+    model, taps = load_model(student.path), recipe.distill.student_taps
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
     if not quantizer.calibrated:
         return TorchModel(io_spec=student.io_spec, details=details)
     teaches = who_teaches(config, student)
+    detach = attach_taps(model, taps, side="student")
     if quantizer.trained and teaches != "teacher":
         rows = second_teacher(model, rows, ctx.out / CHECKPOINT / "answers", alone=teaches == "student")
     if quantizer.trained and teaches != config.teacher:
         ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
     objective = taught_objective(recipe, student, model, rows) if quantizer.trained else None
+    detach()  # its layers are about to be replaced
     model = quantizer.prepare(model, config)
+    attach_taps(model, taps, side="student")
     calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
     use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()

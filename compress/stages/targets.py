@@ -17,6 +17,7 @@ from compress.modalities.modality import modality
 from compress.modalities.wordings import write_wordings
 from compress.models.saved import load_model
 from compress.models.student import over_features
+from compress.models.taps import attach_taps
 from compress.recipe.sections import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features, Targets, TorchModel
@@ -34,6 +35,10 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     """
     assert teacher.path and teacher.io_spec
     model: Any = load_model(teacher.path)
+    taps = recipe.distill.teacher_taps
+    if features is not None and any(path.startswith("encoders.") for path, _ in taps.values()):
+        ctx.say("targets: a tap lies inside the teacher's encoders, so they read every input once more")
+        features = None
     train, views, wordings = data.split("train"), draw_views(recipe), None
     for m in recipe.modalities:
         words = recipe.distill.augment.get(m)
@@ -45,6 +50,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     if features is not None:
         body = over_features(model)
         more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
+    attach_taps(body, taps, side="teacher")
     count = len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0)
 
     io, folder = teacher.io_spec, teacher.path

@@ -137,7 +137,7 @@ class Batches:
         if data.targets is not None:
             stored = {"logits": data.targets, **data.hidden}
             views = np.repeat(view, counts)
-            teacher = Outputs(**{name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
+            teacher = Outputs.of({name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows)

@@ -161,7 +161,7 @@ def train_step(
     model.train()
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-    teacher = batch.teacher and Outputs(*(None if x is None else x.to(device) for x in batch.teacher))
+    teacher = batch.teacher and batch.teacher.map(lambda x: x.to(device))
     mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
     shift = None if batch.shift is None else batch.shift.to(device)
     loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done, shift=shift)
@@ -179,7 +179,7 @@ def describe_fault(parts: dict[str, torch.Tensor], student: Outputs, teacher: Ou
     terms = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if not torch.isfinite(part)) or "their weighted sum"
     sides = {"student": student, "teacher": teacher or Outputs(None)}
     for who, outputs in sides.items():
-        bad = [~torch.isfinite(x).flatten(1).all(1).cpu().numpy() for x in outputs if x is not None]
+        bad = [~torch.isfinite(x).flatten(1).all(1).cpu().numpy() for x in (*outputs[:2], *(outputs.taps or {}).values()) if x is not None]
         rows = index[np.logical_or.reduce(bad)] if bad else index[:0]
         if len(rows):
             return f"the loss is no number ({terms}); the {who} gives none in {len(rows)} of {len(index)} rows, such as {rows[:5].tolist()}"

@@ -62,7 +62,7 @@ def choose_teaching(
     noted = _read(ctx.out)
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
-        live = open_live(teacher, data.split("train"), read_wordings(targets))
+        live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
             noted |= _weigh(config.teacher, taught, fresh, ctx)
