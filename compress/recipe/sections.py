@@ -21,7 +21,13 @@ class Data(Section):
     source: str = Field(description="Name in DATASETS: easy_vqa, manifest or hub.")
     options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
     inputs: ByModality = Field(description="What a row is made of, by modality, and in which form the student reads it.")
-    task: str = Field("single_label", description="What is asked of the rows: a name in TASKS.")
+    task: str = Field("single_label", description="What is asked of the rows: a name in TASKS; `compress list tasks` shows them.")
+    task_options: dict[str, Any] = Field({}, description="Options of that task, such as the separator of several tags.")
+    imbalance: Literal["none", "batches", "logits"] = Field(
+        "none",
+        description="What every training does about rare labels. batches: each label (of several, the row's rarest) is drawn as often; logits: the "
+        "loss on labels sees the logits plus the label's log odds. With either, balanced accuracy decides in place of accuracy.",
+    )
     seed: int = Field(
         0,
         ge=0,

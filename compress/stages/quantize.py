@@ -21,8 +21,10 @@ from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sens
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, Rows, scheduled_batches
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
 from compress.training.teaching import load_projections, objective_for
@@ -32,11 +34,13 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
     assert recipe.quantize and student.path and student.io_spec
     config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
-    rows = training_rows(data.split("train"), student.io_spec, targets, student.path)
+    rows = against_imbalance(training_rows(data.split("train"), student.io_spec, targets, student.path), data)
     check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
+    task = data.task.with_facts(student.details.get("facts", {}))
+
     def score(model: nn.Module) -> float:
-        return data.task.score(predict(model, check), check.data.labels)
+        return task.score(predict(model, check), check.data.labels)
 
     model, taps = load_model(student.path), recipe.distill.student_taps
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
@@ -75,7 +79,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
     save_quantized(model, ctx.out / ("qat" if quantizer.trained else "ptq"))  # with the layers that went back to float
-    samples = int((check.data.labels >= 0).sum())
+    samples = int(known(check.data.labels).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
     return TorchModel(
         io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details
