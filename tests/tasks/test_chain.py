@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import compress
+from compress.data.prepared import open_data
 from compress.device.manifest import verify_folder
 from compress.recipe.grammar import load_recipe
+from compress.serving.served import open_served
 from compress.tables import TASKS
 from compress.tasks.task import task
 
@@ -69,6 +71,16 @@ def test_report_names_the_measure_and_the_other_metrics(run: Run) -> None:
     assert f"{task(run.task).measure.replace(chr(39), '&#39;')} shipped" in page
     for metric in run.models["fp32"]["metrics"]:
         assert metric.replace("_", " ") in page
+
+
+def test_server_shows_labels_and_both_models_answer(run: Run) -> None:
+    served = open_served(run.result.bundle.resolve(), run.result.folder)
+    data = open_data(run.result.artifacts["data"].path)
+    shown = {data.task.show(label, data.labels) for label in data.split("test").labels}
+    assert {sample.label for sample in served.samples} <= shown
+    student, teacher = served.answer_sample(0)
+    assert (student["role"], teacher["role"]) == ("student", "teacher")
+    assert student.keys() == teacher.keys()
 
 
 def test_bundle_verifies_and_answers(run: Run) -> None:
