@@ -110,7 +110,7 @@ class Predictor:
             outputs = session.run(feeds)
         count = len(next(iter(feeds.values())))
         rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
-        return [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
+        return [{**self._answer(row, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name} for row in rows]
 
     def warm_up(self, calls: int = 10) -> Predictor:
         """Itself, after that many calls with golden samples: the first ones allocate memory and are slower."""
