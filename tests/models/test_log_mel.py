@@ -57,6 +57,14 @@ def test_silence_is_zero_and_nothing_is_below() -> None:
     assert (front(torch.from_numpy(sounds("quiet noise"))) >= 0).all()
 
 
+def test_centred_bands_have_no_mean_and_do_not_hear_loudness() -> None:
+    plain, centred = LogMel(rate=8000, hop=128, mels=40), LogMel(rate=8000, hop=128, mels=40, centre=True)
+    samples = torch.from_numpy(sounds("noise"))
+    found = plain(samples)
+    torch.testing.assert_close(centred(samples), found - found.mean(3, keepdim=True), atol=1e-5, rtol=0)
+    torch.testing.assert_close(centred(samples * 4), centred(samples), atol=0.05, rtol=0)  # but for what is clipped or rounded
+
+
 def test_samples_behind_the_last_whole_hop_are_not_read() -> None:
     front, samples = LogMel(rate=8000, hop=128, mels=40), torch.from_numpy(sounds("noise"))
     assert torch.equal(front(samples[:, :1280]), front(samples[:, :1407]))
