@@ -42,10 +42,10 @@ def lookup_answers(data: PreparedData, modality: str) -> np.ndarray | None:
         return None
     count, classes = len(train.inputs[modality]), len(data.labels)
     votes = np.zeros((count + 1, classes), np.int64)  # the last line is for unknown inputs
-    labelled = train.labels >= 0
+    labelled = (train.labels >= 0) & ~train.lacks(modality)
     np.add.at(votes, (train.rows[modality][labelled], train.labels[labelled]), 1)
     answers = np.where(votes.any(axis=1), votes.argmax(axis=1), majority_answer(data))  # (count + 1,)
-    return np.asarray(answers[known[test.rows[modality]]])
+    return np.asarray(answers[np.where(test.lacks(modality), count, known[test.rows[modality]])])
 
 
 def describe_baselines(data: PreparedData) -> dict[str, float]:

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from compress.data.presence import patterns, require_some, stand_in
 from compress.errors import DataError
+from compress.io_spec import PRESENT
 from compress.modalities.modality import modality as room
 from compress.recipe.sections import Data
 from compress.tasks.task import Task
@@ -138,17 +140,28 @@ def encode(
         kinds=_index(table, "kind", kinds).astype(np.int16),
         groups=_index(table, "group", groups).astype(np.int32),
     )
-    unusable = np.zeros(len(rows), bool)
-    for modality, codes in rows.codes.items():
-        blank = codes < 0
-        bad.add(room(modality).blank, rows, blank)
-        unusable |= blank
+    blank = np.stack([code < 0 for code in rows.codes.values()], axis=1)  # (R, M)
+    unusable = np.asarray(blank.all(axis=1) if config.allow_missing else blank.any(axis=1))
+    if config.allow_missing:
+        bad.add("no input at all", rows, unusable)
+        rows = _mark_missing(rows, blank)
+    else:
+        for place, modality in enumerate(rows.codes):
+            bad.add(room(modality).blank, rows, blank[:, place])
     if not (config.allow_unlabelled and split == "train"):
         bad.add("no label", rows, unlabelled)
         unusable |= unlabelled
     unknown = (rows.labels < 0) & ~unlabelled
     bad.add("unknown answer", rows, unknown, lambda index: f"{names[index].as_py()!r} is no label of the training split")
     return rows.keep(~(unusable | unknown))
+
+
+def _mark_missing(rows: Rows, blank: np.ndarray) -> Rows:
+    """The rows with what they lack noted in PRESENT, and something to point at in its place."""
+    require_some(rows)
+    codes = {m: stand_in(code, rows.number, np.arange(len(rows.inputs[m]))) for m, code in rows.codes.items()}
+    present, distinct = patterns(blank)
+    return replace(rows, codes={**codes, PRESENT: present}, inputs={**rows.inputs, PRESENT: Distinct(distinct)})
 
 
 def names_of(column: str, tables: dict[str, pa.Table]) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .contents import GOLDEN, BundleFolder, Model, find_model, read_bundle
+from .contents import GOLDEN, PRESENT, BundleFolder, Model, find_model, read_bundle
 from .engines import runnable_engine
 from .errors import DeviceError
 from .golden import check_golden, read_golden
 from .manifest import check_files, read_manifest
-from .modalities import reader
+from .modalities import present, reader
 from .sessions import open_session, refusal
 from .tasks import answerer
 
@@ -72,7 +72,8 @@ class OpenBundle:
         Raises DeviceError for an input that is missing, unreadable or not taken by this model.
         """
         outputs = self.session.run(read_feeds(self.bundle, given))
-        return {**answerer(self.bundle.task).answer(outputs, self.bundle.labels), "model": self.model.name}
+        answer = {**answerer(self.bundle.task).answer(outputs, self.bundle.labels), "model": self.model.name}
+        return {**answer, "missing": self.bundle.missing(given)} if self.bundle.takes_gaps else answer
 
 
 def open_bundle(folder: Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> OpenBundle:
@@ -83,13 +84,17 @@ def open_bundle(folder: Path, *, model: str | None = None, runtime: str = "onnxr
 
 
 def read_feeds(bundle: BundleFolder, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays (1, ...) of one sample by port; raises DeviceError unless there is a value for each port and no other."""
-    readers = {name: reader(name) for name in bundle.inputs}
+    """The arrays (1, ...) of one sample by port; raises DeviceError unless there is a value for each port (for one, where the model
+    takes samples that lack inputs) and no other."""
+    readers = {name: reader(name) for name in bundle.asked}
     for name in given:
         if name not in readers:
             raise DeviceError(f"this model reads no {name}; leave it out")
-    for name, module in readers.items():
-        if given.get(name) is None:
-            raise DeviceError(f"this model reads {' and '.join(readers)}; give {module.OPTION}")
+    missing = bundle.missing(given)
+    if missing and (not bundle.takes_gaps or len(missing) == len(readers)):
+        wanted = " or ".join(readers[name].OPTION for name in missing) if bundle.takes_gaps else readers[missing[0]].OPTION
+        raise DeviceError(f"this model reads {' and '.join(readers)}; give {wanted}")
     check_files(bundle.folder, read_manifest(bundle.folder), names=[asset for module in readers.values() for asset in module.ASSETS])
-    return {name: module.read(given[name], bundle.inputs[name], bundle.folder) for name, module in readers.items()}
+    feeds = {name: module.read(given[name], bundle.inputs[name], bundle.folder) for name, module in readers.items() if name not in missing}
+    feeds.update({name: present.stand_in(bundle.inputs[name]) for name in missing})
+    return {**feeds, PRESENT: present.pattern(readers, missing)} if bundle.takes_gaps else feeds

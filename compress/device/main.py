@@ -40,9 +40,11 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
 
     bundle = read_bundle(folder)
     model = arguments.model or stored_choice(bundle, runtime=arguments.runtime)
-    given = {name: vars(arguments)[name] for name in bundle.inputs if vars(arguments)[name] is not None}
+    given = {name: vars(arguments)[name] for name in bundle.asked if vars(arguments)[name] is not None}
     answer = open_bundle(folder, model=model, runtime=arguments.runtime, threads=arguments.threads).predict(**given)
     lines = answerer(bundle.task).lines(answer)
+    if answer.get("missing"):
+        lines.append(f"answered without {' and '.join(answer['missing'])}")
     _show(answer, lines, as_json=arguments.json)
 
 
@@ -157,14 +159,14 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
 
 def _input_options(folder: Path) -> list[tuple[str, str, str]]:
     """(port, option, help) of each input of the bundle; those of every modality here where there is no bundle to ask."""
-    from .contents import IO_SPEC
+    from .contents import IO_SPEC, PRESENT
     from .modalities import MODALITIES, reader
 
     try:
         names = [port["name"] for port in json.loads((folder / IO_SPEC).read_text(encoding="utf-8"))["inputs"]]
     except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is said when the bundle is read
         names = list(MODALITIES)
-    return [(name, reader(name).OPTION, reader(name).HELP) for name in names]
+    return [(name, reader(name).OPTION, reader(name).HELP) for name in names if name != PRESENT]
 
 
 def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 
 
@@ -47,6 +48,11 @@ class Data(Section):
     paraphrases: str | None = Field(
         None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe."
     )
+    allow_missing: bool = Field(
+        False,
+        description="Take rows that lack an input (a blank cell), as long as they have another; otherwise they are an error. The models then read "
+        "which inputs a row has.",
+    )
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
     )
@@ -80,6 +86,12 @@ class Train(Section):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled decay; biases and normalisation are spared.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
     validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
+    modality_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a row's input is hidden in a step, one of them always staying; needs data.allow_missing.",
+    )
     patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
     checkpoint_seconds: float = Field(
         30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
@@ -216,45 +228,6 @@ class Quantize(Section):
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
 
 
-class Limits(Section):
-    """How far the logits of two forms of one model may differ over the rows, at one kind of step from form to form."""
-
-    distance: float = Field(
-        gt=0,
-        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
-        "logits lie further apart than twice this share of the logits' root mean square.",
-    )
-    bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
-    gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
-
-
-class RoundedLimits(Limits):
-    """The same where both forms are graphs, or fake-quantized torch and its graph: layers are then looked at one by one."""
-
-    layer: float = Field(
-        gt=0,
-        description="||difference|| / ||output|| of any one layer that reads the right values; what comes out of an int8 quantizer may be off by "
-        "one step, and its codes must reach as far as they should.",
-    )
-
-
-class Parity(Section):
-    """The gate: how far two forms of one model may differ on real rows.
-
-    A teacher or student whose float32 file fails ends the run. Any other file that fails is left out, and the run goes on without it.
-    """
-
-    samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
-    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
-    fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
-    fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
-    int8: RoundedLimits = Field(
-        RoundedLimits(distance=0.3, bias=0.1, gain=0.15, layer=5e-3),
-        description="Fake-quantized torch -> its graph -> each target's file. Rounding alone moves the logits of a weak student by a tenth, "
-        "so it is the layers that tell; a student whose logits move further still when sums are added in another order is allowed three times that.",
-    )
-
-
 class Export(Section):
     """ONNX files."""
 
@@ -348,6 +321,22 @@ class Recipe(Section):
     def _there_is_something_to_fuse(self) -> Recipe:
         if "fusion" in self.student.model_fields_set and len(self.modalities) == 1:
             raise ValueError(f"student.fusion is set, but {self.modalities[0]} is the only modality of the data, so nothing is joined")
+        return self
+
+    @model_validator(mode="after")
+    def _missing_inputs_can_be_read(self) -> Recipe:
+        if self.data.allow_missing and len(self.modalities) == 1:
+            raise ValueError(f"data.allow_missing is set, but {self.modalities[0]} is the only modality: a row without it has nothing")
+        if self.data.allow_missing and self.teacher.source != "fit":
+            raise ValueError(
+                f"data.allow_missing is set, but a teacher of source {self.teacher.source} cannot answer rows that lack an input; take source fit"
+            )
+        trainings = {"teacher": self.teacher.train, "distill": self.distill.train, "quantize": self.quantize and self.quantize.train}
+        for name, training in trainings.items():
+            if training and training.modality_dropout and not self.data.allow_missing:
+                raise ValueError(
+                    f"{name}.train.modality_dropout is set, but without data.allow_missing: true no model reads what is missing"
+                )
         return self
 
     @model_validator(mode="after")

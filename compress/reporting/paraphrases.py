@@ -25,7 +25,7 @@ def score_paraphrases(model: Path, student: TorchModel, data: PreparedData) -> d
     test, m = data.split("test"), data.paraphrased
     texts = test.inputs[m].to_pylist()
     rephrased = np.array([text in data.paraphrases for text in texts])
-    rows = np.flatnonzero(rephrased[test.rows[m]] & (np.asarray(test.labels) >= 0))
+    rows = np.flatnonzero(rephrased[test.rows[m]] & ~test.lacks(m) & (np.asarray(test.labels) >= 0))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MAX_ROWS, len(rows))).astype(int))] if len(rows) else rows
     if not len(rows):
         return None

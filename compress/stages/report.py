@@ -23,6 +23,7 @@ from compress.reporting.notes import (
     show_coverage,
     show_engines,
     show_sensitivity,
+    show_subsets,
 )
 from compress.reporting.paraphrases import score_paraphrases
 from compress.reporting.summary import budget_misses, summarise_run
@@ -72,7 +73,10 @@ def report(
         "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
         "coverage": show_coverage(onnx.details["coverage"]),
         "sensitivity": show_sensitivity(quantized),
-        "tables": [show_engines(engine)] if engine and engine.details["status"] == "built" else [],
+        "tables": [
+            *([show_engines(engine)] if engine and engine.details["status"] == "built" else []),
+            *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
+        ],
         "command": measured["command"],
     }
     names = ["teacher", *dict.fromkeys(["fp32", choice.name])]
@@ -131,8 +135,9 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
 
 
 def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, int]) -> dict[str, Any]:
+    shown = data.report["modalities"]
     return {
-        "inputs": {m: modality(m).show(test.inputs[m], int(which[row])) for m, which in test.rows.items()},
+        "inputs": {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in shown},
         "label": data.labels[test.labels[row]],
         "predictions": {name: data.labels[k] if k >= 0 else "not a number" for name, k in answers.items()},
     }

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from compress.context import Context
-from compress.io_spec import Outputs
+from compress.io_spec import PRESENT, Outputs
+from compress.modalities.draws import uniforms
 from compress.recipe.sections import Train
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
@@ -68,8 +69,10 @@ class Batch:
 class Batches:
     """Deals out the batches of one `Rows`; which rows a step sees depends on seed, epoch and step alone, so a resumed run sees the same."""
 
-    def __init__(self, data: Rows, batch_size: int, *, seed: int = 0, shuffle: bool = True, keep: np.ndarray | None = None) -> None:
-        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+    def __init__(
+        self, data: Rows, batch_size: int, *, seed: int = 0, shuffle: bool = True, keep: np.ndarray | None = None, hide: float = 0.0
+    ) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle, self.hide = data, batch_size, seed, shuffle, hide
         owner = np.asarray(data.rows[data.group])
         chosen = np.arange(len(owner)) if keep is None else np.flatnonzero(keep)
         order = chosen[np.argsort(owner[chosen], kind="stable")]  # rows, input by input
@@ -118,7 +121,18 @@ class Batches:
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows).logits
+        if self.shuffle and self.hide:  # from the student alone: the teacher answers what the row holds
+            present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
+            inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
+            rows[PRESENT] = torch.arange(len(index))
         return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index, owners)
+
+
+def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:
+    """(r, M) float32: `present` of the rows `index` with each input hidden by chance, drawn by pass and row; a row keeps what it has
+    where nothing would be left."""
+    left = present * (uniforms(seed, epoch, index, present.shape[1]) >= chance)
+    return np.where(left.any(axis=1, keepdims=True), left, present).astype(np.float32)
 
 
 def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
@@ -133,7 +147,7 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     schedule = fit_schedule(config, own, of=every)
     if line := schedule_line(config, schedule, own):
         ctx.say(f"{label}: {line}")
-    return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep), schedule
+    return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep, hide=config.modality_dropout), schedule
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

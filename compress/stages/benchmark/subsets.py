@@ -1,0 +1,54 @@
+"""What a model that takes gaps is worth with some of the inputs alone: one line for each set of inputs, accuracy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.io_spec import PRESENT
+from compress.stages.benchmark.candidate import Candidate
+from compress.stages.benchmark.quality import answer, score, select_rows, share
+
+if TYPE_CHECKING:
+    from compress.data.prepared import PreparedData, Split
+
+MAX_ROWS = 2_000
+
+
+def score_subsets(models: Mapping[str, Candidate], data: PreparedData, *, threads: int) -> list[dict[str, Any]]:
+    """[{"inputs": names, "accuracy": {model: share}}, ...], all inputs first, over up to MAX_ROWS labelled test rows that have every input;
+    [] where models take no gaps, or no row has everything."""
+    test, modalities = data.split("test"), data.report["modalities"]
+    if PRESENT not in test.rows:
+        return []
+    whole = np.asarray(test.inputs[PRESENT]).all(axis=1)[np.asarray(test.rows[PRESENT])]
+    labels = np.where(whole, np.asarray(test.labels), -1)
+    if not (labels >= 0).any():
+        return []
+    rows = select_rows(labels, MAX_ROWS)
+    found = []
+    for names in subsets(modalities):
+        accuracy = {}
+        for name, model in models.items():
+            given, alone = with_alone(model, test, [m in names for m in modalities])
+            answers = answer(score(given, alone, rows, threads=threads), len(data.labels), name=name)
+            accuracy[name] = share(answers == labels[rows])
+        found.append({"inputs": list(names), "accuracy": accuracy})
+    return found
+
+
+def subsets(modalities: list[str]) -> Iterator[tuple[str, ...]]:
+    """Every set of inputs but the empty one, the larger ones first."""
+    for count in range(len(modalities), 0, -1):
+        yield from combinations(modalities, count)
+
+
+def with_alone(model: Candidate, test: Split, present: list[bool]) -> tuple[Candidate, Split]:
+    """The model and the split, each row having these inputs alone."""
+    pattern = np.array([present], np.float32)  # (1, M)
+    rows = {**test.rows, PRESENT: np.zeros(len(test), np.int32)}
+    return replace(model, inputs={**model.inputs, PRESENT: pattern}), replace(test, rows=rows)
