@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 
 
@@ -216,45 +217,6 @@ class Quantize(Section):
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
 
 
-class Limits(Section):
-    """How far the logits of two forms of one model may differ over the rows, at one kind of step from form to form."""
-
-    distance: float = Field(
-        gt=0,
-        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
-        "logits lie further apart than twice this share of the logits' root mean square.",
-    )
-    bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
-    gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
-
-
-class RoundedLimits(Limits):
-    """The same where both forms are graphs, or fake-quantized torch and its graph: layers are then looked at one by one."""
-
-    layer: float = Field(
-        gt=0,
-        description="||difference|| / ||output|| of any one layer that reads the right values; what comes out of an int8 quantizer may be off by "
-        "one step, and its codes must reach as far as they should.",
-    )
-
-
-class Parity(Section):
-    """The gate: how far two forms of one model may differ on real rows.
-
-    A teacher or student whose float32 file fails ends the run. Any other file that fails is left out, and the run goes on without it.
-    """
-
-    samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
-    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
-    fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
-    fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
-    int8: RoundedLimits = Field(
-        RoundedLimits(distance=0.3, bias=0.1, gain=0.15, layer=5e-3),
-        description="Fake-quantized torch -> its graph -> each target's file. Rounding alone moves the logits of a weak student by a tenth, "
-        "so it is the layers that tell; a student whose logits move further still when sums are added in another order is allowed three times that.",
-    )
-
-
 class Export(Section):
     """ONNX files."""
 
@@ -304,8 +266,18 @@ class Budget(Section):
     """A contract: a run that misses a line ends with exit code 3, after the report."""
 
     max_drop_points: float | None = Field(None, ge=0, description="Test accuracy that the shipped student may lose to the teacher, points.")
+    max_drop_high_points: float | None = Field(
+        None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
+    )
     min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
+    max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
+    max_cold_start_ms: float | None = Field(
+        None, gt=0, description="From the start of its process to its first answer there, ms; one measurement."
+    )
+    max_memory_mb: float | None = Field(
+        None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
+    )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
 
 
@@ -357,6 +329,19 @@ class Recipe(Section):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_inputs_have_answers(self) -> Recipe:
+        first, *others = self.modalities
+        words = self.distill.augment.get(first)
+        for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
+            if others:
+                raise ValueError(
+                    f"{place} mixes two inputs and their labels, but what was mixed has no {others[0]} of its own; leave it out"
+                )
+            if self.distill.teacher == "stored":
+                raise ValueError(f"{place}: stored answers are to single inputs, not to mixed ones; set distill.teacher: live")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,8 @@ from compress.models.layers import ConvNorm, Pixels, Sum
 from compress.models.text import TextEncoder
 from compress.models.vision import CENTRE, SPREAD
 from compress.quantizers import calibrate, freeze, prepare, qdq_opset
-from compress.recipe.sections import Limits, Parity, Quantize
+from compress.recipe.parity import Limits, Parity
+from compress.recipe.sections import Quantize
 from compress.stages.export.from_torch import clean, compare_quantizers, export_module, run_torch
 from compress.stages.export.gate import Gate, judge, measure, widen
 

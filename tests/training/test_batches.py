@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from compress.context import Context
 from compress.models.classifier import Classifier, Head, LinearHead
 from compress.recipe.sections import Train
-from compress.training.batches import Batches, Rows, scheduled_batches, take
+from compress.training.batches import Batches, Rows, pair_labels, scheduled_batches, take
 from compress.training.views import Views
 
 CLASSES = 3
@@ -205,3 +205,10 @@ def test_a_schedule_that_differs_from_the_recipe_is_told_in_one_line(tmp_path) -
     batches, _ = scheduled_batches(half_labelled(), Train(epochs=2, batch_size=32), label="distill", ctx=ctx)
     assert batches.batch_size == 8
     assert said == ["distill: 64 inputs: batch 8 in place of 32, 8 steps a pass, 16 steps"]
+
+
+def test_mixed_rows_have_their_partners_label_and_both_count_or_none() -> None:
+    # inputs with 2, 1 and 1 rows, of labels (0, 4), 1 and none; each mixed with the next, the last with the first
+    own, others = pair_labels(np.array([0, 4, 1, -1]), np.array([1, 2, 0]), np.array([2, 1, 1]))
+    assert own.tolist() == [0, 4, -1, -1]
+    assert others.tolist() == [1, 1, -1, -1]

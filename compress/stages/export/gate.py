@@ -15,7 +15,7 @@ import numpy as np
 from compress.errors import ParityError
 from compress.graphs.diverge import Gap, compare_outputs
 from compress.graphs.trace import Feeds
-from compress.recipe.sections import Limits, Parity, RoundedLimits
+from compress.recipe.parity import Limits, Parity, RoundedLimits
 
 MIN_SURE = 30  # rows below which the arg-max says nothing
 STEPS = 1.05  # int8 steps: sums in another order push a value over the edge between two codes, and a finer grid rounds by 0.75 of one
