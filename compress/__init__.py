@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compress.device.bundle import OpenBundle
+    from compress.device.predictor import Predictor
     from compress.pipeline import PlannedStage, RunResult
     from compress.recipe.grammar import LoadedRecipe
 
@@ -63,11 +63,11 @@ def run(
     return run_stages(recipe, runs=Path(runs), threads=threads, first=first, last=last, say=say)
 
 
-def open_bundle(path: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> OpenBundle:
+def open_bundle(path: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Predictor:
     """A bundle that answers: `open_bundle(path).predict(image="a.png", text="what is it?")`, one value for each of its inputs.
 
     Its files are checked against the manifest and its model is opened once. Raises compress.device.errors.DeviceError.
     """
-    from compress.device.bundle import open_bundle as open_folder
+    from compress.device.predictor import Predictor
 
-    return open_folder(Path(path), model=model, runtime=runtime, threads=threads)
+    return Predictor(path, model=model, runtime=runtime, threads=threads)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from compress.cli_results import PLAIN, RUNS, Folder, Runs, results
 from compress.errors import BUDGET_MISSED, CompressError, ParityError, RecipeError
 
 
@@ -47,18 +48,14 @@ class Several(TyperCommand):
         return super().parse_args(ctx, words)
 
 
-# Plain help: rich would add 60 ms to every start. Completion scripts write to the user's shell files, which nobody asked for.
-_PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False, "no_args_is_help": True}
-app = typer.Typer(cls=Commands, help="Turn a big multimodal teacher into a small student that ships to devices.", **_PLAIN)
-store_app = typer.Typer(help="Look into the store of artifacts, and clear it.", **_PLAIN)
+app = typer.Typer(cls=Commands, help="Turn a big multimodal teacher into a small student that ships to devices.", **PLAIN)
+store_app = typer.Typer(help="Look into the store of artifacts, and clear it.", **PLAIN)
+app.add_typer(results)
 app.add_typer(store_app, name="store")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/mobile_vqa.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="PLACE=VALUE", help="Set one value of the recipe.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders and of the store.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training; default: all cores.")]
-Folder = Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A run's name or folder, or a bundle's folder.")]
-RUNS = Path("runs")
 
 
 @app.command()
@@ -94,6 +91,10 @@ def run(
     override: Overrides = None,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and the later ones again.")] = None,
     last: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    budget: Annotated[
+        Path | None, typer.Option("--budget", metavar="FILE", help="Lines as in the recipe's budget, checked besides.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write each line of the budgets as JUnit XML.")] = None,
     threads: Threads = None,
     runs: Runs = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
@@ -101,14 +102,25 @@ def run(
     """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
     import json
 
-    from compress.recipe.grammar import load_recipe
+    from compress.recipe.grammar import load_budget, load_recipe
 
     _check_stages({"--from": first, "--until": last})
+    if last and (budget or junit):
+        raise RecipeError([f"--until {last}: a budget is checked at the end of the run; leave out --budget and --junit, or --until"])
     loaded = load_recipe(recipe, override or [])
+    budgets = {"recipe": loaded.recipe.budget} | ({budget.name: load_budget(budget)} if budget else {})
     from compress.pipeline import run as run_stages
 
     result = run_stages(loaded, runs=runs, threads=threads, first=first, last=last, say=_say_stderr if as_json else print)
-    for miss in result.budget_misses:
+    misses = list(result.budget_misses)
+    if budget or junit:
+        from compress.reporting.budgets import check_summary, write_junit
+
+        lines = {name: check_summary(result.summary, limits) for name, limits in budgets.items()}
+        misses = list(dict.fromkeys([*misses, *(line.text for found in lines.values() for line in found if line.missed)]))
+        if junit:
+            write_junit(junit, lines)
+    for miss in misses:
         _say_stderr(f"budget missed: {miss}")
     for miss in result.parity_misses:
         _say_stderr(f"error: {miss}")
@@ -116,7 +128,7 @@ def run(
         print(json.dumps(result.summary))
     if result.parity_misses:
         raise typer.Exit(ParityError.exit_code)
-    if result.budget_misses:
+    if misses:
         raise typer.Exit(BUDGET_MISSED)
 
 
@@ -148,15 +160,6 @@ def list_names(
     from compress.listing import lines_of
 
     for line in lines_of(what):
-        print(line)
-
-
-@app.command()
-def show(run: Annotated[str, typer.Argument(help="A run's name or folder.")], runs: Runs = RUNS) -> None:
-    """Print the summary of a run as a table."""
-    from compress.listing import find_run, summary_lines
-
-    for line in summary_lines(find_run(run, runs=runs)):
         print(line)
 
 

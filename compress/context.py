@@ -24,11 +24,12 @@ class Context:
     threads: int = 2
     say: Callable[[str], None] = print
     base: Path = Path()  # the recipe's folder: relative paths in a recipe start here
+    watch: Callable[[], None] = lambda: None  # called with each step of progress; raises what has ended the run elsewhere
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str, done: int = 0) -> Iterator[Progress]:
         """Shows how many of `total` units are done: a bar with rate and time left on a terminal, a line now and then elsewhere."""
-        progress = Progress(self.say, label, total, unit, done)
+        progress = Progress(self, label, total, unit, done)
         try:
             yield progress
         finally:
@@ -61,21 +62,24 @@ def never_silent(label: str, say: Callable[[str], None]) -> Iterator[Callable[[s
 class Progress:
     """Counts units as they are done; called with how many, and with what there is to say of them."""
 
-    def __init__(self, say: Callable[[str], None], label: str, total: int, unit: str, done: int) -> None:
-        self.say, self.label, self.total, self.unit = say, label, total, unit
+    def __init__(self, ctx: Context, label: str, total: int, unit: str, done: int) -> None:
+        self.ctx, self.label, self.total, self.unit = ctx, label, total, unit
         self.done = self.first = done
         self.started = self.told = time.monotonic()
         self.bar, self.task = _open_bar(label, total, done, unit)
 
     def __call__(self, count: int, note: str = "") -> None:
         self.done += count
+        self.ctx.watch()
         if self.bar:
             self.bar.update(self.task, completed=self.done, **({"note": note} if note else {}))
         elif time.monotonic() - self.told >= TELL_EVERY_S and self.done < self.total:
             self.told = time.monotonic()
             rate = (self.done - self.first) / (self.told - self.started)
             left = f", {(self.total - self.done) / rate:.0f} s left" if rate else ""
-            self.say(f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {rate:.3g} a second{left}{f', {note}' if note else ''}")
+            self.ctx.say(
+                f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {rate:.3g} a second{left}{f', {note}' if note else ''}"
+            )
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -19,9 +19,10 @@ from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
 from compress.recipe.sections import Recipe
-from compress.reporting.summary import describe_run
+from compress.reporting.summary import describe_run, summarise_costs
 from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, write_json_atomic
 from compress.store.beside import BESIDE, Beside
+from compress.store.cost import Cost
 from compress.store.ingredients import licences, only, source_of
 from compress.store.keys import Keys, PlannedStage, number
 from compress.store.store import storage_errors
@@ -104,12 +105,13 @@ def run(
     anew = list(STAGES)[number(first) - 1 :] if first else []
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
+        beside.check()
         parents = tuple(finished(parent) for parent in parents)
         made_of, artifact = steps.find(name, parents, anew=name in anew)
         if artifact is None and name in BESIDE and name != last:
             return beside.start(name, made_of)
         verb = "reused" if artifact else "made"
-        return note(name, artifact or make(steps, name, made_of, parents, result), verb)
+        return note(name, artifact or make(steps, name, made_of, parents, result, watch=beside.check), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact)) is None:
@@ -120,7 +122,7 @@ def run(
         assert artifact.path
         steps.folder.link(number(name), name, artifact.path)
         result.artifacts[name] = artifact
-        say(f"{number(name):>2}-{name:<14} {verb:<6} {artifact.seconds:8.1f} s  {artifact.fingerprint[:12]}")
+        say(f"{number(name):>2}-{name:<14} {verb:<6} {artifact.cost:>20}  {artifact.fingerprint[:12]}")
         if name == last:
             raise _LastStage
         return artifact
@@ -133,7 +135,7 @@ def run(
         summary = result.summary = json.loads(result.artifacts["report"].file("summary.json").read_text())
         found = result.artifacts["report"].details
         result.budget_misses, result.parity_misses = found["budget_misses"], found["parity_misses"]
-        summary["seconds_cold"] = round(sum(a.seconds for a in result.artifacts.values()), 1)
+        summary |= summarise_costs(costs(result))
         write_json_atomic(steps.folder.path / "summary.json", summary)
     say(describe_run(summary))
     say(f"finished in {time.monotonic() - started:.1f} s; report: {result.report}, bundle: {result.bundle}")
@@ -155,23 +157,24 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int) ->
         chain(step, loaded.recipe)
 
 
-def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
-    """Calls one stage in its partial folder and publishes what it leaves there."""
+def make(
+    steps: Keys,
+    name: str,
+    made_of: dict[str, Any],
+    parents: tuple[Artifact | None, ...],
+    result: RunResult,
+    watch: Callable[[], None] = lambda: None,
+) -> Artifact:
+    """Calls one stage in its partial folder and publishes what it leaves there; `watch` is called while it works."""
     key = fingerprint(made_of)
     with steps.store.partial(name, key) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
-        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base)
-        spent = folder / CHECKPOINT / "seconds"  # of an earlier try that was interrupted
-        started = time.monotonic() - (float(spent.read_text()) if spent.is_file() else 0.0)
+        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, watch)
         if "torch" in STAGES[name].libraries:
             importlib.import_module("torch").set_num_threads(steps.threads)
         part = only(steps.recipe, STAGES[name].reads)
-        try:
+        with Cost(folder / CHECKPOINT / "spent.json") as cost:
             artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **given(name, steps, result))
-        except BaseException:
-            if spent.parent.is_dir():
-                spent.write_text(str(time.monotonic() - started))
-            raise
-        return steps.store.publish(folder, artifact, made_of=made_of, seconds=time.monotonic() - started)
+        return steps.store.publish(folder, artifact, made_of=made_of, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
 
 
 def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
@@ -179,10 +182,15 @@ def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
     if name == "data":
         return {"source": source_of(steps.loaded)}
     if name == "report":
-        return {"stages": {n: a.seconds for n, a in result.artifacts.items()}}
+        return {"stages": costs(result)}
     if name == "bundle":
         return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
     return {}
+
+
+def costs(result: RunResult) -> list[dict[str, Any]]:
+    """What each stage took when it was made, in this run or an earlier one."""
+    return [{"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes} for name, a in result.artifacts.items()]
 
 
 def opened(artifact: Artifact | None) -> Any:

@@ -103,15 +103,15 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
-        "compress.stages.benchmark:benchmark", 5, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
+        "compress.stages.benchmark:benchmark", 6, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
     ),
     "report": Stage(
         "compress.stages.report:report",
-        4,
+        5,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 3, ("data.inputs", "engine"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 4, ("data.inputs", "engine"), ("numpy",)),
 }
 
 TABLES: dict[str, dict[str, str]] = {

@@ -253,7 +253,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
 
 
 @pytest.mark.parametrize(
-    "name", ["students", "quantization", "qat", "losses", "fusion", "pruning", "edge", "backbones", "odd_sets", "real"]
+    "name", ["students", "quantization", "qat", "losses", "fusion", "pruning", "edge", "backbones", "odd_sets", "real", "predictor"]
 )
 def test_published_tables_are_current(program: Any, name: str) -> None:
     record, results = program("record"), BENCHMARKS / "results"

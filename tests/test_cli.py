@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from finished import write_run
 from typer.testing import CliRunner
 
 from compress.cli import app
@@ -114,6 +115,40 @@ def test_a_missed_budget_has_its_own_exit_code_and_a_line_each(pipeline):
     assert json.loads(result.stdout.splitlines()[-1]) == {"student_accuracy": 0.99}
 
 
+def test_a_budget_in_a_file_of_its_own_is_checked_beside_the_recipes(pipeline, tmp_path):
+    hits = {"teacher": [True] * 90 + [False] * 10, "fp32": [True] * 80 + [False] * 20, "int8_qat": [True] * 80 + [False] * 20}
+    pipeline.result.summary = json.loads((write_run(tmp_path / "run", right=hits) / "summary.json").read_text())
+    (tmp_path / "ci.yaml").write_text("max_size_mb: 0.4\nmax_median_ms: 0.1\nmax_memory_mb: 100\n")
+    result = call("run", RECIPE, "--budget", tmp_path / "ci.yaml", "--junit", tmp_path / "ci.xml")
+    assert result.exit_code == BUDGET_MISSED
+    assert result.stderr.splitlines()[-3:] == [
+        "budget missed: budget.max_drop_points: 10, limit 1, missed by 9 (95 % interval 4.17 to 18.6, beyond chance)",  # of the recipe
+        "budget missed: budget.max_median_ms: 0.4, limit 0.1, missed by 0.3",
+        "budget missed: budget.max_size_mb: 0.5, limit 0.4, missed by 0.1",
+    ]
+    assert '<testsuite name="ci.yaml" tests="3" failures="2"' in (tmp_path / "ci.xml").read_text()
+
+
+def test_a_budget_that_cannot_be_read_or_checked_is_refused_before_anything_runs(pipeline, tmp_path):
+    (tmp_path / "ci.yaml").write_text("max_size: 4\n")
+    for arguments in (["--budget", tmp_path / "ci.yaml"], ["--junit", tmp_path / "ci.xml", "--until", "data"]):
+        assert call("run", RECIPE, *arguments).exit_code == 2
+    assert pipeline.calls == []
+
+
+def test_show_and_compare_print_runs_and_write_a_page(tmp_path):
+    hits = {"teacher": [True] * 90 + [False] * 10, "fp32": [True] * 80 + [False] * 20, "int8_qat": [True] * 80 + [False] * 20}
+    for name in ("a", "b"):
+        write_run(tmp_path / name, right=hits)
+    shown = call("show", "a", "--runs", tmp_path)
+    assert shown.exit_code == 0 and "**int8_qat** ships: 80.00 % accuracy" in shown.stdout
+    compared = call("compare", "a", "b", "--runs", tmp_path)
+    assert compared.exit_code == 0 and "| shipped |" in compared.stdout
+    assert (tmp_path / "compare.html").is_file()
+    alone = call("compare", "a", "--runs", tmp_path)
+    assert alone.exit_code == 1 and "give two or more runs" in alone.stderr
+
+
 def test_an_unknown_stage_is_refused_before_anything_runs(pipeline):
     result = call("run", RECIPE, "--until", "distil")
     assert result.exit_code == 2
@@ -197,7 +232,7 @@ def test_doctor_ends_well_where_the_tests_run():
 def test_show_prints_a_summary_and_names_a_run_that_is_not_there(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "summary.json").write_text('{"samples": 5}')
-    assert call("show", "a", "--runs", tmp_path).stdout == "samples  5\n"
+    assert call("show", "a", "--summary", "--runs", tmp_path).stdout == "samples  5\n"
     assert call("show", "b", "--runs", tmp_path).exit_code == 1
 
 

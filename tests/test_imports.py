@@ -69,7 +69,7 @@ def test_benchmark_measures_memory_without_libraries_that_it_does_not_need() -> 
     assert loaded("import compress.stages.benchmark.__main__", ("torch", "transformers", "scipy", "matplotlib")) == set()
 
 
-@pytest.mark.parametrize("module", ["main", "sessions", "bundle", "measure", "choose", "golden", "engines", "archive"])
+@pytest.mark.parametrize("module", ["main", "sessions", "bundle", "predictor", "measure", "choose", "golden", "engines", "archive"])
 def test_device_package_loads_nothing_of_training(module: str) -> None:
     assert loaded(f"import compress.device.{module}", DEVICE) == set()
     assert loaded(f"import compress.device.{module}", ("compress.errors", "compress.recipe.sections")) == set()

@@ -104,7 +104,7 @@ def test_plan_of_a_finished_run_says_reuse(whole_run) -> None:
     planned = plan_of(whole_run)
     assert list(planned) == list(STAGES)
     assert {action for action, _ in planned.values()} == {"reuse"}
-    assert re.fullmatch(r"made \S+ in [0-9.]+ s", planned["distill"][1])
+    assert re.fullmatch(r"made \S+ in [0-9.]+ s, [0-9.]+ GB", planned["distill"][1])
 
 
 @pytest.mark.parametrize(

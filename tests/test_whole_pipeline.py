@@ -71,6 +71,8 @@ def test_summary_names_samples_device_and_choice(summary) -> None:
     assert summary["shipped_model"] in summary["precision_reason"]
     assert summary["teacher_helps"] in (True, False)
     assert summary["seconds_cold"] > 1
+    assert 1e8 < summary["stage_peak_bytes"]["distill"] <= summary["peak_bytes"]
+    assert summary["stage_seconds"].keys() == summary["stage_peak_bytes"].keys() == {n for n in STAGES if n in summary["stage_seconds"]}
 
 
 def test_every_precision_has_a_file_for_every_target(whole_run, summary) -> None:

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,13 +64,24 @@ _TURNS = {  # EXIF orientation -> member of Image.Transpose that undoes it
 
 def open_image(value: str | Path | bytes) -> Any:
     """A PIL image in mode RGB, in its full size. Raises: ImageError for any file that gives none, DeviceError without Pillow."""
+    return _look(value, _pixels)
+
+
+def image_size(value: str | Path | bytes) -> tuple[int, int]:
+    """(width, height) in pixels as the header has them, not turned; what follows it is not decoded. Raises as `open_image`."""
+    return _look(value, lambda image, file: image.size)
+
+
+def _look(value: str | Path | bytes, take: Callable[[Any, BinaryIO], Any]) -> Any:
+    """What `take` makes of the opened image and its file."""
     Image = pillow()
     with _open_file(value) as file:
         name = _format_of(file)
         try:
-            image, orientation = _load(file, name)
-            turn = _TURNS.get(orientation)
-            return image.transpose(Image.Transpose[turn]) if turn else image
+            if name == "PPM":
+                _check_header(file)
+            with Image.open(file, formats=[name]) as image:
+                return take(image, file)
         except ImageError:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -141,17 +153,14 @@ def _format_of(file: BinaryIO) -> str:
     return name
 
 
-def _load(file: BinaryIO, name: str) -> tuple[Any, int]:
-    """The first frame in mode RGB, not yet turned, and its EXIF orientation."""
-    Image = pillow()
-    if name == "PPM":
-        _check_header(file)
-    with Image.open(file, formats=[name]) as image:
-        _check_size(image)
-        packing = str(image.tile[0][3]) if image.tile else ""  # how a pixel lies in the file; gone once it is loaded
-        _check_time(file, image)
-        image.load()
-        return _on_white(image, packing), _orientation(image)
+def _pixels(image: Any, file: BinaryIO) -> Any:
+    """The first frame in mode RGB, turned as EXIF says."""
+    _check_size(image)
+    packing = str(image.tile[0][3]) if image.tile else ""  # how a pixel lies in the file; gone once it is loaded
+    _check_time(file, image)
+    image.load()
+    shown, turn = _on_white(image, packing), _TURNS.get(_orientation(image))
+    return shown.transpose(pillow().Transpose[turn]) if turn else shown
 
 
 def _check_size(image: Any) -> None:

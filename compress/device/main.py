@@ -33,16 +33,13 @@ def main(argv: list[str], *, folder: Path) -> int:
 
 def predict(arguments: argparse.Namespace, folder: Path) -> None:
     """Prints the most probable label, then the three best with their probabilities."""
-    from .bundle import open_bundle
-    from .choose import stored_choice
-    from .contents import read_bundle
+    from .predictor import Predictor
     from .tasks import answerer
 
-    bundle = read_bundle(folder)
-    model = arguments.model or stored_choice(bundle, runtime=arguments.runtime)
-    given = {name: vars(arguments)[name] for name in bundle.asked if vars(arguments)[name] is not None}
-    answer = open_bundle(folder, model=model, runtime=arguments.runtime, threads=arguments.threads).predict(**given)
-    lines = answerer(bundle.task).lines(answer)
+    with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
+        given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
+        answer = predictor.predict(**given)
+    lines = answerer(predictor.bundle.task).lines(answer)
     if answer.get("missing"):
         lines.append(f"answered without {' and '.join(answer['missing'])}")
     _show(answer, lines, as_json=arguments.json)

@@ -21,6 +21,7 @@ PROVIDERS = {
     "onnxruntime_cuda": "CUDAExecutionProvider",
     "onnxruntime_tensorrt": "TensorrtExecutionProvider",
 }
+REENTRANT = ("onnxruntime_cpu", "onnxruntime_cuda")  # one session answers several threads at once; the others hold one call's state
 ON_CPU = ("onnxruntime_cpu", "openvino", "litert")
 MODULES = {"litert": "ai_edge_litert"}  # of the runtimes whose package has another name
 BATCHES = (1, 8, 32)  # smallest, tuned and largest batch of an engine that ONNX Runtime's TensorRT provider builds

@@ -26,9 +26,18 @@ class Objective:
         ]
         self.with_teacher = with_teacher
 
-    def __call__(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and each unweighted term: labels (R,)."""
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, labels: Tensor, mixed: tuple[Tensor, float] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum and each unweighted term: labels (R,).
+
+        mixed: the labels (R,) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
+        (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
+        """
         parts = {name: loss(student, teacher, labels) for name, _, loss in self.terms}
+        if mixed:
+            others, share = mixed
+            parts = {name: share * parts[name] + (1 - share) * loss(student, teacher, others) for name, _, loss in self.terms}
         total = sum(weight * parts[name] for name, weight, _ in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 

@@ -75,6 +75,21 @@ class Image(Modality):
                 "le": 1,
                 "description": "Brightness, contrast and saturation of views vary by up to this share.",
             },
+            "mixup": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 8,
+                "description": "Students are trained on two images laid over each other, labels mixed in the same shares, drawn from "
+                "Beta(mixup, mixup); 0: on single ones. Needs a live teacher, and images as the only input.",
+            },
+            "cutmix": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 8,
+                "description": "As mixup, but a rectangle of one image is put into the other; with both, each makes half of the batches.",
+            },
         },
         "student": {
             "initialise": {
@@ -139,6 +154,21 @@ class Image(Modality):
         from compress.modalities.picture_views import vary_pictures
 
         return vary_pictures(values, variant, index) if variant else values
+
+    def mixture(self, words: Any, draw: np.random.Generator) -> tuple:
+        """(share,) lays pictures over each other, (share, across, down) cuts a rectangle out around that place, in shares of the sides."""
+        cut = bool(words.cutmix) and (not words.mixup or draw.random() < 0.5)
+        alpha = words.cutmix if cut else words.mixup
+        if not alpha:
+            return ()
+        share = draw.beta(alpha, alpha)
+        return (share, draw.random(), draw.random()) if cut else (share,)
+
+    def mix(self, values: Tensor, partners: Tensor, mixture: tuple) -> tuple[Tensor, float]:
+        """values, partners: (N, H, W, 3) uint8."""
+        from compress.modalities.picture_views import cut_in, lay_over
+
+        return cut_in(values, partners, *mixture) if len(mixture) > 1 else (lay_over(values, partners, *mixture), mixture[0])
 
     def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
         """Published weights or the teacher's, whole or picked; gives {"inherited_image": what was}."""

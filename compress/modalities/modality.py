@@ -113,6 +113,14 @@ class Modality:
         """The inputs (N, ...) of these numbers (N,) varied that way, of the same shape: each may be varied in a way of its own."""
         raise NotImplementedError
 
+    def mixture(self, words: Any, draw: np.random.Generator) -> tuple:
+        """How the inputs of one batch are mixed in pairs, plain data; (): they are not. Asked where the words have `mixup` or `cutmix`."""
+        return ()
+
+    def mix(self, values: Tensor, partners: Tensor, mixture: tuple) -> tuple[Tensor, float]:
+        """values (N, ...), each mixed with its partner (N, ...) as `mixture` says: the same shape, and the share that is left of the first."""
+        raise NotImplementedError
+
     def reword(self, words: Any, split: Any, teacher: nn.Module, *, model: Path, seed: int) -> Any | None:
         """More inputs, which the teacher alone answers (see compress/modalities/wordings.py); None where the words ask for none."""
         return None

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
 import warnings
 
 from compress.device.errors import ImageError
-from compress.device.image_file import READ, open_image, pillow
+from compress.device.image_file import image_size, open_image
 
 
 def picture_size(value: str | bytes, *, whole: bool = False) -> tuple[int, int]:
     """(width, height) of an image file (path or content), in pixels; `whole`: it is decoded to the end. Raises: ImageError."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # what matters of them is an error here
-        if not whole and (isinstance(value, bytes) or os.path.isfile(value)):
-            try:
-                with pillow().open(value if isinstance(value, str) else io.BytesIO(value), formats=READ) as image:
-                    return image.size
-            except Exception:  # decoders of foreign files raise whatever they stumble over; the one below says it in a run's own words
-                pass
-        return open_image(value).size
+        return open_image(value).size if whole else image_size(value)
 
 
 def are_pictures(values: list[str] | list[bytes], *, most: float) -> bool:

@@ -34,6 +34,26 @@ def vary_pictures(values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
     return values if x is values else x.round().clamp(0, 255).to(torch.uint8)
 
 
+def lay_over(pictures: Tensor, others: Tensor, share: float) -> Tensor:
+    """share * pictures + (1 - share) * others, (N, H, W, 3) uint8. Source: arXiv 1710.09412, equation 1."""
+    return torch.lerp(others.float(), pictures.float(), share).round().to(torch.uint8)
+
+
+def cut_in(pictures: Tensor, others: Tensor, share: float, across: float, down: float) -> tuple[Tensor, float]:
+    """(N, H, W, 3) uint8 with a rectangle of 1 - share of the area from the others, and the share left of the first.
+
+    Its sides are as those of the picture, its centre is at (across, down), in shares of the sides; what lies outside is cut off, so that
+    more may be left. Source: arXiv 1905.04899, equations 1 and 2.
+    """
+    sides, half = pictures.shape[1:3], (1 - share) ** 0.5 / 2
+    (top, bottom), (left, right) = (
+        tuple(round(min(max(place + end, 0), 1) * side) for end in (-half, half)) for place, side in zip((down, across), sides, strict=True)
+    )
+    out = pictures.clone()
+    out[:, top:bottom, left:right] = others[:, top:bottom, left:right]
+    return out, 1 - (bottom - top) * (right - left) / (sides[0] * sides[1])
+
+
 def transforms(draws: Tensor, size: tuple[int, ...], *, shift: int, crop: float, rotate: float) -> Tensor:
     """(N, 2, 3): from places in the view to places in the picture, both from -1 to 1. draws: (N, 9) in [0, 1)."""
     height, width = size

@@ -70,11 +70,20 @@ def class_literal(entry: str, name: str) -> Any:
 
 
 def literal(file: Path, name: str) -> Any:
-    """The literal that a module gives to a name, read without running it. Raises LookupError when there is none."""
+    """The literal that a module gives to a name, alone or as one of several (`A, B = 1, 2`), read without running it.
+
+    Raises LookupError when there is none.
+    """
     for node in _parse(file).body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            return ast.literal_eval(node.value)
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id == name:
+                return ast.literal_eval(node.value)
+            names = [t.id for t in target.elts if isinstance(t, ast.Name)] if isinstance(target, ast.Tuple) else []
+            if name in names and isinstance(node.value, ast.Tuple):
+                return ast.literal_eval(node.value.elts[names.index(name)])
     raise LookupError(f"{file}: gives {name} no literal")
 
 

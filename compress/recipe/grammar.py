@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,11 +21,12 @@ from compress.recipe.messages import did_you_mean, explain, subsections
 from compress.recipe.options import check_options
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.rooms import recipe_type
-from compress.recipe.sections import Recipe, Section
+from compress.recipe.sections import Budget, Recipe, Section
 from compress.recipe.starts import check_starts
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
 from compress.tables import INJECTED, MODALITIES, TABLES, encoder_table, read_plugin
 
+S = TypeVar("S", bound=Section)
 _SINGULAR = {
     "DATASETS": "data set",
     "TASKS": "task",
@@ -116,6 +117,19 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     return LoadedRecipe(recipe, path, path.parent, text, tuple(overrides))
 
 
+def load_budget(path: Path) -> Budget:
+    """The budget in a file of its own, which holds the lines of a recipe's `budget`. Raises: RecipeError with every fault."""
+    source = read_yaml(_read_text(path))
+    origins = _Origins(path, source.lines, {})
+    if not isinstance(source.data, dict) and not source.faults:
+        raise RecipeError(f"{path}:1: a budget is lines such as `max_size_mb: 4`, and this file has none")
+    budget, invalid = _validate(source.data or {}, Budget)
+    faults = sorted(map(origins.render, [*source.faults, *invalid]), key=lambda item: item[0])
+    if faults or budget is None:
+        raise RecipeError([text for _, text in faults])
+    return budget
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **recipe_type(MODALITIES).model_json_schema()}
@@ -137,7 +151,7 @@ def _read_text(path: Path) -> str:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _validate(data: dict[str, Any], grammar: type[Recipe]) -> tuple[Recipe | None, list[Fault]]:
+def _validate(data: dict[str, Any], grammar: type[S]) -> tuple[S | None, list[Fault]]:
     # Strict, or `"3"` and `true` would pass as numbers; by way of JSON, because strict validation of a dict wants instances of sections.
     try:
         return grammar.model_validate_json(json.dumps(_keep_defaults(data, grammar)), strict=True), []

@@ -277,8 +277,18 @@ class Budget(Section):
     """A contract: a run that misses a line ends with exit code 3, after the report."""
 
     max_drop_points: float | None = Field(None, ge=0, description="Test accuracy that the shipped student may lose to the teacher, points.")
+    max_drop_high_points: float | None = Field(
+        None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
+    )
     min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
+    max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
+    max_cold_start_ms: float | None = Field(
+        None, gt=0, description="From the start of its process to its first answer there, ms; one measurement."
+    )
+    max_memory_mb: float | None = Field(
+        None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
+    )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
 
 
@@ -346,6 +356,19 @@ class Recipe(Section):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_inputs_have_answers(self) -> Recipe:
+        first, *others = self.modalities
+        words = self.distill.augment.get(first)
+        for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
+            if others:
+                raise ValueError(
+                    f"{place} mixes two inputs and their labels, but what was mixed has no {others[0]} of its own; leave it out"
+                )
+            if self.distill.teacher == "stored":
+                raise ValueError(f"{place}: stored answers are to single inputs, not to mixed ones; set distill.teacher: live")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any
 
 from compress.measures.paired import show_interval, show_p
 from compress.recipe.sections import Budget
+from compress.reporting.budgets import in_mb, list_misses, measured
 
 SIZE_TIE = 1.05  # files within 5 % of the smallest count as equally small
 
@@ -71,25 +72,6 @@ def quality(model: dict[str, Any]) -> dict[str, Any]:
     return model.get("validation") or model["accuracy"]
 
 
-def list_misses(
-    values: dict[str, float | None], budget: Budget | None, *, intervals: dict[str, tuple[float, float]] | None = None
-) -> list[str]:
-    """One line for each line of the budget that is missed by its estimate: which, by how much, and whether the miss is beyond chance.
-
-    `values` has the budget's keys; None: not measured. intervals: the 95 % interval (low, high) of those values that have one."""
-    if budget is None:
-        return []
-    lines = {key: _miss(key, value, getattr(budget, key)) for key, value in values.items()}
-    return [f"{line}{_chance((intervals or {}).get(key), getattr(budget, key))}" for key, line in lines.items() if line]
-
-
-def _chance(interval: tuple[float, float] | None, limit: float) -> str:
-    if interval is None:
-        return ""
-    low, high = interval
-    return f" (95 % interval {low:.3g} to {high:.3g}, {'which holds the limit, so it may be chance' if low <= limit else 'beyond chance'})"
-
-
 def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[str, float | None]:
     teacher = next(m for m in measurements["models"].values() if m["role"] == "teacher")
     latency, other = (model["latency"] or {}).get("1"), (teacher["latency"] or {}).get("1")
@@ -97,19 +79,11 @@ def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[
         "max_drop_points": 100 * (quality(teacher)["value"] - quality(model)["value"]),
         "min_latency_ratio": other["median_ms"] / latency["median_ms"] if latency and other else None,
         "max_latency_ms": latency["p95_ms"] if latency else None,
+        "max_median_ms": latency["median_ms"] if latency else None,
+        "max_cold_start_ms": measured(model, "cold_start"),
+        "max_memory_mb": in_mb(measured(model, "peak_memory")),
         "max_size_mb": model["size"]["value"] / 1e6,
     }
-
-
-def _miss(key: str, value: float | None, limit: float | None) -> str | None:
-    if limit is None:
-        return None
-    if value is None:
-        return f"budget.{key}: not measured at batch 1, so {limit:g} cannot be shown to hold; add 1 to benchmark.batches"
-    over = limit - value if key.startswith("min") else value - limit
-    if over <= 1e-9:  # 100 * (0.99 - 0.985) is a little more than 0.5
-        return None
-    return f"budget.{key}: {value:.4g}, limit {limit:g}, missed by {over:.3g}"
 
 
 def _objection(model: dict[str, Any], *, limit: float) -> str:

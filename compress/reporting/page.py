@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from compress.measures.paired import describe_paired
+from compress.reporting.cells import cell, count, percent, show_bytes, significant
 from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
 
 MAX_BARS = 30
@@ -67,7 +67,7 @@ def find_template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": _percent, "significant": _significant, "bytes": _bytes, "count": _count, "cell": _cell}
+    environment.filters |= {"percent": percent, "significant": significant, "bytes": show_bytes, "count": count, "cell": cell}
     environment.filters |= {"paired": describe_paired}
     return environment.get_template(name)
 
@@ -76,7 +76,7 @@ def _tables(extras: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """The tables that are shown as they come: a title, a note and rows, each a flat dict."""
     coverage = extras.get("coverage") or {}
     share = coverage.get("int8_share")
-    note = "" if share is None else f"{_percent(share)} % of the multiply-adds run in int8 after the runtime's optimisation."
+    note = "" if share is None else f"{percent(share)} % of the multiply-adds run in int8 after the runtime's optimisation."
     named = [
         {
             "title": "Parity at every hop",
@@ -121,35 +121,3 @@ def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:
         if worst
         else None
     )
-
-
-def _percent(share: float | None, digits: int = 2) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _significant(value: float | None, digits: int = 3) -> str:
-    """`digits` significant digits without an exponent; a dash for what was not measured."""
-    if value is None:
-        return "–"
-    rounded = float(f"{value:.{digits}g}")
-    decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(rounded))))) if rounded else 0
-    return f"{rounded:,.{decimals}f}"
-
-
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return "–"
-    unit, factor = ("MB", 1e6) if value >= 1e6 else ("kB", 1e3)
-    return f"{_significant(value / factor)} {unit}"
-
-
-def _count(value: float) -> str:
-    return f"{_significant(value / 1e6)} M" if value >= 1e6 else f"{value:,}"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

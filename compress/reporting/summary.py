@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress.recipe.sections import Budget
-from compress.reporting.choice import Choice, list_misses
+from compress.reporting.budgets import measured
+from compress.reporting.choice import Choice
 
 SCHEMA_VERSION = 1
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
@@ -22,7 +22,7 @@ def summarise_run(
 ) -> dict[str, Any]:
     """The summary. Accuracies are fractions, ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
-    stages: [{name, seconds, reused}], the seconds those of the run that made the result. exports: target -> path in the run folder.
+    stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
     """
     models = measurements["models"]
@@ -36,7 +36,7 @@ def summarise_run(
         "student_accuracy": student["accuracy"]["value"],
         "size_ratio": teacher["size"]["value"] / student["size"]["value"],
         "latency_ratio": _latency_ratio(teacher, student),
-        "seconds_cold": round(sum(stage["seconds"] for stage in stages), 3),
+        **summarise_costs(stages),
         "samples": measurements["samples"],
         "device": measurements["device"]["name"],
         "threads": measurements["threads"],
@@ -66,7 +66,21 @@ def summarise_run(
         "shipped_latency_ms": _median(shipped),
         "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
         "shipped_latency_ratio": _latency_ratio(teacher, shipped),
+        "shipped_memory_bytes": measured(shipped, "peak_memory"),
+        "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
+    }
+
+
+def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the making took: all seconds, the most memory, and both stage by stage; memory is None where it was not measured."""
+    seconds = {stage["name"]: round(stage["seconds"], 1) for stage in stages}
+    memory = {stage["name"]: stage["peak_bytes"] for stage in stages}
+    return {
+        "seconds_cold": round(sum(stage["seconds"] for stage in stages), 1),
+        "peak_bytes": max(filter(None, memory.values()), default=None),
+        "stage_seconds": seconds,
+        "stage_peak_bytes": memory,
     }
 
 
@@ -78,20 +92,6 @@ def describe_run(summary: dict[str, Any]) -> str:
         f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
         f"{100 * summary['shipped_accuracy']:.2f} % of {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
     )
-
-
-def budget_misses(summary: dict[str, Any], budget: Budget) -> list[str]:
-    """One line for each line of the budget that the shipped student misses: which, and by how much.
-
-    The estimate decides, as the recipe's number is one; a drop's line says whether its miss is beyond chance on the test rows."""
-    values = {
-        "max_drop_points": summary["shipped_drop_points"],
-        "min_latency_ratio": summary["shipped_latency_ratio"],
-        "max_latency_ms": summary["shipped_latency_p95_ms"],
-        "max_size_mb": summary["shipped_size_bytes"] / 1e6,
-    }
-    drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
-    return list_misses(values, budget, intervals={"max_drop_points": drop})
 
 
 def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any]) -> dict[str, float | None]:

@@ -30,6 +30,7 @@ from compress.measures.metrics import wilson_interval
 from compress.modalities.modality import modality
 from compress.recipe.declarations import literal
 from compress.recipe.sections import Recipe
+from compress.reporting.bundle_readme import readme
 from compress.store.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
 from compress.training.rows import sample_rows
 
@@ -152,6 +153,7 @@ def write_bundle(
         for path in mobile:
             (out / "mobile").mkdir(exist_ok=True)
             shutil.copyfile(path, out / "mobile" / path.name)
+        (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec), encoding="utf-8")
         _copy_runner(out, io_spec)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)

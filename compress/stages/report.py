@@ -1,4 +1,4 @@
-"""Stage `report`: measurements and what the stages noted in, report.html and summary.json out; from JSON and stored rows alone."""
+"""Stage `report`: measurements and what the stages noted in, report.html, report.md and summary.json out; from JSON and stored rows alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from compress.context import Context
 from compress.data.prepared import PreparedData, Split
 from compress.modalities.modality import modality
 from compress.recipe.sections import Recipe
+from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
 from compress.reporting.duplicates import score_apart, show_near
+from compress.reporting.markdown import render_markdown
 from compress.reporting.notes import (
     histories,
     list_left_out,
@@ -26,7 +28,7 @@ from compress.reporting.notes import (
     show_subsets,
 )
 from compress.reporting.paraphrases import score_paraphrases
-from compress.reporting.summary import budget_misses, summarise_run
+from compress.reporting.summary import summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
 
@@ -44,21 +46,21 @@ def report(
     data: PreparedData,
     *,
     ctx: Context,
-    stages: dict[str, float],
+    stages: list[dict[str, Any]],
 ) -> Report:
-    """report.html and summary.json, from what the stages before have written down; the precision that ships is chosen here."""
+    """report.html, report.md and summary.json, from what the stages before have written down; the precision that ships is chosen here."""
     measured = json.loads(measurements.file("measurements.json").read_text())
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
     files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
-    seconds = [{"name": name, "seconds": value, "reused": False} for name, value in stages.items()]
     comparison = student.details.get("comparison")
-    summary = summarise_run(measured, choice, name=recipe.name, stages=seconds, exports=files, comparison=comparison)
+    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
     summary["left_out"] = list_left_out(onnx)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
     apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
-    misses = budget_misses(summary, recipe.budget)
+    budget = check_summary(summary, recipe.budget)
+    misses = [line.text for line in budget if line.missed]
     extras = {
         "description": recipe.description,
         "notes": [
@@ -67,7 +69,7 @@ def report(
         ],
         "near_duplicates": show_near(data),
         "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
-        "stages": seconds,
+        "stages": stages,
         "environment": {**measured["device"], **measurements.versions, **student.versions},
         "history": {name: details["curve"] for name, details in histories(student, quantized).items()},
         "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
@@ -83,6 +85,8 @@ def report(
     samples = pick_samples(data, measurements.file("predictions.npz"), models=names, seed=ctx.seed)
     write_report(ctx.out, summary=summary, measurements=measured, extras=extras, samples=samples, misses=misses)
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
+    text = render_markdown(summary, measured, budget, description=recipe.description)
+    (ctx.out / "report.md").write_text(text, encoding="utf-8")
     ctx.say(f"report: ships {choice.name}: {choice.reason}")
     details = {
         "budget_misses": misses,
@@ -104,8 +108,8 @@ def write_report(
 ) -> Path:
     """`out`/report.html, self-contained.
 
-    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]); stages ([{name, seconds, reused}]);
-    environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
+    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
+    stages ([{name, seconds, peak_bytes}]); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
     samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}}]. misses: lines of the budget that were missed.
     """

@@ -48,6 +48,7 @@ class Artifact:
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that made the result
     seconds: float = 0.0  # duration of the making; kept when the artifact is reused
+    peak_bytes: int | None = None  # memory that the making took (compress/store/cost.py); None where it is not known
     created: str = ""  # UTC, ISO 8601
     command: str = ""
     git_commit: str | None = None
@@ -61,6 +62,11 @@ class Artifact:
         if self.path is None or name not in self.files:
             raise StoreError(f"{self.path or 'unpublished'}: {self.kind} holds no file {name!r}; it holds {sorted(self.files)}")
         return self.path / name
+
+    @property
+    def cost(self) -> str:
+        """What the making took, in words: time, and memory where it is known."""
+        return f"{self.seconds:.1f} s" + (f", {self.peak_bytes / 1e9:.2f} GB" if self.peak_bytes else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data as it stands in artifact.json; the path is left out, so that a store can be moved."""
@@ -164,6 +170,7 @@ def load(folder: Path) -> Artifact:
         raise StoreError(
             f"{folder / RECORD}: unknown kind {record['kind']!r}; known are {', '.join(KINDS)}. Was it written by another version?"
         )
+    record.setdefault("peak_bytes", None)  # not measured by the versions before
     values = {entry.name: record[entry.name] for entry in fields(Artifact) if entry.name != "path"}
     values["parents"] = tuple(record["parents"])
     values["files"] = {name: FileRecord(**entry) for name, entry in record["files"].items()}

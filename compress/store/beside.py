@@ -55,6 +55,12 @@ class Beside:
             raise kinds.get(code, CompressError)(f"{name}: {lines[-1].removeprefix('error: ')}")
         return name
 
+    def check(self) -> None:
+        """Raises the error of a process that has already ended with one: the run would end with it anyway, only later."""
+        for key, (_, process, _) in list(self.running.items()):
+            if process.poll():
+                self.wait(Artifact(fingerprint=key))
+
     def __enter__(self) -> Beside:
         return self
 

@@ -70,7 +70,7 @@ class Keys:
         """Whether the stage would be reused or run, and why."""
         key = fingerprint(made_of)
         if found:
-            return PlannedStage(number(name), name, "reuse", f"made {found.created} in {found.seconds:.1f} s", key)
+            return PlannedStage(number(name), name, "reuse", f"made {found.created} in {found.cost}", key)
         half = (self.store.partial_folder(name, key) / CHECKPOINT).is_dir()
         why = "goes on from its checkpoint" if half else explain(name, made_of, self.store.previous(name, self.folder.path))
         return PlannedStage(number(name), name, "run", why, key)

@@ -56,7 +56,8 @@ class Rows:
 @dataclass(frozen=True)
 class Batch:
     """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None;
-    index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs."""
+    index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs. mixed: where each input was mixed with another, the labels
+    of these (r,) int64, and the share of `labels`."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
@@ -64,6 +65,7 @@ class Batch:
     teacher: Tensor | None
     index: np.ndarray
     grouping: np.ndarray
+    mixed: tuple[Tensor, float] | None = None
 
 
 class Batches:
@@ -108,10 +110,17 @@ class Batches:
             inputs[m], rows[m] = torch.from_numpy(take(data.inputs[m], distinct)), torch.from_numpy(inverse.astype(np.int64))
             if data.live:
                 seen[m] = torch.from_numpy(take(data.live.inputs[m], distinct))
+        labels, mixed = data.labels[index].astype(np.int64), None
         if self.shuffle and data.targets is None and data.views.fresh:
-            inputs[data.group] = data.views.refresh(inputs[data.group], epoch, owners)
-            if data.live:
-                seen[data.group] = data.views.refresh(seen[data.group], epoch, owners)
+            draw = np.random.default_rng((self.seed, epoch, step))
+            mixture, partners = data.views.mixture(draw), draw.permutation(len(places))
+            for given in (seen, inputs) if data.live else (inputs,):  # the teacher sees what the student sees
+                given[data.group] = data.views.refresh(given[data.group], epoch, owners)
+                if mixture:
+                    given[data.group], share = data.views.mix(given[data.group], partners, mixture)
+            if mixture:
+                labels, others = pair_labels(labels, partners, counts)
+                mixed = torch.from_numpy(others), share
         elif self.shuffle and len(data.views) > 1:
             view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
             inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
@@ -125,7 +134,7 @@ class Batches:
             present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
             inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
             rows[PRESENT] = torch.arange(len(index))
-        return Batch(inputs, rows, torch.from_numpy(data.labels[index].astype(np.int64)), teacher, index, owners)
+        return Batch(inputs, rows, torch.from_numpy(labels), teacher, index, owners, mixed)
 
 
 def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:
@@ -148,6 +157,16 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     if line := schedule_line(config, schedule, own):
         ctx.say(f"{label}: {line}")
     return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep, hide=config.modality_dropout), schedule
+
+
+def pair_labels(labels: np.ndarray, partners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of inputs mixed in pairs the rows' own labels and those of the partners' first rows, (r,) each; both are -1 where one is unlabelled.
+
+    labels: (r,), input by input; counts: (n,) rows of each input; partners: (n,) places of inputs.
+    """
+    others = np.repeat(labels[(np.cumsum(counts) - counts)[partners]], counts)
+    known = (labels >= 0) & (others >= 0)
+    return np.where(known, labels, -1), np.where(known, others, -1)
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

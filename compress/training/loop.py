@@ -153,7 +153,8 @@ def train_step(
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
     teacher = None if batch.teacher is None else Outputs(batch.teacher.to(device))
-    loss, parts = objective(outputs, teacher, batch.labels.to(device))
+    mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed)
     optimizer.zero_grad()
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)

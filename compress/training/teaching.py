@@ -26,7 +26,7 @@ from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import predict, train
 from compress.training.schedule import total_steps
-from compress.training.views import draw_views
+from compress.training.views import draw_views, mixes
 
 PILOT_SHARE, PILOT_STEPS = 0.08, 60  # of a training's steps, and at least so many
 FEW_ROWS = 200  # a validation split with fewer labelled rows does not choose
@@ -66,11 +66,7 @@ def choose_teaching(
         live = open_live(teacher, data.split("train"), read_wordings(targets))
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
-            noted |= (
-                _weigh(config.teacher, taught, fresh(), ctx)
-                if views.fresh
-                else {"teacher": "stored", "why": "inputs have no variants without end"}
-            )
+            noted |= _weigh(config.teacher, taught, fresh, ctx)
         rows = taught if noted["teacher"] == "live" else rows
     batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
     model, batch = fresh(), batches.collect(np.arange(min(64, len(batches.groups))))
@@ -129,14 +125,18 @@ def balance(model: nn.Module, batch: Batch, losses: list[Loss]) -> dict[str, flo
 
     model.eval()
     assert batch.teacher is not None
-    _, parts = Objective(losses)(model(batch.inputs, batch.rows), Outputs(batch.teacher), batch.labels)
+    _, parts = Objective(losses)(model(batch.inputs, batch.rows), Outputs(batch.teacher), batch.labels, batch.mixed)
     return starting_scales(parts)
 
 
-def _weigh(asked: str, rows: Rows, model: nn.Module, ctx: Context) -> dict[str, Any]:
+def _weigh(asked: str, rows: Rows, fresh: Callable[[], nn.Module], ctx: Context) -> dict[str, Any]:
+    if not rows.views.fresh:
+        return {"teacher": "stored", "why": "inputs have no variants without end"}
+    if mixes(rows.views.fresh[0]):
+        return {"teacher": "live", "why": "mixed inputs have no stored answers"}
     if asked == "live":
         return {"teacher": "live", "why": "the recipe says so"}
-    teacher, student = teacher_seconds(rows), student_seconds(model, rows)
+    teacher, student = teacher_seconds(rows), student_seconds(fresh(), rows)
     chosen = "live" if teacher <= student else "stored"
     why = f"the teacher takes {1000 * teacher:.0f} ms a batch where the student takes {1000 * student:.0f}"
     ctx.say(f"distill: {chosen} teacher: {why}")

@@ -45,6 +45,14 @@ class Views:
         room, (words, seed) = modality(self.modality), self.fresh
         return room.vary(values, room.variant(words, seed, FRESH + epoch), index)
 
+    def mixture(self, draw: np.random.Generator) -> tuple:
+        """How the inputs of one batch are mixed in pairs; (): they are not."""
+        return modality(self.modality).mixture(self.fresh[0], draw) if self.fresh else ()
+
+    def mix(self, values: Tensor, partners: np.ndarray, mixture: tuple) -> tuple[Tensor, float]:
+        """values: (N, ...), each mixed with that at its place in `partners` (N,): the same shape, and the share left of each."""
+        return modality(self.modality).mix(values, values[torch.from_numpy(partners)], mixture)
+
     def to_json(self) -> dict:
         """Plain data, as artifacts keep it."""
         return {"modality": self.modality, "variants": [list(variant) for variant in self.variants]}
@@ -55,6 +63,11 @@ class Views:
         return Views(data["modality"], tuple(map(tuple, data["variants"])))
 
 
+def mixes(words: Any) -> bool:
+    """Whether these words of a room ask for inputs that are mixed in pairs."""
+    return bool(getattr(words, "mixup", 0) or getattr(words, "cutmix", 0))
+
+
 def draw_views(recipe: Recipe) -> Views:
     """`distill.augment.views` different variants of the grouping modality, drawn by data.seed (fewer where there are not so many)."""
     name, augment, seed = recipe.modalities[0], recipe.distill.augment, recipe.data.seed
@@ -63,5 +76,5 @@ def draw_views(recipe: Recipe) -> Views:
         return Views(name)
     most = room.most_variants(words)
     count = augment.views if most is None else min(augment.views, most)
-    fresh = (words, seed) if most is None else None
+    fresh = (words, seed) if most is None or mixes(words) else None
     return Views(name, tuple(room.variant(words, seed, number) for number in range(count)), fresh)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from compress.device.errors import DeviceError, ImageError
-from compress.device.image_file import MAX_SIDE, READ, open_image
+from compress.device.image_file import MAX_SIDE, READ, image_size, open_image
 
 LOSSY = {"JPEG": 6, "WEBP": 12, "AVIF": 12}  # format -> levels by which a patch of one colour may differ
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B")
@@ -106,6 +106,17 @@ def test_orientation_is_applied(kind: str, orientation: int) -> None:
     found, wanted = np.asarray(open_image(content)).astype(int), TURNED[orientation](patches()).astype(int)
     assert found.shape == wanted.shape
     assert np.median(abs(found - wanted)) <= (6 if kind in ("JPEG", "AVIF") else 0)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_size_is_told_without_decoding(kind: str) -> None:
+    content = saved(Image.fromarray(patches()), kind)
+    assert content is not None
+    assert image_size(content) == (3 * SIDE, 2 * SIDE)
+    if kind in ("PNG", "JPEG", "BMP", "PPM"):  # of these the header alone says it
+        assert image_size(content[: len(content) - 20]) == (3 * SIDE, 2 * SIDE)
+    with pytest.raises(ImageError, match="broken image|not an image"):
+        image_size(content[:9])
 
 
 @pytest.mark.parametrize(

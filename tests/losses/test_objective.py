@@ -33,6 +33,15 @@ def test_scales_multiply_the_weights():
     assert total.item() == pytest.approx(expected.item())
 
 
+def test_labels_of_mixed_inputs_are_mixed_as_probabilities():
+    student, teacher, labels, others = Outputs(torch.randn(4, 3)), Outputs(torch.randn(4, 3)), torch.tensor([0, 1, 2, -1]), [2, 1, 0, -1]
+    total, parts = Objective(LOSSES)(student, teacher, labels, (torch.tensor(others), 0.3))
+    p = torch.tensor([[0.3, 0, 0.7], [0, 1, 0], [0.7, 0, 0.3]])  # row 3 is unlabelled
+    assert parts["cross_entropy"].item() == pytest.approx(-(p * student.logits[:3].log_softmax(1)).sum(1).mean().item())
+    assert parts["kd"].item() == pytest.approx(kd(student, teacher, labels, temperature=3.0).item())  # reads no labels
+    assert total.item() == pytest.approx(0.5 * parts["cross_entropy"].item() + 2.0 * parts["kd"].item())
+
+
 def test_starting_scales_shrink_what_is_larger_than_the_cross_entropy_and_nothing_else():
     parts = {"cross_entropy": torch.tensor(2.0), "kd": torch.tensor(20.0), "dist": torch.tensor(1.0)}
     assert starting_scales(parts) == {"kd": pytest.approx(0.1)}  # 2 / 20

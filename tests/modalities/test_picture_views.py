@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.modalities.picture_views import recolour, sample, transforms, vary_pictures
+from compress.modalities.picture_views import cut_in, lay_over, recolour, sample, transforms, vary_pictures
 
 ROWS = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]], dtype=torch.uint8)
 IMAGE = ROWS[None, :, :, None].expand(1, 3, 3, 3).contiguous()  # the same plane in each channel
@@ -82,3 +82,29 @@ def test_a_picture_is_varied_the_same_alone_and_in_a_batch(words: dict) -> None:
     assert (every[7].int() - alone[0].int()).abs().max() <= 1  # a batch may round the last bit otherwise
     assert not torch.equal(every, NOISE)
     assert not torch.equal(vary_pictures(NOISE, variant(number=2, **words), np.arange(40)), every)
+
+
+def test_pictures_laid_over_each_other_are_the_weighted_mean() -> None:
+    a, b = torch.tensor([[[[200, 0, 9]]]], dtype=torch.uint8), torch.tensor([[[[100, 255, 9]]]], dtype=torch.uint8)
+    assert lay_over(a, b, 0.3).tolist() == [[[[130, 178, 9]]]]  # 0.3 * 200 + 0.7 * 100; 0.7 * 255 = 178.5, which rounds to even
+    assert torch.equal(lay_over(a, b, 1.0), a) and torch.equal(lay_over(a, b, 0.0), b)
+
+
+@pytest.mark.parametrize(
+    ("share", "across", "down", "box"),
+    [
+        (0.75, 0.5, 0.5, (2, 6, 2, 6)),  # a quarter of the area: half of each side
+        (0.75, 0.0, 1.0, (6, 8, 0, 2)),  # around a corner three quarters of it lie outside
+        (1.0, 0.5, 0.5, (4, 4, 4, 4)),
+        (0.0, 0.5, 0.5, (0, 8, 0, 8)),
+    ],
+)
+def test_rectangle_comes_from_the_other_picture_and_the_share_is_what_is_left(
+    share: float, across: float, down: float, box: tuple[int, ...]
+) -> None:
+    pictures, others = NOISE[:3], NOISE[3:6]
+    got, left = cut_in(pictures, others, share, across, down)
+    wanted, (top, bottom, first, last) = pictures.clone(), box
+    wanted[:, top:bottom, first:last] = others[:, top:bottom, first:last]
+    assert torch.equal(got, wanted)
+    assert left == 1 - (bottom - top) * (last - first) / 64

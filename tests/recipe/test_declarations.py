@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from compress.recipe.declarations import declaration, first_line, literal_table
+from compress.recipe.declarations import declaration, first_line, literal, literal_table
 
 SOURCE = '''
 import no_such_module
@@ -68,3 +68,10 @@ def test_a_missing_function_is_an_error_that_names_the_file(plugin):
         declaration(f"{plugin}:nothing")
     with pytest.raises(LookupError, match=r"compress/no/module\.py: no such file"):
         declaration("compress.no.module:f")
+
+
+def test_literal_is_read_alone_or_as_one_of_several(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("A, B = 'x', ('y',)\nC: int = 3\nD = len('x')\n")
+    assert [literal(tmp_path / "a.py", name) for name in "ABC"] == ["x", ("y",), 3]
+    with pytest.raises(LookupError, match="gives E no literal"):
+        literal(tmp_path / "a.py", "E")

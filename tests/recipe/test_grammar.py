@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import RecipeError
-from compress.recipe.grammar import load_recipe
+from compress.recipe.grammar import load_budget, load_recipe
 from compress.tables import LOSSES, MODALITIES
 
 GOOD = """\
@@ -179,6 +179,21 @@ def test_numbers_with_an_exponent_are_numbers(write):
     assert load_recipe(write(GOOD + "budget: {max_size_mb: 1e-1}\n")).recipe.budget.max_size_mb == 0.1
 
 
+def test_a_budget_may_have_a_file_of_its_own_with_all_its_faults_told(tmp_path):
+    file = tmp_path / "ci.yaml"
+    file.write_text("max_size_mb: 4\nmax_cold_start_ms: 250\n")
+    assert load_budget(file).model_dump(exclude_none=True) == {"max_size_mb": 4, "max_cold_start_ms": 250}
+    file.write_text("max_siz_mb: 4\nmin_latency_ratio: fast\n")
+    with pytest.raises(RecipeError) as caught:
+        load_budget(file)
+    assert len(caught.value.problems) == 2
+    assert "ci.yaml:1 max_siz_mb: unknown key 'max_siz_mb' (did you mean 'max_size_mb'?)" in caught.value.problems[0]
+    assert "ci.yaml:2 min_latency_ratio: must be a number" in caught.value.problems[1]
+    file.write_text("- 1\n")
+    with pytest.raises(RecipeError, match="a budget is lines such as"):
+        load_budget(file)
+
+
 def test_the_names_and_options_of_a_plugin_count(write, tmp_path):
     plugin = """\
         raise SystemExit("a check must not run this")
@@ -243,6 +258,7 @@ def test_an_override_is_applied_before_validation(write):
         ("student.encoders.image=null", "a.yaml:1: data.inputs.image is set, but student.encoders.image is not"),
         ("data.inputs.image=null", "a.yaml:1: data.inputs names no modality: there is nothing to learn from"),
         ("distill.augment.views=2", "a.yaml:1: distill.augment.views is 2, but distill.augment.image varies nothing"),
+        ("distill.augment={image: {mixup: 0.2}}", "a.yaml:1: distill.augment.image.mixup: stored answers are to single inputs"),
         ("data.task=tags", "-o data.task=tags: unknown task 'tags'"),
         (
             "teacher={source: fit, encoders: {image: {model: x}}}",

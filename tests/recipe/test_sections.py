@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from compress.errors import RecipeError
 from compress.recipe.declarations import literal_table
 from compress.recipe.grammar import json_schema, load_recipe
 from compress.recipe.messages import subsections
@@ -30,6 +31,11 @@ def test_every_section_is_closed_and_every_field_is_documented(section):
 
 def test_the_methods_of_quantization_are_those_of_the_table():
     assert set(get_args(Quantize.model_fields["method"].annotation)) == set(literal_table("compress.quantizers", "QUANTIZERS"))
+
+
+def test_inputs_that_come_with_others_are_not_mixed():
+    with pytest.raises(RecipeError, match=r"augment\.image\.cutmix mixes two inputs .* no text of its own"):
+        load_recipe(RECIPES / "smoke.yaml", ["distill.augment.image.cutmix=1", "distill.teacher=live"])
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)

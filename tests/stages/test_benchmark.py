@@ -128,6 +128,7 @@ def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
     assert measured["models"]["student_arm"]["latency"] is None  # a file for another machine is scored and not timed
     assert measured["models"]["student_arm"]["accuracy"] == swapped["accuracy"]
     assert 1e6 < student["peak_memory"]["value"] < 2e9
+    assert student["cold_start"]["value"] > student["latency"]["1"]["median_ms"]  # Python, numpy and the runtime start first
 
     assert measured["baselines"]["majority"]["value"] == pytest.approx(3 / 7)
     assert measured["device"]["runtime"].startswith("onnxruntime ") and measured["threads"] == 1

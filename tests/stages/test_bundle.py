@@ -23,6 +23,7 @@ def names(folder: Path) -> list[str]:
 def test_bundle_holds_everything_a_device_needs(bundle: Path) -> None:
     files = names(bundle)
     assert [name for name in files if not name.startswith("device/")] == [
+        "README.md",
         "engine.json",
         "golden.npz",
         "io_spec.json",

@@ -11,8 +11,9 @@ from compress.data.prepared import PreparedData
 from compress.modalities.modality import modality
 from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Budget
+from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
-from compress.reporting.summary import budget_misses, summarise_run
+from compress.reporting.summary import summarise_run
 from compress.stages.report import pick_samples, write_report
 
 
@@ -75,7 +76,7 @@ COMPARISON = {
     "verdict": "no difference",
     "sentence": "99 % with, 99 % alone: the student alone would do as well",
 }
-STAGES = [{"name": "teacher", "seconds": 130.5, "reused": True}, {"name": "distill", "seconds": 69.5, "reused": False}]
+STAGES = [{"name": "teacher", "seconds": 130.5, "peak_bytes": 2_400_000_000}, {"name": "distill", "seconds": 69.5, "peak_bytes": None}]
 
 
 @pytest.fixture
@@ -91,6 +92,7 @@ def test_summary_numbers(summary):
         "size_ratio": 115,
         "latency_ratio": 6.6 / 0.3,
         "seconds_cold": 200.0,
+        "peak_bytes": 2_400_000_000,
         "int8_accuracy_drop_points": 0.1,
         "int8_size_over_fp32": 0.35,
         "int8_latency_over_fp32": 0.2 / 0.3,
@@ -106,8 +108,13 @@ def test_summary_numbers(summary):
     assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
 
 
-def test_summary_is_flat_but_for_the_paths_of_exports(summary):
-    assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["exports"]
+def test_summary_is_flat_but_for_the_stages_and_the_paths_of_exports(summary):
+    assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["stage_seconds", "stage_peak_bytes", "exports"]
+
+
+def test_summary_says_what_each_stage_took(summary):
+    assert summary["stage_seconds"] == {"teacher": 130.5, "distill": 69.5}
+    assert summary["stage_peak_bytes"] == {"teacher": 2_400_000_000, "distill": None}
 
 
 def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, summary):
@@ -118,8 +125,12 @@ def test_summary_has_the_same_keys_without_int8_and_comparison(measurements, sum
     assert plain["int8_size_over_fp32"] is None and plain["teacher_helps"] is None and plain["precision_chosen"] == "fp32"
 
 
+def missed(summary, budget):
+    return [line.text for line in check_summary(summary, budget) if line.missed]
+
+
 def test_budget_misses_say_line_and_amount(summary):
-    misses = budget_misses(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
+    misses = missed(summary, Budget(max_drop_points=0.2, max_size_mb=0.3, min_latency_ratio=30, max_latency_ms=1))
     assert misses == [
         "budget.max_drop_points: 0.3, limit 0.2, missed by 0.1 (95 % interval -0.2 to 0.8, which holds the limit, so it may be chance)",
         "budget.max_size_mb: 0.35, limit 0.3, missed by 0.05",
@@ -128,7 +139,7 @@ def test_budget_misses_say_line_and_amount(summary):
 
 def test_budget_says_where_a_miss_is_beyond_chance(summary):
     lost = {"shipped_drop_points": 1.0, "shipped_drop_low_points": 0.5, "shipped_drop_high_points": 1.5}
-    misses = budget_misses({**summary, **lost}, Budget(max_drop_points=0.2))
+    misses = missed({**summary, **lost}, Budget(max_drop_points=0.2))
     assert misses == ["budget.max_drop_points: 1, limit 0.2, missed by 0.8 (95 % interval 0.5 to 1.5, beyond chance)"]
 
 

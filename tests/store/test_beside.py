@@ -74,6 +74,18 @@ def test_failure_of_the_process_is_raised_with_its_kind_and_last_line(make, code
     assert str(caught.value) == f"export_teacher: {message}"
 
 
+def test_failure_is_raised_by_a_check_as_soon_as_it_is_there_and_a_process_at_work_is_left_alone(make) -> None:
+    with make(ENDLESS) as beside:
+        beside.start("export_teacher", MADE_OF)
+        beside.check()
+        beside.command = [sys.executable, "-c", "import sys; sys.exit('error: parity: far apart')"]
+        beside.start("features", {**MADE_OF, "version": 2})
+        beside.running[fingerprint({**MADE_OF, "version": 2})][1].wait()
+        with pytest.raises(CompressError, match="^features: parity: far apart$"):
+            beside.check()
+        assert [name for name, *_ in beside.running.values()] == ["export_teacher"]
+
+
 def test_process_that_nothing_waits_for_ends_with_the_run(make) -> None:
     with pytest.raises(KeyboardInterrupt), make(ENDLESS) as beside:
         beside.start("export_teacher", MADE_OF)

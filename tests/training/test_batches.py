@@ -14,7 +14,7 @@ from compress.context import Context
 from compress.io_spec import PRESENT
 from compress.models.classifier import Classifier, Head, LinearHead
 from compress.recipe.sections import Train
-from compress.training.batches import Batches, Rows, hide, scheduled_batches, take
+from compress.training.batches import Batches, Rows, hide, pair_labels, scheduled_batches, take
 from compress.training.views import Views
 
 CLASSES = 3
@@ -254,3 +254,10 @@ def test_schedule_hands_on_how_often_inputs_are_hidden(tmp_path) -> None:
     ctx = Context(tmp_path, seed=0, threads=1, say=lambda line: None)
     batches, _ = scheduled_batches(with_gaps(), Train(modality_dropout=0.25), label="student", ctx=ctx)
     assert batches.hide == 0.25
+
+
+def test_mixed_rows_have_their_partners_label_and_both_count_or_none() -> None:
+    # inputs with 2, 1 and 1 rows, of labels (0, 4), 1 and none; each mixed with the next, the last with the first
+    own, others = pair_labels(np.array([0, 4, 1, -1]), np.array([1, 2, 0]), np.array([2, 1, 1]))
+    assert own.tolist() == [0, 4, -1, -1]
+    assert others.tolist() == [1, 1, -1, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,13 @@ from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.views import draw_views
 
 WORDS = ["[PAD]", "[UNK]", "left", "right"]
+MIXED = """\
+name: mixed
+data: {{source: manifest, options: {{train: train.csv, test: test.csv}}, inputs: {{image: {{size: 8}}}}}}
+teacher: {{source: fit, encoders: {{image: {{model: efficientnet_lite2}}}}}}
+student: {{encoders: {{image: {{}}}}}}
+distill: {{teacher: live, augment: {{image: {{{word}: 1.0}}}}}}
+"""
 OPTIONS = {
     "encoders": {
         "image": {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 8, "stem_stride": 1}},
@@ -88,6 +96,29 @@ def test_live_teacher_sees_the_variant_that_the_student_sees() -> None:
             assert not torch.equal(batch.inputs["image"], torch.from_numpy(images[batch.grouping]))
         seen.append({int(n): x.tolist() for b in batches.epoch(epoch) for n, x in zip(b.grouping, b.inputs["image"], strict=True)})
     assert sum(seen[0][n] != seen[1][n] for n in range(20)) > 10  # of 50 variants two may be alike
+
+
+@pytest.mark.parametrize("word", ["mixup", "cutmix"])
+def test_live_teacher_sees_the_mixture_that_the_student_sees(word: str, tmp_path: Path) -> None:
+    """Of images that are one level all over, which is their label too: the mean level is that of the labels in their shares."""
+    for name, text in {"mixed.yaml": MIXED.format(word=word), "train.csv": "image,label", "test.csv": "image,label"}.items():
+        (tmp_path / name).write_text(text)
+    levels = 12 * np.arange(20)
+    images = np.broadcast_to(levels[:, None, None, None], (20, 8, 8, 3)).astype(np.uint8)
+    teacher = LiveTeacher(lambda inputs, rows: Outputs(inputs["image"][rows["image"]].flatten(1).float()), {"image": images})
+    rows = Rows({"image": images}, {"image": np.arange(20)}, levels, live=teacher)
+    rows = replace(rows, views=draw_views(load_recipe(tmp_path / "mixed.yaml").recipe))
+    batches, shares = Batches(rows, 5), []
+    for batch in (batch for epoch in range(3) for batch in batches.epoch(epoch)):
+        assert torch.equal(batch.teacher, batch.inputs["image"].flatten(1).float())
+        others, share = batch.mixed
+        wanted = share * batch.labels + (1 - share) * others
+        torch.testing.assert_close(batch.teacher.mean(1), wanted.float(), atol=0.51, rtol=0)  # pixels are whole levels
+        shares.append(share)
+    assert len(set(shares)) > 6 and all(0 <= share <= 1 for share in shares)
+    again = next(batches.epoch(2))
+    assert torch.equal(again.inputs["image"], next(batches.epoch(2)).inputs["image"])
+    assert all(batch.mixed is None for batch in Batches(rows, 5, shuffle=False).epoch(0))  # what is scored is as it is
 
 
 class Costly(nn.Module):

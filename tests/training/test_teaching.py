@@ -192,6 +192,12 @@ def test_live_teacher_that_is_asked_for_is_not_weighed(teach) -> None:
     assert found.rows.live is one and found.notes["why"] == "the recipe says so"
 
 
+def test_mixed_inputs_are_answered_live_whatever_that_costs(teach, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teaching, "mixes", lambda words: True)
+    found, one = teach("distill.teacher=auto", ENDLESS, teacher=99.0)
+    assert found.rows.live is one and found.notes["why"] == "mixed inputs have no stored answers"
+
+
 @pytest.mark.parametrize("asked", ["auto", "live"])
 def test_inputs_that_do_not_vary_without_end_have_stored_answers(teach, asked: str) -> None:
     found, _ = teach(f"distill.teacher={asked}")

@@ -2,13 +2,20 @@
 
 A reader has OPTION (of `predict`), HELP, ASSETS (files of the bundle that it reads), PACKAGES (what it imports beside numpy) and
 `read(value, port, folder)`: the array (1, ...) that the port takes; `value` is what stands behind the option, or what a program hands over.
+One that opens a file for that also has `opened(port, folder)`: a function of the value alone, for callers who ask again and again. EXAMPLE is
+a value as Python writes it, for the README of a bundle.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from ..errors import DeviceError
 
@@ -25,3 +32,11 @@ def reader(name: str) -> ModuleType:
         if error.name != f"{__name__}.{name}":
             raise
         raise DeviceError(f"no reader for the input {name!r}: device/modalities/{name}.py is missing; copy the bundle again") from None
+
+
+def open_reader(name: str, port: dict[str, Any], folder: Path) -> Callable[[Any], np.ndarray]:
+    """What makes an array (1, ...) of one value of the port `name`; files that it reads by are opened now, and once."""
+    module = reader(name)
+    if hasattr(module, "opened"):
+        return module.opened(port, folder)  # type: ignore[no-any-return]
+    return lambda value: module.read(value, port, folder)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""An image, a path or a file's content, as RGB pixels for a port (H, W, 3) uint8: the same code in training and on a device."""
+"""An image, a path, a file's content or pixels, as RGB pixels for a port (H, W, 3) uint8: the same code in training and on a device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError, ImageError
-from ..image_file import open_image, pillow
+from ..image_file import MAX_PIXELS, open_image, pillow
 
 OPTION, HELP = "--image", "image file, any size"
 ASSETS: tuple[str, ...] = ()
 PACKAGES = ("pillow>=11.3",)  # the first with AVIF, the last for Python 3.9
+EXAMPLE = '"picture.png"'
 
 RESIZES = ("stretch", "crop", "pad")
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -28,12 +29,14 @@ def read(value: Any, port: dict[str, Any], folder: Path) -> np.ndarray:
         try:
             return decode(value, height=height, width=width, **(port.get("reading") or {}))[None]
         except ImageError as error:
-            shown = f"<{len(value):,} bytes>" if isinstance(value, (bytes, bytearray)) else value
+            shown = (
+                f"<{len(value):,} bytes>" if isinstance(value, (bytes, bytearray)) else "array" if isinstance(value, np.ndarray) else value
+            )
             raise DeviceError(f"{shown}: {error}; give {OPTION} a whole PNG or JPEG file") from error
 
 
 def decode(
-    value: str | Path | bytes,
+    value: str | Path | bytes | np.ndarray,
     *,
     height: int,
     width: int,
@@ -41,8 +44,12 @@ def decode(
     resampling: str = "bilinear",
     edge: int | None = None,
 ) -> np.ndarray:
-    """(H, W, 3) uint8 of a path or of a file's content, brought to that size as `fit` says. Raises: ImageError, DeviceError without Pillow."""
-    return fit(open_image(value), height=height, width=width, resize=resize, resampling=resampling, edge=edge)
+    """(H, W, 3) uint8 of a path, a file's content or pixels, such as a camera's, brought to that size as `fit` says.
+
+    Raises: ImageError, DeviceError without Pillow.
+    """
+    image = pillow().fromarray(_pixels(value)) if isinstance(value, np.ndarray) else open_image(value)
+    return fit(image, height=height, width=width, resize=resize, resampling=resampling, edge=edge)
 
 
 def fit(
@@ -71,6 +78,13 @@ def fit(
         canvas.paste(image, ((width - inner[0]) // 2, (height - inner[1]) // 2))
         image = canvas
     return np.asarray(image, dtype=np.uint8)
+
+
+def _pixels(array: np.ndarray) -> np.ndarray:
+    """The array, if it is pixels; anything else would be turned into a picture of something else."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not 0 < array.shape[0] * array.shape[1] <= MAX_PIXELS:
+        raise ImageError("not an image", f"{array.dtype} of shape {array.shape}; pixels are RGB, (H, W, 3) uint8")
+    return np.ascontiguousarray(array)
 
 
 def _size_before_cut(size: tuple[int, int], *, height: int, width: int, resize: str, edge: int | None) -> tuple[int, int]:

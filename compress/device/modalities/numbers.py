@@ -13,6 +13,7 @@ from ..errors import DeviceError
 OPTION, HELP = "--numbers", "numbers with spaces or commas between them"
 ASSETS: tuple[str, ...] = ()
 PACKAGES: tuple[str, ...] = ()
+EXAMPLE = "[0.5] * {size}"
 
 
 def read(value: Any, port: dict[str, Any], folder: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,19 @@ from ..errors import DeviceError
 OPTION, HELP = "--question", "text"
 ASSETS = ("tokenizer.json",)
 PACKAGES = ("tokenizers",)
+EXAMPLE = '"what is it?"'
 PADDING = "[PAD]"  # the padding token of a tokenizer.json that names none
 
 
 def read(value: Any, port: dict[str, Any], folder: Path) -> np.ndarray:
     """(1, T) int64; raises DeviceError for a text with nothing in it, or a tokenizer that is not the model's."""
-    return encode_text(open_tokenizer(folder / ASSETS[0], length=port["shape"][0]), value, high=port["high"])
+    return opened(port, folder)(value)
+
+
+def opened(port: dict[str, Any], folder: Path) -> Callable[[Any], np.ndarray]:
+    """`read` with the tokenizer open, as a function of the text."""
+    tokenizer = open_tokenizer(folder / ASSETS[0], length=port["shape"][0])
+    return lambda value: encode_text(tokenizer, _text(value), high=port["high"])
 
 
 def open_tokenizer(path: Path, *, length: int) -> Any:
@@ -52,3 +60,14 @@ def encode_text(tokenizer: Any, text: str, *, high: float | None = None) -> np.n
     if high is not None and ids.max() > high:
         raise DeviceError(f"token id {ids.max()} is above the model's largest, {high:.0f}; tokenizer and model do not belong together")
     return ids
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            return bytes(value).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DeviceError(f"the text is no UTF-8 ({error})") from error
+    if not isinstance(value, str):
+        raise DeviceError(f"a text is a string or token ids of the model's length, found {type(value).__name__}")
+    return value

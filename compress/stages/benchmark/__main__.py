@@ -18,7 +18,7 @@ from compress.graphs.diverge import compare_outputs
 from compress.measures.metrics import agreement
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
-from compress.stages.benchmark.timing import peak_memory, time_models
+from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.tables import load_plugins
 
 SCHEMA_VERSION = 1
@@ -28,7 +28,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R,) int16 array of answers a model.
 
     Gives {schema_version, device, threads, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
-    agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, ...}}, baselines}; shares are fractions, latencies ms."""
+    agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, cold_start, ...}}, baselines}; shares are fractions, latencies ms."""
     load_plugins(map(Path, job["plugins"]))
     device = describe_device()
     data = open_data(Path(job["data"]))
@@ -48,8 +48,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "baselines": describe_baselines(data, rows),
     }
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
-    for name, peak in peak_memory(timed, test, rows, threads=job["threads"]).items():
-        result["models"][name]["peak_memory"] = peak
+    for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
+        result["models"][name] |= fresh
     for name, latency in time_models(timed, test, rows, job=job).items():
         result["models"][name]["latency"] = latency
     answers, kept = {}, {}
@@ -82,6 +82,7 @@ def describe_file(model: Candidate) -> dict[str, Any]:
         "parameters": {"value": model.parameters, "unit": "parameters"},
         "latency": None,  # stays so where the file's target is another machine
         "peak_memory": None,
+        "cold_start": None,
     }
 
 

@@ -1,0 +1,60 @@
+"""The commands of `compress` that look at what runs have left; as in cli.py, each parses, calls a function of the same sense, and prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress.errors import CompressError
+
+# Plain help: rich would add 60 ms to every start. Completion scripts write to the user's shell files, which nobody asked for.
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False, "no_args_is_help": True}
+results = typer.Typer(**PLAIN)
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders and of the store.")]
+Folder = Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A run's name or folder, or a bundle's folder.")]
+RUNS = Path("runs")
+
+
+@results.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    as_summary: Annotated[bool, typer.Option("--summary", help="Print every key of summary.json in its place.")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Print a run's figures, as its report.md has them."""
+    from compress.listing import find_run, summary_lines
+
+    folder = find_run(run, runs=runs)
+    if as_summary:
+        print("\n".join(summary_lines(folder)))
+        return
+    from compress.reporting.budgets import check_summary
+    from compress.reporting.markdown import render_markdown
+    from compress.reporting.runs import read_run
+
+    found = read_run(folder)
+    print(render_markdown(found.summary, found.measurements, check_summary(found.summary, found.budget)), end="")
+
+
+@results.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs, each by its name or folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page.  [default: compare.html in the folder of the runs]")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Put several runs side by side: prints Markdown, writes a page; paired differences where the test rows are the same."""
+    from compress.listing import find_run
+
+    if len(names) < 2:
+        raise CompressError(f"compare {names[0]}: give two or more runs; `compress show {names[0]}` prints one")
+    from compress.reporting.compare import compare_runs, comparison_markdown, write_comparison
+    from compress.reporting.runs import read_run
+
+    found = [read_run(find_run(name, runs=runs)) for name in names]
+    comparison, place = compare_runs(found), out or runs / "compare.html"
+    write_comparison(place, found, comparison)
+    print(comparison_markdown(comparison))
+    print(f"\n{place} written")

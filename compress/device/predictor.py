@@ -1,0 +1,144 @@
+"""`Predictor`: an unpacked bundle that answers, opened once and asked again and again, from any number of threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bundle import open_model, read_inputs
+from .choose import stored_choice
+from .contents import PRESENT, find_model, read_bundle
+from .errors import DeviceError
+from .manifest import check_files, read_manifest
+from .modalities import open_reader, reader
+from .modalities.present import pattern, stand_in
+from .sessions import REENTRANT
+from .tasks import answerer
+
+
+class Predictor:
+    """The bundle in `folder` with one model open; only files whose hash was checked are read.
+
+    `model`: a name in models.json; None takes what `run.py choose` chose here, else the model that the bundle names. A value is a path, a
+    file's content or an array: one of the port's own shape and type goes to the model as it is, all else through the input's reader.
+    Calls from several threads are answered side by side where the runtime allows it, else one after the other.
+
+    Raises: DeviceError for a model or runtime that cannot be used here, ManifestError for a file that was changed.
+    """
+
+    def __init__(self, folder: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> None:
+        self.bundle = read_bundle(Path(folder))
+        self.model = find_model(self.bundle, model or stored_choice(self.bundle, runtime=runtime))
+        assets = [asset for name in self.bundle.inputs for asset in reader(name).ASSETS]
+        check_files(self.bundle.folder, read_manifest(self.bundle.folder), names=assets)
+        self._readers: dict[str, Any] = {}  # opened at the first value that needs one: arrays need neither pillow nor tokenizers
+        self._dtypes = {name: np.dtype(port["dtype"]) for name, port in self.bundle.inputs.items()}
+        self._shapes = {name: tuple(port["shape"]) for name, port in self.bundle.inputs.items()}
+        self._answer = answerer(self.bundle.task).answer
+        self._session: Any = open_model(self.bundle, self.model, runtime=runtime, threads=threads)
+        self._lock: Any = nullcontext() if runtime in REENTRANT else threading.Lock()
+
+    def predict(self, **given: Any) -> dict[str, Any]:
+        """The answer of the bundle's task to one value for each input, named as its port; "model" says which model gave it.
+
+        Where the model takes rows that lack inputs, one value is enough, and "missing" lists the inputs without one.
+
+        Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
+        """
+        return self._answers(self._feeds(given), 1)[0]
+
+    def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """An answer for each row, which holds what `predict` takes; as many rows a call of the model as it takes at once.
+
+        Raises: DeviceError, which names the row, where one of them cannot be read; then none is answered.
+        """
+        feeds, answers, most = [], [], self.bundle.max_batch
+        for number, row in enumerate(rows):
+            try:
+                feeds.append(self._feeds(row))
+            except DeviceError as error:
+                raise DeviceError(f"row {number}: {error}") from error
+        for start in range(0, len(feeds), most):
+            some = feeds[start : start + most]
+            answers += self._answers({name: np.concatenate([feed[name] for feed in some]) for name in self._shapes}, len(some))
+        return answers
+
+    def warm_up(self, calls: int = 10) -> Predictor:
+        """Itself, after that many calls with golden samples: the first ones allocate memory and are slower."""
+        samples = self.samples()
+        for number in range(calls):
+            self.predict(**{name: array[number % len(array)] for name, array in samples.items()})
+        return self
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """The golden inputs of the bundle by port, each (N, ...): real rows, as the model reads them."""
+        return read_inputs(self.bundle)
+
+    def close(self) -> None:
+        """Lets go of the model, once the calls that are under way have ended; what is asked after that raises DeviceError."""
+        with self._lock:
+            session, self._session = self._session, None
+        if hasattr(session, "close"):
+            session.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays (1, ...) of one row by port."""
+        for name in given:
+            if name not in self._shapes:
+                raise DeviceError(f"this model reads no {name}; leave it out")
+        feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
+        if missing and not (self.bundle.takes_gaps and len(missing) < len(asked)):
+            wanted = " or ".join(reader(name).OPTION for name in (missing if self.bundle.takes_gaps else missing[:1]))
+            raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")
+        for name, shape in self._shapes.items():
+            value = given.get(name)
+            if value is None:
+                feeds[name] = pattern(asked, missing) if name == PRESENT else stand_in(self.bundle.inputs[name])
+                continue
+            as_it_is = isinstance(value, np.ndarray) and value.shape == shape and value.dtype == self._dtypes[name]
+            feeds[name] = self._checked(name, value)[None] if as_it_is else self._read(name, value)
+        return feeds
+
+    def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
+        """An array of the port's own form, once its values are those that the port takes: a runtime reads past a table for others."""
+        low, high = self.bundle.inputs[name].get("low"), self.bundle.inputs[name].get("high")
+        if value.dtype == np.uint8:  # pixels: every value is one
+            return value
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise DeviceError(f"the array for {name} holds values that are not finite")
+        if (low is not None and value.min() < low) or (high is not None and value.max() > high):
+            raise DeviceError(f"the array for {name} holds values from {value.min()} to {value.max()}; the model takes {low} to {high}")
+        return value
+
+    def _read(self, name: str, value: Any) -> np.ndarray:
+        opened = self._readers.get(name)
+        if opened is None:  # two threads may both open it: the second one's stays, and reads the same
+            opened = self._readers[name] = open_reader(name, self.bundle.inputs[name], self.bundle.folder)
+        return opened(value)
+
+    def _answers(self, feeds: dict[str, np.ndarray], count: int) -> list[dict[str, Any]]:
+        with self._lock:
+            session = self._session
+            if session is None:
+                raise DeviceError("this predictor is closed; open another")
+            outputs = session.run(feeds)
+        rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
+        answers = [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
+        if not self.bundle.takes_gaps:
+            return answers
+        names = self.bundle.asked
+        return [
+            {**answer, "missing": [name for name, there in zip(names, present) if not there]}
+            for answer, present in zip(answers, feeds[PRESENT])
+        ]

@@ -1,0 +1,60 @@
+"""README.md of a bundle: what it reads, its commands, and how a program of one's own asks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.io_spec import IOSpec, Port
+from compress.modalities.modality import modality
+from compress.recipe.declarations import literal
+
+TEXT = """\
+# {name}
+
+Reads {reads}. How good, how large and how fast it is, and under which licences it may be used: `model_card.md`.
+
+    pip install -r requirements.txt
+    python run.py verify     # every file against its hash, then the golden answers
+    python run.py predict {options}
+    python run.py bench      # times every model here; `python run.py choose` then takes the fastest that is right
+    python run.py --help
+
+From a program (Python 3.9 or newer), with the bundle opened once:
+
+```python
+import sys
+
+sys.dont_write_bytecode = True  # a cache would be files that manifest.json does not list
+sys.path.insert(0, ".")  # the folder of this file
+from device.predictor import Predictor
+
+with Predictor(".") as predictor:  # files checked, model open; several threads may share it
+    predictor.warm_up()
+    print(predictor.predict({values}))
+    samples = predictor.samples()  # the golden inputs by name, as arrays
+    print(predictor.predict_batch([dict(zip(samples, row)) for row in zip(*samples.values())]))
+```
+
+A value is a path, a file's content or an array; a string where a text is read. An array in the form of the model's own port
+({ports}) goes to the model as it is, and needs numpy and the runtime alone.
+"""
+
+
+def readme(name: str, io_spec: IOSpec) -> str:
+    """The text of README.md for a bundle that reads these ports; each reader's EXAMPLE stands for a value."""
+    readers = [modality(name).reader for name in io_spec.modalities]
+    read = list(zip(io_spec.inputs, readers, strict=True))
+    return TEXT.format(
+        name=name or "A model",
+        reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in read),
+        options=" ".join(f"{literal(reader, 'OPTION')} ..." for reader in readers),
+        values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in read),
+        ports=", ".join(f"{port.name}: {port.dtype} of shape {port.shape}" for port in io_spec.inputs),
+    )
+
+
+def _example(reader: Path, port: Port) -> str:
+    try:
+        return str(literal(reader, "EXAMPLE")).format(size=port.shape[0])
+    except LookupError:  # a plugin's reader may leave it out
+        return '"..."'

@@ -1,0 +1,26 @@
+"""README.md of a bundle names what the model reads, in the words of each input's reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compress.io_spec import IOSpec, Port
+from compress.reporting.bundle_readme import readme
+
+LOGITS = Port("logits", "float32", (2,))
+
+
+def test_readme_shows_a_value_for_each_input() -> None:
+    ports = (Port("image", "uint8", (32, 32, 3), 0, 255, reading={"resize": "crop"}), Port("numbers", "float32", (3,)))
+    text = readme("scales", IOSpec(ports, (LOGITS,)))
+    assert text.startswith("# scales\n\nReads image (image file, any size) and numbers (numbers with spaces")
+    assert 'predictor.predict(image="picture.png", numbers=[0.5] * 3)' in text
+    assert "predict --image ... --numbers ..." in text and "image: uint8 of shape (32, 32, 3)" in text
+
+
+def test_readme_needs_no_example_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reader.py").write_text('OPTION, HELP = "--motion", "readings"\n')
+    monkeypatch.setattr("compress.reporting.bundle_readme.modality", lambda name: type("Room", (), {"reader": tmp_path / "reader.py"}))
+    assert 'predict(motion="...")' in readme("", IOSpec((Port("motion", "float32", (3, 2)),), (LOGITS,)))
