@@ -25,8 +25,8 @@ def score_subsets(models: Mapping[str, Candidate], data: PreparedData, *, thread
     test, modalities = data.split("test"), data.report["modalities"]
     if PRESENT not in test.rows:
         return []
-    whole = np.asarray(test.inputs[PRESENT]).all(axis=1)[np.asarray(test.rows[PRESENT])]
-    labels = np.where(whole, np.asarray(test.labels), -1)
+    lacking = np.any([test.lacks(m) for m in modalities], axis=0)  # (R,)
+    labels = np.where(~lacking, np.asarray(test.labels), -1)
     if not (labels >= 0).any():
         return []
     rows = select_rows(labels, MAX_ROWS)
