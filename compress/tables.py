@@ -107,7 +107,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "report": Stage(
         "compress.stages.report:report",
-        5,
+        6,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),

@@ -59,7 +59,7 @@ def test_report_and_summary_count_what_is_missing(made: RunResult) -> None:
     splits = made.artifacts["data"].details["splits"]
     assert splits["test"]["lacking"] == {"text": 8, "numbers": 7}  # rows 0, 8, ... 56 and 5, 13, ... 53
     page = made.report.read_text()
-    assert "With some of the inputs alone" in page and "(none)" in page
+    assert "With some of the inputs alone" in page and "Which input decided" in page and "(none)" in page
 
 
 def test_every_set_of_inputs_has_its_accuracy(made: RunResult) -> None:

@@ -50,7 +50,7 @@ class Predictor:
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
-        return self._answers(self._feeds(given), 1)[0]
+        return self._answers(self.feeds(given), 1)[0]
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """An answer for each row, which holds what `predict` takes; as many rows a call of the model as it takes at once.
@@ -60,7 +60,7 @@ class Predictor:
         feeds, answers, most = [], [], self.bundle.max_batch
         for number, row in enumerate(rows):
             try:
-                feeds.append(self._feeds(row))
+                feeds.append(self.feeds(row))
             except DeviceError as error:
                 raise DeviceError(f"row {number}: {error}") from error
         for start in range(0, len(feeds), most):
@@ -92,8 +92,16 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The arrays (1, ...) of one row by port."""
+    def outputs(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model gives for arrays (R, ...) by port."""
+        with self._lock:
+            session = self._session
+            if session is None:
+                raise DeviceError("this predictor is closed; open another")
+            return session.run(feeds)  # type: ignore[no-any-return]
+
+    def feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays (1, ...) by port that the model is given for one row; raises DeviceError as `predict` does."""
         for name in given:
             if name not in self._shapes:
                 raise DeviceError(f"this model reads no {name}; leave it out")
@@ -128,11 +136,7 @@ class Predictor:
         return opened(value)
 
     def _answers(self, feeds: dict[str, np.ndarray], count: int) -> list[dict[str, Any]]:
-        with self._lock:
-            session = self._session
-            if session is None:
-                raise DeviceError("this predictor is closed; open another")
-            outputs = session.run(feeds)
+        outputs = self.outputs(feeds)
         rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
         answers = [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
         if not self.bundle.takes_gaps:

@@ -17,6 +17,7 @@ from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
 
 MAX_BARS = 30
 EXTRAS = (
+    "deciders",
     "description",
     "command",
     "notes",
@@ -53,6 +54,7 @@ def render_page(
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"]),
         curves=_curves(extras.get("history") or {}),
+        deciders=_deciders(extras["deciders"]),
         sensitivity=_sensitivity(extras.get("sensitivity") or []),
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
         samples=[{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples],
@@ -112,6 +114,12 @@ def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
 def _curves(history: dict[str, list[dict]]) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
     return Markup(plot_curves(curves)) if curves else None
+
+
+def _deciders(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not found:
+        return None
+    return {**found, "plot": Markup(plot_bars(found["bars"], label="points of probability lost without this input"))}
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:

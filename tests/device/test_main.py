@@ -40,6 +40,12 @@ def test_predict_asks_for_inputs_alone_and_says_what_was_missing(
         main(["predict", *QUESTION, "--present", "1 1"], folder=tmp_path / "gaps")
 
 
+def test_explain_prints_the_answer_and_a_line_for_each_input(bundle: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--image", str(picture), *QUESTION], folder=bundle) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and {line.split()[0] for line in lines[1:]} == {"image", "text"}
+
+
 def test_verify_reports_hashes_and_golden_answers(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--json"], folder=bundle) == 0
     result = json.loads(capsys.readouterr().out)
