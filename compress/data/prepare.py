@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from compress.data.baseline import describe_baselines
 from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.prepared import open_data
-from compress.data.presence import lacking, point_elsewhere
+from compress.data.presence import lacking, owned, point_elsewhere
 from compress.data.rows import BadRows, Rows, encode, names_of
 from compress.data.source import Source
 from compress.data.splits import hide_labels, hold_out, limit, settle
@@ -246,7 +246,7 @@ def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
     np.save(folder / "labels.npy", rows.labels)
     np.save(folder / "kinds.npy", rows.kinds)
     np.save(folder / "groups.npy", rows.groups)
-    np.save(folder / "near_train.npy", np.isin(rows.codes[rows.owner], near[:, 0]))
+    np.save(folder / "near_train.npy", np.isin(owned(rows), near[:, 0]))
 
 
 def _account(rows: Rows, train: Rows, labels: list[str], kinds: list[str]) -> dict:

@@ -43,6 +43,11 @@ def lacking(rows: Rows, modality: str) -> np.ndarray:
     return np.array([pattern[place] == "0" for pattern in rows.inputs[PRESENT].keys.to_pylist()], bool)[rows.codes[PRESENT]]
 
 
+def owned(rows: Rows) -> np.ndarray:
+    """(R,) the input of the owning modality of each row; -1 where it is another row's."""
+    return np.where(lacking(rows, rows.owner), -1, rows.codes[rows.owner])
+
+
 def point_elsewhere(rows: Rows, modality: str, failed: list[int]) -> Rows:
     """The rows, those that lack the modality no longer pointing at an input that could not be read."""
     if not failed:
@@ -55,10 +60,3 @@ def point_elsewhere(rows: Rows, modality: str, failed: list[int]) -> Rows:
     if not len(usable):
         raise DataError(f"data: no {modality} of {rows.split} can be read, so nothing can be learned from any; take it off data.inputs")
     return replace(rows, codes={**rows.codes, modality: stand_in(moved, rows.number, usable)})
-
-
-def require_some(rows: Rows) -> None:
-    """Raises DataError for a modality that no row of the split has."""
-    for modality in rows.codes:
-        if modality != PRESENT and not len(rows.inputs[modality]):
-            raise DataError(f"data: no row of {rows.split} has an input of the modality {modality}; take it off data.inputs")

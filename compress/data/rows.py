@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from compress.data.presence import patterns, require_some, stand_in
+from compress.data.presence import patterns, stand_in
 from compress.errors import DataError
 from compress.io_spec import PRESENT
 from compress.modalities.modality import modality as room
@@ -144,7 +144,6 @@ def encode(
     unusable = np.asarray(blank.all(axis=1) if config.allow_missing else blank.any(axis=1))
     if config.allow_missing:
         bad.add("no input at all", rows, unusable)
-        rows = _mark_missing(rows, blank)
     else:
         for place, modality in enumerate(rows.codes):
             bad.add(room(modality).blank, rows, blank[:, place])
@@ -153,13 +152,17 @@ def encode(
         unusable |= unlabelled
     unknown = (rows.labels < 0) & ~unlabelled
     bad.add("unknown answer", rows, unknown, lambda index: f"{names[index].as_py()!r} is no label of the training split")
-    return rows.keep(~(unusable | unknown))
+    kept = ~(unusable | unknown)
+    return (_mark_missing(rows, blank, kept) if config.allow_missing else rows).keep(kept)
 
 
-def _mark_missing(rows: Rows, blank: np.ndarray) -> Rows:
-    """The rows with what they lack noted in PRESENT, and something to point at in its place."""
-    require_some(rows)
-    codes = {m: stand_in(code, rows.number, np.arange(len(rows.inputs[m]))) for m, code in rows.codes.items()}
+def _mark_missing(rows: Rows, blank: np.ndarray, kept: np.ndarray) -> Rows:
+    """The rows with what they lack noted in PRESENT, and an input of a `kept` (R,) row to point at in its place."""
+    usable = {m: np.unique(code[kept & (code >= 0)]) for m, code in rows.codes.items()}
+    for m, own in usable.items():
+        if kept.any() and not len(own):
+            raise DataError(f"data: no usable row of {rows.split} has an input of the modality {m}; take it off data.inputs")
+    codes = {m: stand_in(code, rows.number, usable[m]) for m, code in rows.codes.items()}
     present, distinct = patterns(blank)
     return replace(rows, codes={**codes, PRESENT: present}, inputs={**rows.inputs, PRESENT: Distinct(distinct)})
 

@@ -64,7 +64,7 @@ def test_a_row_without_any_input_is_unusable(rows: dict, run: Callable) -> None:
 def test_a_modality_that_no_row_has_is_refused(rows: dict, run: Callable) -> None:
     for row in rows["test"]:
         row["image"] = None
-    with pytest.raises(DataError, match="no row of test has an input of the modality image"):
+    with pytest.raises(DataError, match="no usable row of test has an input of the modality image"):
         run(rows)
 
 
@@ -85,6 +85,16 @@ def test_an_image_that_cannot_be_read_takes_no_row_along_that_lacks_one(rows: di
     test = open_data(tmp_path / "out").split("test")
     assert report["skipped"]["rows"] == 1 and len(test) == 12 and test.lacks("image").sum() == 10
     assert set(np.asarray(test.rows["image"])) == {0}
+
+
+def test_rows_without_an_image_are_no_near_duplicates_and_point_at_no_left_out_image(rows: dict, run: Callable, tmp_path: Path) -> None:
+    for row in rows["test"][2:]:
+        row["image"] = ""
+    rows["test"][0]["label"] = "unheard of"  # one of the two rows of the only image
+    report = run(rows, on_bad_row="skip")
+    test, near = open_data(tmp_path / "out").split("test"), report["splits"]["test"]["near_duplicates"]
+    assert report["splits"]["test"]["inputs"]["image"] == 1 and near["inputs"] == near["rows"] == 1
+    assert np.asarray(test.near_train).nonzero()[0].tolist() == [0] and not test.lacks("image")[0]
 
 
 def test_what_a_missing_text_points_at_votes_for_nothing(rows: dict, run: Callable, tmp_path: Path) -> None:
