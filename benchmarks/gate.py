@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,6 +118,11 @@ def table(result: dict[str, Any]) -> str:
     return f"{markdown_table(header, lines)}\n\n{words}"
 
 
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table."""
+    return {"gate": table(results[0])}
+
+
 def _caught(planted: list[dict[str, Any]]) -> str:
     total = sum(p["planted"] for p in planted)
     return f"{total - sum(len(p['missed']) for p in planted)} of {total}"
@@ -129,7 +134,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "gate.json")
     add_table_arguments(parser)
     args = parser.parse_args()
-    if not show_tables(args, lambda: {"gate": table(json.loads(args.results.read_text()))}):
+    if not show_tables(args, lambda: tables([json.loads(args.results.read_text())])):
         write_result(args.results, measure())
 
 

@@ -35,12 +35,24 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "dist": [HARD, term("dist", inter=2.0, intra=2.0)],
     "dist T=4": [HARD, term("dist", inter=1.0, intra=1.0, temperature=4.0)],
     "logit mse": [term("cross_entropy", 0.1), term("logit_mse", 0.5)],
+    "kd standardised": [HARD, term("kd_standardised", temperature=2.0)],
+    **{name: [HARD, term(name)] for name in ("hint", "cosine", "rkd_distance", "rkd_angle", "similarity", "pkt", "contrastive")},
+    "kd T=4, hint": [HARD, term("kd", temperature=4.0), term("hint")],
+    "simkd": [term("simkd")],
+    "simkd, labels and kd T=4": [HARD, term("kd", temperature=4.0), term("simkd")],
 }
+
+
+def overrides_of(candidate: str) -> list[str]:
+    """What the candidate changes in a recipe: its losses, and the last layer of the student where one of them needs the teacher's."""
+    losses = CANDIDATES[candidate]
+    kept = any(loss["name"] == "simkd" for loss in losses)
+    return [f"distill.losses={json.dumps(losses)}", *(["student.classifier=teacher"] if kept else [])]
 
 
 def measure(setting: str, candidate: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:
     """The result of one candidate: the best validation accuracy of its student, %."""
-    own = ["distill.compare_alone=false", f"distill.losses={json.dumps(CANDIDATES[candidate])}"]
+    own = ["distill.compare_alone=false", *overrides_of(candidate)]
     made = train(
         load_setting(setting, seed, [*overrides, *own], name=f"losses-{slug(candidate)}"),
         setting,

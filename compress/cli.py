@@ -155,11 +155,12 @@ def list_names(
             help="losses, datasets, modalities, tasks, image_encoders, text_encoders, models, quantizers, runtimes, stages or recipes"
         ),
     ],
+    name: Annotated[str | None, typer.Argument(help="One of them: all that it says of itself, such as `compress list losses kd`.")] = None,
 ) -> None:
     """List what a recipe may name, with its options."""
     from compress.listing import lines_of
 
-    for line in lines_of(what):
+    for line in lines_of(what, name):
         print(line)
 
 
@@ -183,6 +184,7 @@ def init(
         str | None, typer.Option("--label", metavar="COLUMN", help="Column of the labels.  [default: guessed, as the others]")
     ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="COLUMN", help="Column of the pictures: paths, or their content.")] = None,
+    audio: Annotated[str | None, typer.Option("--audio", metavar="COLUMN", help="Column of the sounds: paths, or their content.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="Column of the texts.")] = None,
     group: Annotated[
         str | None, typer.Option("--group", metavar="COLUMN", help="Column of what keeps rows together, such as a patient.")
@@ -195,7 +197,7 @@ def init(
 
     files = {"train": train, "validation": validation, "test": test}
     check_free(file, force=force)
-    if not any((*files.values(), image, text, label, group)):
+    if not any((*files.values(), image, audio, text, label, group)):
         write_recipe(file, starter_text(name or run_name(file)), force=force)
         print(f"{file} written; put in the paths of your files, then run `compress check {file}`")
         return
@@ -206,7 +208,7 @@ def init(
     from compress.recipe.writer import recipe_text, told
 
     given = {split: path for split, path in files.items() if path is not None}
-    seen = survey(given, base=file.parent, image=image, text=text, label=label, group=group)
+    seen = survey(given, base=file.parent, image=image, audio=audio, text=text, label=label, group=group)
     choice = choose(seen)
     write_recipe(file, recipe_text(name or run_name(file), str(file), seen, choice), force=force)
     for line in told(seen, choice, file=str(file)):

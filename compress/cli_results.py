@@ -58,3 +58,32 @@ def compare(
     write_comparison(place, found, comparison)
     print(comparison_markdown(comparison))
     print(f"\n{place} written")
+
+
+@results.command()
+def serve(
+    target: Folder,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others than this machine's own need --token-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 8321,
+    token_file: Annotated[Path | None, typer.Option("--token-file", help="File with the token that every question must bring.")] = None,
+    name: Annotated[list[str] | None, typer.Option("--name", help="A further name that it is asked under.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key, PEM.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Ask this model of the bundle.  [default: the one that ships]")] = None,
+    teacher: Annotated[bool, typer.Option(help="Ask a run's teacher beside the student.")] = True,
+    queue: Annotated[int, typer.Option("--queue", min=1, help="Questions at once; one more is told to come again.")] = 32,
+    upload_mb: Annotated[int, typer.Option("--upload-mb", min=1, help="Largest question, MB (10^6 bytes).")] = 16,
+    runs: Runs = RUNS,
+) -> None:
+    """Serve a page to try a bundle with your own input, teacher and student side by side, and the same as an HTTP API."""
+    from compress.listing import find_bundle, find_run
+    from compress.serving.server import Address, read_token
+    from compress.serving.server import serve as start
+
+    folder, address = find_run(target, runs=runs), Address(host, port, tuple(name or ()), tls_cert, tls_key)
+    run = folder if teacher and any(folder.glob("*-export_teacher")) else None
+    token = read_token(token_file) if token_file else None
+    limits = {"queue": queue, "upload_bytes": upload_mb * 10**6}
+    start(find_bundle(target, runs=runs), run, address=address, token=token, limits=limits, model=model)

@@ -61,12 +61,17 @@ PACKAGES = (
     Package("rich", "14", "16", "no progress bars"),
     Package("easy-vqa", "1.0", "", "data.source easy_vqa, and with it the default recipe, is refused", False),
     Package("datasets", "4", "", "data.source hub is refused", False),
+    Package("soundfile", "0.13", "", "no sound can be read: data.inputs.audio is refused", False),
+    Package("soxr", "0.5", "", "no sound can be brought to another rate: data.inputs.audio is refused", False),
     Package("tensorrt_rtx", "1.7.1", "", "engine.flavour tensorrt_rtx: no engines are built or checked", False),
     Package("tensorrt", "10.3", "12", "engine.flavour tensorrt: no engines are built on this GPU", False),
     Package("openvino", "2026", "", "benchmark.runtimes: [openvino] is refused", False),
     Package("litert-torch", "0.10", "", "export.mobile: [litert] is refused", False),
     Package("ai-edge-litert", "2.3", "", "benchmark.runtimes: [litert] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
+    Package("starlette", "1.0", "2", "`compress serve` is refused", False),
+    Package("uvicorn", "0.40", "", "`compress serve` is refused", False),
+    Package("python-multipart", "0.0.20", "", "`compress serve` is refused", False),
     Package("cryptography", "44", "", "bundles can be neither signed nor checked with --key", False),
 )
 # CPU flag in /proc/cpuinfo -> what it means for int8, best first

@@ -32,6 +32,10 @@ class Outputs(NamedTuple):
     logits: Any  # (R, K) tensor
     embedding: Any = None  # (R, D) tensor, what the last layer reads; None where a teacher's answers were stored without
 
+    def at(self, tap: str) -> Any:
+        """The hidden state of that name, (R, D); None where there is none."""
+        return self.embedding if tap == "embedding" else None
+
 
 @dataclass(frozen=True)
 class IOSpec:

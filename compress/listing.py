@@ -21,11 +21,15 @@ _KINDS = {table.lower(): table for table in TABLES}
 _CLOSED = {"quantizers": ("compress.quantizers", "QUANTIZERS"), "runtimes": ("compress.device.sessions", "SESSIONS")}
 
 
-def lines_of(what: str) -> Iterator[str]:
-    """The lines of `compress list <what>`. Raises CompressError for an unknown kind of thing."""
+def lines_of(what: str, name: str | None = None) -> Iterator[str]:
+    """The lines of `compress list <what>`, or of `compress list <what> <name>`. Raises CompressError for an unknown kind of thing or name."""
     kinds = [*_KINDS, *_CLOSED, "stages", "recipes"]
     if what not in kinds:
         raise CompressError(f"list {what}: unknown{did_you_mean(what, kinds)}; there are {', '.join(kinds)}")
+    if name is not None:
+        return _card(what, name)
+    if what == "losses":
+        return _losses()
     if what == "stages":
         return (f"{name:<15} {_stage_line(name)}".rstrip() for name in STAGES)
     if what in _CLOSED:
@@ -70,13 +74,38 @@ def _show(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _losses() -> Iterator[str]:
+    """One line a loss, under the kind that its file holds."""
+    kinds: dict[str, list[str]] = {}
+    for name, entry in TABLES["LOSSES"].items():
+        kinds.setdefault(entry.rsplit(":", 1)[0], []).append(name)
+    width = max(map(len, TABLES["LOSSES"]))
+    for module, names in kinds.items():
+        yield f"{Path(module).stem if module.endswith('.py') else module.rsplit('.', 1)[1]}: {module_line(module)}"
+        yield from (f"    {name:<{width}}  {first_line(TABLES['LOSSES'][name])}" for name in names)
+    yield "One of them with its options: compress list losses NAME"
+
+
+def _card(what: str, name: str) -> Iterator[str]:
+    """All that one entry says of itself, and its options."""
+    table = TABLES.get(_KINDS.get(what, ""))
+    if table is None or name not in table:
+        raise CompressError(f"list {what} {name}: unknown{did_you_mean(name, table or ())}; `compress list {what}` shows what there is")
+    yield from (f"{name}  {inspect.getdoc(declaration(table[name])) or ''}".rstrip().split("\n"))
+    yield from _options(table[name])
+
+
 def _entries(table: dict[str, str]) -> Iterator[str]:
     for name, entry in table.items():
         yield f"{name}  {first_line(entry)}"
-        for option, parameter in option_parameters(declaration(entry), injected=INJECTED).items():
-            needed = parameter.default is inspect.Parameter.empty
-            kind = inspect.formatannotation(parameter.annotation)
-            yield f"    {option}: {kind}" + (", required" if needed else f" = {parameter.default!r}")
+        yield from _options(entry)
+
+
+def _options(entry: str) -> Iterator[str]:
+    for option, parameter in option_parameters(declaration(entry), injected=INJECTED).items():
+        needed = parameter.default is inspect.Parameter.empty
+        kind = inspect.formatannotation(parameter.annotation)
+        yield f"    {option}: {kind}" + (", required" if needed else f" = {parameter.default!r}")
 
 
 def _stage_line(name: str) -> str:

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from compress.context import Context, never_silent
 from compress.modalities.teacher_inputs import with_teacher_inputs
+from compress.modalities.teacher_starts import check_teacher_starts
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
 from compress.recipe.sections import Recipe
-from compress.reporting.summary import describe_run, summarise_costs
+from compress.reporting.summary import costs_of, describe_run, summarise_costs
 from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, write_json_atomic
 from compress.store.beside import BESIDE, Beside
 from compress.store.cost import Cost
@@ -72,6 +74,9 @@ class RunResult:
         return self.folder / f"{number('bundle')}-bundle" / "bundle"
 
 
+FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where the student cannot start from its teacher
+
+
 class _LastStage(Exception):  # noqa: N818 - no error: --until was reached
     pass
 
@@ -103,18 +108,21 @@ def run(
     steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say), time.monotonic()
     result = RunResult({}, [], steps.folder.path)
     anew = list(STAGES)[number(first) - 1 :] if first else []
+    check_starts = cache(partial(check_teacher_starts, steps.loaded))  # once, before the first stage that needs it
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
         beside.check()
         parents = tuple(finished(parent) for parent in parents)
         made_of, artifact = steps.find(name, parents, anew=name in anew)
+        if artifact is None and name in FROM_TEACHER:
+            check_starts()
         if artifact is None and name in BESIDE and name != last:
             return beside.start(name, made_of)
         verb = "reused" if artifact else "made"
-        return note(name, artifact or make(steps, name, made_of, parents, result, watch=beside.check), verb)
+        return note(name, artifact or make(steps, name, made_of, parents, result), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
-        if artifact is None or (name := beside.wait(artifact)) is None:
+        if artifact is None or (name := beside.wait(artifact, say)) is None:
             return artifact and next((a for a in result.artifacts.values() if a.fingerprint == artifact.fingerprint), artifact)
         return note(name, steps.published(name, artifact), "made")
 
@@ -128,6 +136,7 @@ def run(
         return artifact
 
     with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads) as beside:
+        steps.watch = beside.check
         try:
             chain(step, loaded.recipe)
         except _LastStage:
@@ -135,7 +144,7 @@ def run(
         summary = result.summary = json.loads(result.artifacts["report"].file("summary.json").read_text())
         found = result.artifacts["report"].details
         result.budget_misses, result.parity_misses = found["budget_misses"], found["parity_misses"]
-        summary |= summarise_costs(costs(result))
+        summary |= summarise_costs(costs_of(result.artifacts))
         write_json_atomic(steps.folder.path / "summary.json", summary)
     say(describe_run(summary))
     say(f"finished in {time.monotonic() - started:.1f} s; report: {result.report}, bundle: {result.bundle}")
@@ -157,18 +166,11 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int) ->
         chain(step, loaded.recipe)
 
 
-def make(
-    steps: Keys,
-    name: str,
-    made_of: dict[str, Any],
-    parents: tuple[Artifact | None, ...],
-    result: RunResult,
-    watch: Callable[[], None] = lambda: None,
-) -> Artifact:
-    """Calls one stage in its partial folder and publishes what it leaves there; `watch` is called while it works."""
+def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
+    """Calls one stage in its partial folder and publishes what it leaves there."""
     key = fingerprint(made_of)
     with steps.store.partial(name, key) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
-        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, watch)
+        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, steps.watch)
         if "torch" in STAGES[name].libraries:
             importlib.import_module("torch").set_num_threads(steps.threads)
         part = only(steps.recipe, STAGES[name].reads)
@@ -182,15 +184,10 @@ def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
     if name == "data":
         return {"source": source_of(steps.loaded)}
     if name == "report":
-        return {"stages": costs(result)}
+        return {"stages": costs_of(result.artifacts)}
     if name == "bundle":
         return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
     return {}
-
-
-def costs(result: RunResult) -> list[dict[str, Any]]:
-    """What each stage took when it was made, in this run or an earlier one."""
-    return [{"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes} for name, a in result.artifacts.items()]
 
 
 def opened(artifact: Artifact | None) -> Any:

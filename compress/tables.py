@@ -24,9 +24,11 @@ DATASETS = {
     "easy_vqa": "compress.data.easy_vqa:easy_vqa",
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
+    "fsdd": "compress.data.fsdd:fsdd",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",
+    "audio": "compress.modalities.audio:Audio",
     "text": "compress.modalities.text:Text",
     "numbers": "compress.modalities.numbers:Numbers",
 }
@@ -38,6 +40,10 @@ IMAGE_ENCODERS = {
     "mobilenet_v2": "compress.models.mobilenet_v2:mobilenet_v2",
     "efficientnet_lite2": "compress.models.pretrained:efficientnet_lite2",
     "transformers_cnn": "compress.models.transformers_cnn:transformers_cnn",
+}
+AUDIO_ENCODERS = {
+    "ds_cnn": "compress.models.audio:ds_cnn",
+    "whisper_tiny": "compress.models.whisper:whisper_tiny",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
@@ -64,10 +70,25 @@ MODELS = {
 }
 LOSSES = {
     "cross_entropy": "compress.losses.logits:cross_entropy",
+    "weighted_cross_entropy": "compress.losses.logits:weighted_cross_entropy",
+    "focal": "compress.losses.logits:focal",
     "kd": "compress.losses.logits:kd",
+    "kd_standardised": "compress.losses.logits:kd_standardised",
     "dkd": "compress.losses.logits:dkd",
     "dist": "compress.losses.logits:dist",
     "logit_mse": "compress.losses.logits:logit_mse",
+    "logit_l1": "compress.losses.logits:logit_l1",
+    "teacher_label": "compress.losses.logits:teacher_label",
+    "hint": "compress.losses.features:hint",
+    "hint_l1": "compress.losses.features:hint_l1",
+    "cosine": "compress.losses.features:cosine",
+    "feature_kd": "compress.losses.features:feature_kd",
+    "simkd": "compress.losses.features:simkd",
+    "rkd_distance": "compress.losses.relations:rkd_distance",
+    "rkd_angle": "compress.losses.relations:rkd_angle",
+    "similarity": "compress.losses.relations:similarity",
+    "pkt": "compress.losses.relations:pkt",
+    "contrastive": "compress.losses.relations:contrastive",
 }
 
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
@@ -95,15 +116,15 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
-    "targets": Stage("compress.stages.targets:store_targets", 2, ("data", "distill.augment"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 5, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 4, ("quantize", "distill.losses"), TRAINING, seeded=True),
+    "targets": Stage("compress.stages.targets:store_targets", 3, ("data", "distill.augment", "distill.hidden"), TRAINING),
+    "distill": Stage("compress.stages.distill:distill", 6, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "quantize": Stage("compress.stages.quantize:quantize", 6, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
     "export": Stage(
-        "compress.stages.export:export", 4, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
+        "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
-        "compress.stages.benchmark:benchmark", 6, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
+        "compress.stages.benchmark:benchmark", 7, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
     ),
     "report": Stage(
         "compress.stages.report:report",
@@ -119,13 +140,14 @@ TABLES: dict[str, dict[str, str]] = {
     "MODALITIES": MODALITIES,
     "TASKS": TASKS,
     "IMAGE_ENCODERS": IMAGE_ENCODERS,  # one table of encoders a modality
+    "AUDIO_ENCODERS": AUDIO_ENCODERS,
     "TEXT_ENCODERS": TEXT_ENCODERS,
     "NUMBERS_ENCODERS": NUMBERS_ENCODERS,
     "FUSIONS": FUSIONS,
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base",)  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

@@ -108,7 +108,7 @@ def test_pruning_keeps_the_channels_with_the_largest_scale(program: Any) -> None
 def test_loss_candidates_are_losses_of_the_grammar(program: Any) -> None:
     losses, recipe = program("losses"), ROOT / "recipes" / "smoke.yaml"
     for name, terms in losses.CANDIDATES.items():
-        loaded = load_recipe(recipe, [f"distill.losses={json.dumps(terms)}"]).recipe
+        loaded = load_recipe(recipe, losses.overrides_of(name)).recipe
         assert [loss.name for loss in loaded.distill.losses] == [term["name"] for term in terms], name
     assert len({losses.slug(name) for name in losses.CANDIDATES}) == len(losses.CANDIDATES)
 
@@ -252,7 +252,22 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
 
 
 @pytest.mark.parametrize(
-    "name", ["students", "quantization", "qat", "losses", "fusion", "pruning", "edge", "backbones", "odd_sets", "real", "predictor"]
+    "name",
+    [
+        "students",
+        "quantization",
+        "qat",
+        "losses",
+        "fusion",
+        "pruning",
+        "edge",
+        "backbones",
+        "odd_sets",
+        "real",
+        "predictor",
+        "gate",
+        "big_teachers",
+    ],
 )
 def test_published_tables_are_current(program: Any, name: str) -> None:
     record, results = program("record"), BENCHMARKS / "results"

@@ -31,7 +31,7 @@ from compress.tables import STAGES, TABLES, read_plugin
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 LANGUAGES = {"sh", "yaml", "python", "text", "text compress-tree"}
-FOREIGN = {"chromium"}  # commands that are not ours
+FOREIGN = {"chromium", "curl", "pip"}  # commands that are not ours
 ELSEWHERE = {"runs", "shared"}  # folders that a checkout need not have
 FILES = ("json", "html", "yaml", "py", "npz", "onnx", "csv", "sig", "md")
 

@@ -10,11 +10,27 @@ from compress.listing import find_bundle, find_run, lines_of, summary_lines
 from compress.tables import LOSSES, STAGES
 
 
-def test_losses_are_listed_with_first_line_and_options():
+def test_losses_are_listed_by_kind_with_one_line_each():
     lines = list(lines_of("losses"))
-    assert [line.split(" ")[0] for line in lines if not line.startswith(" ")] == list(LOSSES)
-    assert "    temperature: float = 2.0" in lines
-    assert "T^2 * mean_R" in next(line for line in lines if line.startswith("kd "))
+    kinds = [line.split(":")[0] for line in lines if not line.startswith(" ")][:-1]
+    assert kinds == ["logits", "features", "relations"]
+    assert [line.split()[0] for line in lines if line.startswith(" ")] == list(LOSSES)
+    assert "T^2 * mean_R" in next(line for line in lines if line.split()[0] == "kd")
+
+
+def test_card_of_a_loss_has_all_that_it_says_and_its_options():
+    lines = list(lines_of("losses", "hint"))
+    assert lines[0].startswith("hint  The teacher's own numbers: mean over rows and channels of (project(s) - t)^2")
+    assert any("arXiv 1412.6550" in line for line in lines)
+    assert lines[-1] == "    tap: str = 'embedding'"  # and no projection, which the program gives
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "words"), [("losses", "hin", "did you mean 'hint'"), ("stages", "distill", "list stages distill: unknown")]
+)
+def test_card_of_a_name_that_is_not_there(what: str, name: str, words: str):
+    with pytest.raises(CompressError, match=words):
+        list(lines_of(what, name))
 
 
 def test_options_of_data_sets_leave_out_what_the_program_gives():

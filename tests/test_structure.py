@@ -38,7 +38,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("training", "reporting"),
     ),
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
-    "cli_results": (*WORDS, "listing", "reporting"),
+    "serving": (*WORDS, "modalities", "data", "reporting", "store"),
+    "cli_results": (*WORDS, "listing", "reporting", "serving"),
     "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "pipeline", "cli_results"),
     "__main__": ("cli", "pipeline", "recipe", "errors"),  # and `import compress`, which is the same door from Python
     "device": (),  # what ships imports only itself

@@ -8,24 +8,27 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.data.manifest import read_every_column
-from compress.device.errors import ImageError
-from compress.errors import DataError
+from compress.device.audio_file import read_samples, sound_length
+from compress.device.errors import AudioError, DeviceError, FileError
+from compress.errors import DataError, DependencyError
 from compress.modalities.cells import file_column
 from compress.modalities.picture_sizes import picture_size
 from compress.modalities.profiles import blank, profile, shown, spread
-from compress.modalities.roles import IMAGE, ROLES, TEXT, Roles, decide_roles
-from compress.recipe.seen import Pictures, Seen, Texts
+from compress.modalities.roles import AUDIO, IMAGE, ROLES, TEXT, Roles, decide_roles
+from compress.recipe.seen import Pictures, Seen, Sounds, Texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HEADERS = 4000  # pictures of a split whose headers are read
-DECODED = 200  # pictures of all splits that are read to the end
+HEADERS = 4000  # pictures or sounds of a split whose headers are read
+DECODED = 200  # pictures or sounds of all splits that are read to the end
+LONGEST_S = 30  # seconds of a sound that are read to find broken and silent ones
 TEXTS = 5000  # texts whose tokens are counted
 TOKENS_A_WORD = 1.4  # where there is no tokenizer; English in BERT's vocabulary has 1.2 to 1.4
 
@@ -35,6 +38,7 @@ def survey(
     *,
     base: Path,
     image: str | None = None,
+    audio: str | None = None,
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -51,7 +55,7 @@ def survey(
     train, test = tables["train"], tables["test"]
     _check_columns(tables, files)
     folder = files["train"].parent
-    asked = {role: name for role, name in zip(ROLES, (image, text, label, group), strict=True) if name is not None}
+    asked = {role: name for role, name in zip(ROLES, (image, audio, text, label, group), strict=True) if name is not None}
     roles = decide_roles([profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked)
     return _count(tables, files, roles, base)
 
@@ -64,7 +68,9 @@ def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) ->
     if len(names) == 1:
         other = next((mark for mark in (";", "\t", "|") if mark in names[0]), None)
         why = (
-            f"; are the cells divided by {other!r}? A CSV file here has commas" if other else "; a label and a picture or a text are needed"
+            f"; are the cells divided by {other!r}? A CSV file here has commas"
+            if other
+            else "; a label and a picture, a sound or a text are needed"
         )
         raise DataError(f"--train {files['train']}: there is only one column, {shown(names[0])}{why}")
     for split, table in tables.items():
@@ -82,6 +88,7 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
     labels = _labels(train.column(columns["label"]))
     broken: Counter[str] = Counter()
     pictures, decoded = _pictures(tables, files, columns[IMAGE], broken) if IMAGE in columns else (None, 0)
+    sounds, heard = _sounds(tables, files, columns[AUDIO], broken) if AUDIO in columns else (None, 0)
     if TEXT in columns:
         broken["empty text"] += sum(_blanks(table.column(columns[TEXT])) for table in tables.values())
     for split, table in tables.items():
@@ -90,7 +97,7 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
             known = sum(1 for value in column.to_pylist() if value and value.strip() and value not in labels)
             broken["unknown answer"] += known
             broken["no label"] += _blanks(column)
-    group = columns.get(IMAGE) or columns[TEXT]
+    group = next(columns[role] for role in (IMAGE, AUDIO, TEXT) if role in columns)
     return Seen(
         files={split: _from_recipe(path, base) for split, path in files.items()},
         columns=columns,
@@ -99,10 +106,11 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
         labels=labels,
         unlabelled=_blanks(_plain(train.column(columns["label"]))),
         pictures=pictures,
+        sounds=sounds,
         texts=_texts(train.column(columns[TEXT])) if TEXT in columns else None,
         groups=_groups(train.column(columns["group"]), tables["test"].column(columns["group"])) if "group" in columns else None,
         broken={reason: count for reason, count in broken.items() if count},
-        decoded=decoded,
+        decoded=decoded + heard,
         ceiling=_ceiling(train, columns),
         ignored=roles.ignored,
     )
@@ -115,24 +123,9 @@ def _labels(column: pa.ChunkedArray) -> dict[str, int]:
 
 def _pictures(tables: Mapping[str, pa.Table], files: Mapping[str, Path], name: str, broken: Counter[str]) -> tuple[Pictures | None, int]:
     """Sizes by header, and which rows have a file that is missing or broken; some pictures are read to the end for that."""
-    sizes: list[tuple[int, int]] = []
-    decoded = 0
-    every = max(1, sum(table.num_rows for table in tables.values()) // DECODED)
-    for split, table in tables.items():
-        column = file_column(table.column(name), files[split].parent, shown(name))
-        broken["no image"] += _blanks(column)
-        values = [value for value in spread(column, HEADERS) if value and (isinstance(value, bytes) or value.strip())]
-        rows = Counter(values)
-        for index, value in enumerate(rows):
-            decoded += (whole := index % every == 0)
-            try:
-                sizes.append(picture_size(value, whole=whole))
-            except ImageError as error:
-                broken[error.reason] += rows[value]
+    sizes, decoded = _look(tables, files, name, broken, blank="no image", header=picture_size, whole=partial(picture_size, whole=True))
     if not sizes:
-        raise DataError(
-            f"--image {name}: none of the pictures can be opened ({', '.join(f'{n:,} {why}' for why, n in broken.items() if n)})"
-        )
+        raise _none_opened("image", name, "pictures", broken)
     sides = sorted(min(size) for size in sizes)
     return Pictures(
         looked=len(sizes),
@@ -140,6 +133,61 @@ def _pictures(tables: Mapping[str, pa.Table], files: Mapping[str, Path], name: s
         longest=max(max(size) for size in sizes),
         alike=len(set(sizes)) == 1,
     ), decoded
+
+
+def _sounds(tables: Mapping[str, pa.Table], files: Mapping[str, Path], name: str, broken: Counter[str]) -> tuple[Sounds, int]:
+    """Lengths and rates by header, as `_pictures` does it."""
+
+    def whole(value: str | bytes) -> tuple[float, int]:
+        if not read_samples(value, rate=16000, count=16000 * LONGEST_S).any():
+            raise AudioError("silent audio")
+        return sound_length(value)
+
+    try:
+        found, decoded = _look(tables, files, name, broken, blank="no audio", header=sound_length, whole=whole)
+    except FileError:
+        raise
+    except DeviceError as error:  # a package is missing
+        raise DependencyError(f"--audio {name}: {error}") from error
+    if not found:
+        raise _none_opened("audio", name, "sounds", broken)
+    seconds = sorted(length for length, _ in found)
+    places = (len(seconds) // 2, int(0.95 * (len(seconds) - 1)), -1)
+    rate_hz = Counter(rate for _, rate in found).most_common(1)[0][0]
+    return Sounds(len(found), (seconds[places[0]], seconds[places[1]], seconds[places[2]]), rate_hz), decoded
+
+
+def _look(
+    tables: Mapping[str, pa.Table],
+    files: Mapping[str, Path],
+    name: str,
+    broken: Counter[str],
+    *,
+    blank: str,
+    header: Callable[[str | bytes], Any],
+    whole: Callable[[str | bytes], Any],
+) -> tuple[list[Any], int]:
+    """What the headers of a column of files say, and how many files were read to the end; `broken` counts the rows of those that cannot be."""
+    found: list[Any] = []
+    decoded = 0
+    every = max(1, sum(table.num_rows for table in tables.values()) // DECODED)
+    for split, table in tables.items():
+        column = file_column(table.column(name), files[split].parent, shown(name))
+        broken[blank] += _blanks(column)
+        values = [value for value in spread(column, HEADERS) if value and (isinstance(value, bytes) or value.strip())]
+        rows = Counter(values)
+        for index, value in enumerate(rows):
+            decoded += (to_the_end := index % every == 0)
+            try:
+                found.append(whole(value) if to_the_end else header(value))
+            except FileError as error:
+                broken[error.reason] += rows[value]
+    return found, decoded
+
+
+def _none_opened(option: str, name: str, what: str, broken: Counter[str]) -> DataError:
+    reasons = ", ".join(f"{count:,} {why}" for why, count in broken.items() if count)
+    return DataError(f"--{option} {name}: none of the {what} can be opened ({reasons})")
 
 
 def _texts(column: pa.ChunkedArray) -> Texts:
@@ -171,7 +219,7 @@ def _ceiling(train: pa.Table, columns: Mapping[str, str]) -> float:
     """Share of the labelled rows that have the commonest label of their inputs; contents of files are taken for different ones."""
     import pyarrow as pa
 
-    read = [train.column(columns[role]) for role in (IMAGE, TEXT) if role in columns]
+    read = [train.column(columns[role]) for role in (IMAGE, AUDIO, TEXT) if role in columns]
     if not all(pa.types.is_string(column.type) for column in read):
         return 1.0
     rows = Counter(zip(*(column.to_pylist() for column in read), _plain(train.column(columns["label"])).to_pylist(), strict=True))

@@ -1,7 +1,9 @@
 """What the device runner raises on purpose; `main` prints the message as one line and ends with the exit code.
 
 DeviceError            1   a file, question, option or runtime that cannot be used here
-+-- ImageError         1   a file that is no image, or none that is read here
++-- FileError          1   a user's file that gives no input
+|   +-- ImageError     1   a file that is no image, or none that is read here
+|   +-- AudioError     1   a file that is no sound, or none that is read here
 +-- ManifestError      9   a bundle that does not verify: hashes, files, archive or signature
 +-- GoldenError        7   a model that does not give the answers recorded in the bundle
 """
@@ -15,12 +17,26 @@ class DeviceError(Exception):
     exit_code = 1
 
 
-class ImageError(DeviceError):
-    """A file gives no image; `reason` is one of a few, which rows of a data set are counted under, `detail` says more of this one."""
+class FileError(DeviceError):
+    """A file gives no input; `reason` is one of a few, which rows of a data set are counted under, `detail` says more of this one."""
+
+    kind = "file"  # what it should have been
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason, self.detail = reason, detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class ImageError(FileError):
+    """A file gives no image."""
+
+    kind = "image"
+
+
+class AudioError(FileError):
+    """A file gives no sound."""
+
+    kind = "audio"
 
 
 class ManifestError(DeviceError):

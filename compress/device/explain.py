@@ -49,7 +49,7 @@ def explain(predictor: Any, given: dict[str, Any]) -> dict[str, Any]:
     task = answerer(predictor.bundle.task)
     if not hasattr(task, "probability"):
         raise DeviceError(f"answers of the task {predictor.bundle.task!r} have no probability that an input could be weighed by")
-    lost = weigh_inputs(predictor.outputs, predictor.feeds(given), predictor.samples(), probability=task.probability)
+    lost = weigh_inputs(predictor.run, predictor.read(given), predictor.samples(), probability=task.probability)
     return {**predictor.predict(**given), "lost": {name: None if np.isnan(value[0]) else float(value[0]) for name, value in lost.items()}}
 
 

@@ -6,10 +6,7 @@ frames or pages the first. Colour profiles are not applied. Any file ends as an 
 
 from __future__ import annotations
 
-import io
-import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +15,7 @@ import numpy as np
 
 from .errors import DeviceError, ImageError
 from .feeds import first_line
+from .plain_file import open_plain
 
 MAX_PIXELS = 64 * 2**20  # 64 megapixels, binary: a phone's 64-megapixel sensor has 9248 x 6936, a little more than 64 million
 MAX_SIDE = 65_535  # JPEG's own limit; a resize needs memory by the longer side, a gigabyte for 64 million pixels in one row
@@ -75,7 +73,7 @@ def image_size(value: str | Path | bytes) -> tuple[int, int]:
 def _look(value: str | Path | bytes, take: Callable[[Any, BinaryIO], Any]) -> Any:
     """What `take` makes of the opened image and its file."""
     Image = pillow()
-    with _open_file(value) as file:
+    with open_plain(value, error=ImageError, most=MAX_BYTES) as file:
         name = _format_of(file)
         try:
             if name == "PPM":
@@ -101,40 +99,6 @@ def pillow() -> Any:
     except ImportError as error:
         raise DeviceError(f"images need the package pillow ({error}): pip install pillow") from error
     return Image
-
-
-def _open_file(value: str | Path | bytes) -> BinaryIO:
-    """The file, if it is a regular one: nothing else is opened, for a pipe waits for ever and a device may act."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        file: BinaryIO = io.BytesIO(value)
-        return _within_limits(file, len(value))
-    try:
-        _regular(os.stat(value))
-        file = open(value, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing file") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        raise ImageError("unreadable file", getattr(error, "strerror", None) or str(error)) from error
-    try:
-        return _within_limits(file, _regular(os.fstat(file.fileno())).st_size)  # again: it may have been replaced meanwhile
-    except ImageError:
-        file.close()
-        raise
-
-
-def _regular(status: os.stat_result) -> os.stat_result:
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise ImageError("not a regular file", kinds.get(stat.S_IFMT(status.st_mode), "a device"))
-    return status
-
-
-def _within_limits(file: BinaryIO, size: int) -> BinaryIO:
-    if not size:
-        raise ImageError("broken image", "the file is empty")
-    if size > MAX_BYTES:
-        raise ImageError("image too large", f"{size:,} bytes, more than {MAX_BYTES:,}")
-    return file
 
 
 def _format_of(file: BinaryIO) -> str:

@@ -38,10 +38,14 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
 
     with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
         given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
-        answer = predictor.predict(**given)
-    lines = answerer(predictor.bundle.task).lines(answer)
-    if answer.get("missing"):
-        lines.append(f"answered without {' and '.join(answer['missing'])}")
+        words = answerer(predictor.bundle.task).lines
+        if arguments.hop is None:
+            answer = predictor.predict(**given)
+            lines = [*words(answer), *([f"answered without {' and '.join(answer['missing'])}"] if answer.get("missing") else [])]
+        else:
+            answer = {"windows": predictor.predict_windows(arguments.hop, **given)}
+            heard = [(w, "silence" if "silent" in w else words(w)[0]) for w in answer["windows"]]
+            lines = [f"{window['start_s']:8.2f} to {window['end_s']:.2f} s  {said}" for window, said in heard]
     _show(answer, lines, as_json=arguments.json)
 
 
@@ -150,6 +154,8 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
         command = _add(commands, word, function, gloss)
         for name, option, hint in options:
             command.add_argument(option, dest=name, help=hint)
+        if word == "predict":
+            command.add_argument("--hop", type=float, help="seconds: answer for each window of a long sound, one every so often")
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")
     command.add_argument("--tolerance", type=float, help="largest difference of a logit, as a share of the largest (default: by precision)")

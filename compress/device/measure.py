@@ -20,10 +20,15 @@ from .sessions import runtime_version
 
 SCHEMA = 1
 MEASUREMENTS = "measurements.json"
+FEWEST = 10  # timed rounds of a function that is slow
 
 
-def time_calls(functions: dict[str, Callable[[], None]], *, rounds: int, warmup: int) -> dict[str, np.ndarray]:
+def time_calls(
+    functions: dict[str, Callable[[], None]], *, rounds: int, warmup: int, limit_s: float | None = None
+) -> dict[str, np.ndarray]:
     """Durations of each function's calls, (rounds,) int64 nanoseconds by name, after `warmup` untimed rounds.
+
+    limit_s: a function that has taken so many seconds sits out the rounds that are left, once it has FEWEST; a tenth of it ends its warm-up.
 
     Each round goes through all functions and starts with another one, so that a drift of the clock or the load meets all of them alike.
     A function is called twice and the second call is timed: the first one brings back into the caches what its neighbour pushed out, as
@@ -33,7 +38,9 @@ def time_calls(functions: dict[str, Callable[[], None]], *, rounds: int, warmup:
     if rounds < 1 or warmup < 0:
         raise DeviceError(f"rounds is {rounds} and warmup {warmup}; give at least 1 round and no negative warm-up")
     names = list(functions)
-    times = {name: np.zeros(rounds, np.int64) for name in names}
+    times: dict[str, list[int]] = {name: [] for name in names}
+    spent = dict.fromkeys(names, 0)  # nanoseconds, of all calls
+    limit_ns = (limit_s or float("inf")) * 1e9
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -41,16 +48,20 @@ def time_calls(functions: dict[str, Callable[[], None]], *, rounds: int, warmup:
         for number in range(-warmup, rounds):
             first = number % len(names) if names else 0
             for name in names[first:] + names[:first]:
+                if spent[name] > limit_ns / (1 if number >= 0 else 10) and (number < 0 or len(times[name]) >= FEWEST):
+                    continue
+                began = time.perf_counter_ns()
                 functions[name]()
                 start = time.perf_counter_ns()
                 functions[name]()
-                elapsed = time.perf_counter_ns() - start
+                end = time.perf_counter_ns()
+                spent[name] += end - began
                 if number >= 0:
-                    times[name][number] = elapsed
+                    times[name].append(end - start)
     finally:
         if was_enabled:
             gc.enable()
-    return times
+    return {name: np.array(found, np.int64) for name, found in times.items()}
 
 
 def summarise(ns: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .bundle import open_model, read_inputs
 from .choose import stored_choice
-from .contents import PRESENT, find_model, read_bundle
+from .contents import PRESENT, BundleFolder, Model, find_model, read_bundle
 from .errors import DeviceError
 from .manifest import check_files, read_manifest
 from .modalities import open_reader, reader
@@ -31,17 +31,23 @@ class Predictor:
     Raises: DeviceError for a model or runtime that cannot be used here, ManifestError for a file that was changed.
     """
 
+    bundle: BundleFolder
+    model: Model
+    _session: Any
+
     def __init__(self, folder: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> None:
-        self.bundle = read_bundle(Path(folder))
-        self.model = find_model(self.bundle, model or stored_choice(self.bundle, runtime=runtime))
-        assets = [asset for name in self.bundle.inputs for asset in reader(name).ASSETS]
-        check_files(self.bundle.folder, read_manifest(self.bundle.folder), names=assets)
-        self._readers: dict[str, Any] = {}  # opened at the first value that needs one: arrays need neither pillow nor tokenizers
-        self._dtypes = {name: np.dtype(port["dtype"]) for name, port in self.bundle.inputs.items()}
-        self._shapes = {name: tuple(port["shape"]) for name, port in self.bundle.inputs.items()}
-        self._answer = answerer(self.bundle.task).answer
-        self._session: Any = open_model(self.bundle, self.model, runtime=runtime, threads=threads)
-        self._lock: Any = nullcontext() if runtime in REENTRANT else threading.Lock()
+        bundle = read_bundle(Path(folder))
+        found = find_model(bundle, model or stored_choice(bundle, runtime=runtime))
+        assets = [asset for name in bundle.inputs for asset in reader(name).ASSETS]
+        check_files(bundle.folder, read_manifest(bundle.folder), names=assets)
+        self._hold(bundle, found, open_model(bundle, found, runtime=runtime, threads=threads), runtime)
+
+    @classmethod
+    def around(cls, bundle: BundleFolder, model: Model, session: Any, *, runtime: str = "onnxruntime_cpu") -> Predictor:
+        """A predictor of a model that is open already, whose folder holds what its inputs are read with; no file is checked."""
+        predictor = cls.__new__(cls)
+        predictor._hold(bundle, model, session, runtime)
+        return predictor
 
     def predict(self, **given: Any) -> dict[str, Any]:
         """The answer of the bundle's task to one value for each input, named as its port; "model" says which model gave it.
@@ -50,7 +56,7 @@ class Predictor:
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
-        return self._answers(self.feeds(given), 1)[0]
+        return self.answer(self.read(given))[0]
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """An answer for each row, which holds what `predict` takes; as many rows a call of the model as it takes at once.
@@ -60,13 +66,66 @@ class Predictor:
         feeds, answers, most = [], [], self.bundle.max_batch
         for number, row in enumerate(rows):
             try:
-                feeds.append(self.feeds(row))
+                feeds.append(self.read(row))
             except DeviceError as error:
                 raise DeviceError(f"row {number}: {error}") from error
         for start in range(0, len(feeds), most):
             some = feeds[start : start + most]
-            answers += self._answers({name: np.concatenate([feed[name] for feed in some]) for name in self._shapes}, len(some))
+            answers += self.answer({name: np.concatenate([feed[name] for feed in some]) for name in self._shapes})
         return answers
+
+    def predict_windows(self, hop: float, **given: Any) -> list[dict[str, Any]]:
+        """An answer for each window of an input that is longer than the model reads, such as a sound, one every `hop` seconds.
+
+        Each has `start_s` and `end_s`; where the window is silent, `silent` and no answer. Other inputs are the same for all.
+        Raises: DeviceError where the model reads no such input.
+        """
+        long = next((name for name in self._shapes if hasattr(reader(name), "windows")), None)
+        if long is None:
+            raise DeviceError(f"this model reads {' and '.join(self._shapes)}, and none of it window by window; leave the hop out")
+        if given.get(long) is None:
+            raise DeviceError(f"{long} is not given, so there is nothing to read window by window; give {reader(long).OPTION}")
+        windows = reader(long).windows(given[long], self.bundle.inputs[long], hop)
+        answers = iter(self.predict_batch([{**given, long: array} for _, _, array in windows if array is not None]))
+        places = [{"start_s": start, "end_s": end} for start, end, _ in windows]
+        return [{**place, **({"silent": True} if w[2] is None else next(answers))} for place, w in zip(places, windows)]
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The first half of `predict`: the arrays (1, ...) of one row by port."""
+        for name in given:
+            if name not in self._shapes:
+                raise DeviceError(f"this model reads no {name}; leave it out")
+        feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
+        if missing and not (self.bundle.takes_gaps and len(missing) < len(asked)):
+            wanted = " or ".join(reader(name).OPTION for name in (missing if self.bundle.takes_gaps else missing[:1]))
+            raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")
+        for name, shape in self._shapes.items():
+            value = given.get(name)
+            if value is None:
+                feeds[name] = pattern(asked, missing) if name == PRESENT else stand_in(self.bundle.inputs[name])
+                continue
+            as_it_is = isinstance(value, np.ndarray) and value.shape == shape and value.dtype == self._dtypes[name]
+            feeds[name] = self._checked(name, value)[None] if as_it_is else self._read(name, value)
+        return feeds
+
+    def answer(self, feeds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """The second half: an answer for each row of the arrays (R, ...), R at most what the model takes at once."""
+        outputs, count = self.run(feeds), len(next(iter(feeds.values())))
+        rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
+        answers = [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
+        if not self.bundle.takes_gaps:
+            return answers
+        names = self.bundle.asked
+        missing = ([name for name, there in zip(names, present) if not there] for present in feeds[PRESENT])
+        return [{**answer, "missing": names_missing} for answer, names_missing in zip(answers, missing)]
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model gives for the arrays (R, ...)."""
+        with self._lock:
+            session = self._session
+            if session is None:
+                raise DeviceError("this predictor is closed; open another")
+            return session.run(feeds)  # type: ignore[no-any-return]
 
     def warm_up(self, calls: int = 10) -> Predictor:
         """Itself, after that many calls with golden samples: the first ones allocate memory and are slower."""
@@ -92,31 +151,13 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def outputs(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the model gives for arrays (R, ...) by port."""
-        with self._lock:
-            session = self._session
-            if session is None:
-                raise DeviceError("this predictor is closed; open another")
-            return session.run(feeds)  # type: ignore[no-any-return]
-
-    def feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The arrays (1, ...) by port that the model is given for one row; raises DeviceError as `predict` does."""
-        for name in given:
-            if name not in self._shapes:
-                raise DeviceError(f"this model reads no {name}; leave it out")
-        feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
-        if missing and not (self.bundle.takes_gaps and len(missing) < len(asked)):
-            wanted = " or ".join(reader(name).OPTION for name in (missing if self.bundle.takes_gaps else missing[:1]))
-            raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")
-        for name, shape in self._shapes.items():
-            value = given.get(name)
-            if value is None:
-                feeds[name] = pattern(asked, missing) if name == PRESENT else stand_in(self.bundle.inputs[name])
-                continue
-            as_it_is = isinstance(value, np.ndarray) and value.shape == shape and value.dtype == self._dtypes[name]
-            feeds[name] = self._checked(name, value)[None] if as_it_is else self._read(name, value)
-        return feeds
+    def _hold(self, bundle: BundleFolder, model: Model, session: Any, runtime: str) -> None:
+        self.bundle, self.model, self._session = bundle, model, session
+        self._readers: dict[str, Any] = {}  # opened at the first value that needs one: arrays need neither pillow nor tokenizers
+        self._dtypes = {name: np.dtype(port["dtype"]) for name, port in bundle.inputs.items()}
+        self._shapes = {name: tuple(port["shape"]) for name, port in bundle.inputs.items()}
+        self._answer = answerer(bundle.task).answer
+        self._lock: Any = nullcontext() if runtime in REENTRANT else threading.Lock()
 
     def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
         """An array of the port's own form, once its values are those that the port takes: a runtime reads past a table for others."""
@@ -134,15 +175,3 @@ class Predictor:
         if opened is None:  # two threads may both open it: the second one's stays, and reads the same
             opened = self._readers[name] = open_reader(name, self.bundle.inputs[name], self.bundle.folder)
         return opened(value)
-
-    def _answers(self, feeds: dict[str, np.ndarray], count: int) -> list[dict[str, Any]]:
-        outputs = self.outputs(feeds)
-        rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
-        answers = [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
-        if not self.bundle.takes_gaps:
-            return answers
-        names = self.bundle.asked
-        return [
-            {**answer, "missing": [name for name, there in zip(names, present) if not there]}
-            for answer, present in zip(answers, feeds[PRESENT])
-        ]

@@ -18,7 +18,8 @@ MAX_FLOAT16 = 65504.0
 def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float32: tuple[str, ...] = ()) -> onnx.ModelProto:
     """A float16 copy; ports keep their types, and Q/DQ nodes keep float32 scales.
 
-    With `feeds` (real samples), nodes whose inputs or outputs exceed half of float16's range there stay in float32.
+    With `feeds` (real samples), nodes whose inputs or outputs exceed half of float16's range there stay in float32, and so does all that
+    a logarithm is taken of, which is wanted over more decades than float16 holds.
     `keep_float32` names further nodes. Constants below -65504 (attention masks) are cut to -65504, which masks as well.
 
     Raises:
@@ -31,7 +32,8 @@ def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float
     for index, node in enumerate(graph.proto.node):
         node.name = node.name or f"{node.op_type}_{index}"
     named = _without_types(graph.model)  # recorded types of inner tensors may be missing; inference below gives all of them
-    blocked = [*overflowing_nodes(named, feeds), *keep_float32] if feeds is not None else list(keep_float32)
+    overflowing = overflowing_nodes(named, feeds) if feeds is not None else []
+    blocked = [*overflowing, *before_logarithms(named), *keep_float32]
     unknown = set(keep_float32) - {node.name for node in named.graph.node}
     if unknown:
         raise CompressError(f"keep_float32: no node is called {', '.join(sorted(unknown))}.")
@@ -59,6 +61,19 @@ def overflowing_nodes(model: onnx.ModelProto, feeds: Feeds, *, limit: float = MA
     values = trace(model, feeds, tensors=names)
     large = {name for name, value in values.items() if _exceeds(value, limit)}
     return [node_label(node) for node in nodes if large.intersection((*node.input, *node.output))]
+
+
+def before_logarithms(model: onnx.ModelProto) -> list[str]:
+    """Labels of the Log nodes and of every node that one of them depends on."""
+    graph = Graph(model)
+    waiting = [node for node in model.graph.node if node.op_type == "Log"]
+    found: dict[str, None] = {}
+    while waiting:
+        node = waiting.pop()
+        if node_label(node) not in found:
+            found[node_label(node)] = None
+            waiting += [maker for name in node.input if (maker := graph.producer(name)) is not None]
+    return list(found)
 
 
 def _exceeds(value: np.ndarray, limit: float) -> bool:

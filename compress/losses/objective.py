@@ -1,51 +1,135 @@
-"""The sum of a recipe's losses, as one call for the training loop."""
+"""The sum of a recipe's losses, as one call for the training loop, and the projections that some of them learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from compress.io_spec import Outputs
+from compress.recipe.needs import hidden_state, reads_teacher
 from compress.recipe.sections import Loss
 from compress.tables import LOSSES, resolve
 
+WARM = 0.2  # share of the steps in which a weight with `schedule: warmup` climbs
 
-class Objective:
-    """sum_i weight_i * scale_i * loss_i(student, teacher, labels); without a teacher only the losses that read labels remain.
 
-    `scales` are factors by name, 1 where there is none: see `starting_scales`.
+class Term(NamedTuple):
+    """One loss of the sum."""
+
+    name: str  # of the loss; "hint 2" for the second one of the same name
+    config: Loss
+    loss: Callable[..., Tensor]
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it needs no teacher."""
+        return not reads_teacher(LOSSES[self.config.name])
+
+
+class Objective(nn.Module):
+    """sum_i weight_i * scale_i * loss_i(student, teacher, labels); without a teacher only the losses that need none remain.
+
+    `scales`: factors by term, 1 where there is none, see `starting_scales`. `widths`: (D_s, D_t) of each hidden state that is compared;
+    where they differ and a loss asks for it, a projection is made, whose parameters are the objective's. `counts`: (K,) labelled rows.
     """
 
-    def __init__(self, losses: list[Loss], *, with_teacher: bool = True, scales: dict[str, float] | None = None) -> None:
-        kept = [loss for loss in losses if with_teacher or loss.name == "cross_entropy"]
-        self.terms: list[tuple[str, float, Callable[..., Tensor]]] = [
-            (loss.name, loss.weight * (scales or {}).get(loss.name, 1.0), partial(resolve(LOSSES[loss.name]), **loss.options))
-            for loss in kept or [Loss(name="cross_entropy")]
-        ]
-        self.with_teacher = with_teacher
+    def __init__(
+        self,
+        losses: Sequence[Loss],
+        *,
+        with_teacher: bool = True,
+        scales: Mapping[str, float] | None = None,
+        widths: Mapping[str, tuple[int, int]] | None = None,
+        counts: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.projections, self.with_teacher = nn.ModuleDict(), with_teacher
+        self.terms: list[Term] = []
+        self.scales = dict(scales or {})
+        for loss in losses:
+            if with_teacher or not reads_teacher(LOSSES[loss.name]):
+                self._add(loss, widths or {}, counts)
+        if not self.terms:
+            self._add(Loss(name="cross_entropy"), {}, counts)
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, labels: Tensor, mixed: tuple[Tensor, float] | None = None
+    def _add(self, loss: Loss, widths: Mapping[str, tuple[int, int]], counts: Tensor | None) -> None:
+        """One term more; its loss gets from the program what its signature asks for."""
+        function, name = resolve(LOSSES[loss.name]), unique(loss.name, [term.name for term in self.terms])
+        given: dict[str, Any] = {}
+        asked = inspect.signature(function).parameters
+        if "counts" in asked:
+            given["counts"] = counts
+        if "project" in asked:
+            student, teacher = widths.get(hidden_state(LOSSES[loss.name], loss.options) or "", (0, 0))
+            self.projections[name] = nn.Identity() if student == teacher else projection(student, teacher)
+            given["project"] = self.projections[name]
+        self.terms.append(Term(name, loss, partial(function, **loss.options, **given)))
+
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        mixed: tuple[Tensor, float] | None = None,
+        *,
+        done: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum and each unweighted term: labels (R,).
+        """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R,).
 
         mixed: the labels (R,) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
         (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
         """
-        parts = {name: loss(student, teacher, labels) for name, _, loss in self.terms}
+        parts = {term.name: term.loss(student, teacher, labels) for term in self.terms}
         if mixed:
             others, share = mixed
-            parts = {name: share * parts[name] + (1 - share) * loss(student, teacher, others) for name, _, loss in self.terms}
-        total = sum(weight * parts[name] for name, weight, _ in self.terms)
+            parts = {term.name: share * parts[term.name] + (1 - share) * term.loss(student, teacher, others) for term in self.terms}
+        total = sum(weight_at(term.config, done) * self.scales.get(term.name, 1.0) * parts[term.name] for term in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 
 
-def starting_scales(parts: dict[str, Tensor]) -> dict[str, float]:
-    """For each term that is larger than the cross-entropy, the factor that makes it as large; nothing where there is no cross-entropy.
+def weight_at(loss: Loss, done: float) -> float:
+    """The weight of a term after the share `done` of the steps, as `loss.schedule` says."""
+    first, last = loss.weight, loss.end_weight
+    match loss.schedule:
+        case "linear":
+            return first + (last - first) * done
+        case "cosine":
+            return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+        case "warmup":
+            return last + (first - last) * min(1.0, done / WARM)
+    return first
+
+
+def at_the_end(losses: Sequence[Loss]) -> list[Loss]:
+    """The losses with the weights of the last step from now on; as they start where none would be left."""
+    last = [loss.model_copy(update={"weight": weight_at(loss, 1.0), "schedule": "constant"}) for loss in losses]
+    return last if any(loss.weight for loss in last) else list(losses)
+
+
+def projection(width: int, wanted: int) -> nn.Linear:
+    """A linear layer D_s -> D_t that starts as a turn, the same one each time: a run that is killed before its first checkpoint begins alike."""
+    layer = nn.Linear(width, wanted)
+    nn.init.orthogonal_(layer.weight, generator=torch.Generator().manual_seed(0))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def starting_scales(objective: Objective, parts: Mapping[str, Tensor]) -> dict[str, float]:
+    """For each term that is larger than the one of labels, the factor that makes it as large; nothing where there is none of labels.
 
     `parts`: the terms of a fresh student. With many classes and a sure teacher KD at T = 4 starts at 10 to 30 times the cross-entropy.
     """
-    labels = float(parts.get("cross_entropy", 0.0))
-    return {name: labels / float(part) for name, part in parts.items() if labels > 0 and float(part) > labels}
+    of_labels = {term.name for term in objective.terms if term.of_labels}
+    labels = next((float(parts[name]) for name in parts if name in of_labels), 0.0)
+    return {name: labels / float(part) for name, part in parts.items() if name not in of_labels and float(part) > labels > 0}
+
+
+def unique(name: str, taken: Sequence[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    return next(one for one in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if one not in taken)

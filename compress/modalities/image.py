@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,15 @@ class Image(Modality):
         from compress.modalities.picture_views import cut_in, lay_over
 
         return cut_in(values, partners, *mixture) if len(mixture) > 1 else (lay_over(values, partners, *mixture), mixture[0])
+
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
+        """The teacher has an encoder of the student's family, and no smaller one."""
+        from compress.models.inherit_image import check_inherit
+
+        if section.initialise == "teacher" and (source := teacher()):
+            check_inherit(encoder(), source)
 
     def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
         """Published weights or the teacher's, whole or picked; gives {"inherited_image": what was}."""

@@ -53,6 +53,7 @@ class Modality:
     reads_files: ClassVar[bool] = False  # cells that are strings are paths
     assets: ClassVar[tuple[str, ...]] = ()  # files beside a model, without which it cannot read this input
     processor_files: ClassVar[tuple[str, ...]] = ()  # beside a transformers model: what says in which form it reads this input
+    packages: ClassVar[dict[str, str]] = {}  # module -> package that reads such an input and is an extra of the modality's name
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:
@@ -98,7 +99,8 @@ class Modality:
         return {}
 
     def arrays(self, stored: Any, port: Port, model: Path | None) -> np.ndarray:
-        """The stored inputs as the port takes them, (N, *port.shape); `model`: the folder with the model's assets."""
+        """The stored inputs as a model reads them, (N, *port.shape), in the port's type or a narrower one; `model`: the folder with the
+        model's assets."""
         return stored
 
     def most_variants(self, words: Any) -> int | None:
@@ -128,6 +130,15 @@ class Modality:
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
         """Writes the student's assets to `out`; gives what `initialise` must know of them. `inputs(split)`: the distinct inputs."""
         return {}
+
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
+        """Raises RecipeError or DataError where `initialise` could not do what `section` asks; called before anything is made.
+
+        encoder and teacher give the architectures without weights (teacher: None where it is not known yet); folder: that of
+        a teacher from transformers, if it is one.
+        """
 
     def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
         """Gives a fresh student's encoder its first weights as `section` asks; gives what the report tells of assets and weights.

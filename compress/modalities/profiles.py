@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.modalities.picture_sizes import are_pictures
+from compress.modalities.sound_lengths import SUFFIXES as SOUNDS
+from compress.modalities.sound_lengths import are_sounds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Form = Literal["picture", "missing picture", "address", "words", "whole", "real", "date", "file", "other"]
+Form = Literal["picture", "missing picture", "sound", "missing sound", "address", "words", "whole", "real", "date", "file", "other"]
 SAMPLE = 200  # distinct values looked at
 MOST = 0.8  # share of the sample that decides what a column is: a few cells may be broken
 SUFFIXES = frozenset(".jpg .jpeg .png .gif .bmp .webp .tif .tiff .ppm .pgm .avif .jp2 .ico".split())
@@ -53,6 +55,8 @@ class Profile:
 _NAMES: dict[Form, str] = {
     "picture": "pictures",
     "missing picture": "paths of pictures that are not there",
+    "sound": "sounds",
+    "missing sound": "paths of sounds that are not there",
     "address": "addresses",
     "words": "words",
     "whole": "whole numbers",
@@ -123,19 +127,23 @@ def _form(sample: list[str], folder: Path) -> Form:
 
     paths = [os.path.join(folder, value) for value in sample]
     there = [path for path in paths if os.path.isfile(path)]
-    named = sum(os.path.splitext(path)[1].lower() in SUFFIXES for path in paths) >= MOST * len(paths)
+    endings = [os.path.splitext(path)[1].lower() for path in paths]
+    named = sum(ending in SUFFIXES for ending in endings) >= MOST * len(paths)
+    heard = sum(ending in SOUNDS for ending in endings) >= MOST * len(paths)
     most_there = len(there) >= MOST * len(paths)
     if are(_ADDRESS, MOST):
         return "address"
-    if there and (named or most_there):
+    if there and (named or heard or most_there):
+        if heard or (not named and are_sounds(there, most=MOST)):
+            return "sound"
         return "picture" if named or are_pictures(there, most=MOST) else "file"
-    if named:
-        return "missing picture"
+    if named or heard:
+        return "missing picture" if named else "missing sound"
     return "whole" if are(_WHOLE) else "real" if are(_REAL) else "date" if are(_DATE) else "words"
 
 
 def _content(name: str, train: pa.ChunkedArray, folder: Path) -> Profile:
-    """A column of binary values or structs: pictures, if the first few of them open."""
+    """A column of binary values or structs: pictures or sounds, if the first few of them are."""
     from compress.errors import DataError
     from compress.modalities.cells import file_column
 
@@ -144,7 +152,9 @@ def _content(name: str, train: pa.ChunkedArray, folder: Path) -> Profile:
     except DataError:
         column = None
     values = spread(column, 20) if column is not None else []
-    form: Form = "picture" if values and are_pictures(values, most=MOST) else "other"
+    form: Form = "other"
+    if values:
+        form = "picture" if are_pictures(values, most=MOST) else "sound" if are_sounds(values, most=MOST) else "other"
     return Profile(name, form, len(train), len(column) if column is not None else len(train), len(train), 0, 0, 0, f"a {train.type}")
 
 

@@ -1,4 +1,4 @@
-"""Which column is the picture, the text, the label, the group: told by what columns hold first, and by their names second."""
+"""Which column is the picture, the sound, the text, the label, the group: told by what columns hold first, and by their names second."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from compress.errors import DataError
 from compress.modalities.profiles import Profile, shown
 
-IMAGE, TEXT = "image", "text"
-ROLES = (IMAGE, TEXT, "label", "group")  # each has an option of `compress init` that names its column
+IMAGE, AUDIO, TEXT = "image", "audio", "text"
+ROLES = (IMAGE, AUDIO, TEXT, "label", "group")  # each has an option of `compress init` that names its column
 NAMES = {
     "image": "image picture photo img pic file filename path bild foto scan jpg png",
+    "audio": "audio sound wav speech voice track aufnahme ton klang son",
     "text": "text question utterance sentence comment review message title description body query prompt caption content document tweet frage satz",
     "label": "label class target category answer intent sentiment species tag topic outcome diagnosis grade y gt antwort klasse etikett kategorie "
     "etiqueta clase etiquette classe",
@@ -21,6 +22,7 @@ NAMES = {
     "id": "id uid uuid guid index idx row nr no number key nummer unnamed",
 }
 _OWN_NAME = {name: frozenset(words.split()) for name, words in NAMES.items()}
+FILES = {IMAGE: "picture", AUDIO: "sound"}  # role of a column of files -> what they are
 NAMED = 1.5  # what a name adds to a score, and takes from that of another role
 CLOSE = 0.75  # two labels whose scores differ by less cannot be told apart
 LEAST = 1.0  # a label or, beside a picture, a text below this score is none
@@ -42,18 +44,19 @@ def decide_roles(profiles: Sequence[Profile], asked: Mapping[str, str]) -> Roles
             raise _unclear(f"--{role} {name}: there is no such column", profiles, role)
     taken = dict(asked)
     free = [one for one in profiles if one.name not in taken.values()]
-    usable = [one for one in free if one.distinct > 1 or one.form == "missing picture"]
-    if "image" not in taken and (image := _image(usable, profiles, bare="text" not in taken)):
-        taken["image"] = image.name
+    usable = [one for one in free if one.distinct > 1 or one.form.startswith("missing ")]
+    for role, form in FILES.items():
+        if role not in taken and (found := _files(usable, profiles, role, form, bare="text" not in taken)):
+            taken[role] = found.name
     usable = [one for one in usable if one.name not in taken.values() and one.form in ("words", "whole", "real")]
     if "label" not in taken:
         taken["label"] = _label(usable, profiles, taken).name
     _check_label(by_name[taken["label"]], profiles)
     usable = [one for one in usable if one.name not in taken.values()]
-    if "text" not in taken and (text := _text(usable, bare="image" not in taken)):
+    if "text" not in taken and (text := _text(usable, bare=not FILES.keys() & taken.keys())):
         taken["text"] = text.name
-    if "image" not in taken and "text" not in taken:
-        raise _unclear("no column holds pictures or texts to learn from", profiles, "image", "text")
+    if not {*FILES, "text"} & taken.keys():
+        raise _unclear("no column holds pictures, sounds or texts to learn from", profiles, *FILES, "text")
     if "group" not in taken and (group := _group([one for one in usable if one.name not in taken.values()])):
         taken["group"] = group.name
     ignored = {one.name: _why_not(one, taken) for one in profiles if one.name not in taken.values()}
@@ -64,7 +67,7 @@ def hint(name: str) -> str | None:
     """The role that a column's name speaks of, "id" for row numbers, or None: `patient_id` and `speakerId` are groups, `file name` an image."""
     words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-zà-ÿ])(?=[A-Z])", " ", name).lower()) or ["unnamed"]
     spoken = [role for role, own in _OWN_NAME.items() if any(word in own or word.removesuffix("s") in own for word in words)]
-    return next((role for role in ("group", "label", "text", "image", "id") if role in spoken), None)
+    return next((role for role in ("group", "label", "text", "image", "audio", "id") if role in spoken), None)
 
 
 def label_score(one: Profile) -> float:
@@ -82,20 +85,21 @@ def _named(one: Profile, role: str) -> float:
     return 0.0 if spoken is None else NAMED if spoken == role else -NAMED
 
 
-def _image(usable: list[Profile], profiles: Sequence[Profile], *, bare: bool) -> Profile | None:
-    """The column of pictures; one whose name says so where there are several."""
-    found = [one for one in usable if one.form == "picture"]
-    best = [one for one in found if hint(one.name) == "image"] if len(found) > 1 else found
+def _files(usable: list[Profile], profiles: Sequence[Profile], role: str, form: str, *, bare: bool) -> Profile | None:
+    """The column of pictures, or of sounds; one whose name says so where there are several."""
+    found = [one for one in usable if one.form == form]
+    best = [one for one in found if hint(one.name) == role] if len(found) > 1 else found
     if len(best) == 1:
         return best[0]
     if found:
-        raise _unclear(f"{len(found)} columns hold pictures, and a model reads one of them", profiles, "image")
-    missing = [one for one in usable if one.form in ("missing picture", "address")]
-    if missing and bare and not any(one.form == "words" and text_score(one) >= LEAST for one in usable):
+        raise _unclear(f"{len(found)} columns hold {form}s, and a model reads one of them", profiles, role)
+    missing = [one for one in usable if one.form == f"missing {form}" or (one.form == "address" and role == IMAGE)]
+    others = any(one.form in FILES.values() or (one.form == "words" and text_score(one) >= LEAST) for one in usable)
+    if missing and bare and not others:
         what = (
-            "are addresses; fetch the pictures first" if missing[0].form == "address" else "lie nowhere; paths start from the file's folder"
+            f"are addresses; fetch the {form}s first" if missing[0].form == "address" else "lie nowhere; paths start from the file's folder"
         )
-        raise _unclear(f'the pictures that column "{missing[0].name}" names {what}', profiles, "image")
+        raise _unclear(f'the {form}s that column "{missing[0].name}" names {what}', profiles, role)
     return None
 
 
@@ -142,12 +146,12 @@ def _why_not(one: Profile, taken: Mapping[str, str]) -> str:
         return "empty"
     if one.distinct == 1:
         return f"the same in every row, {one.example}"
-    if one.form == "picture":
-        return "more pictures; a model reads one a row"
-    if one.form in ("missing picture", "file", "address", "date", "other"):
-        return {"missing picture": "names of files", "file": "names of files", "address": "addresses", "date": "dates"}.get(
-            one.form, one.form
-        )
+    if one.form in FILES.values():
+        return f"more {one.form}s; a model reads one a row"
+    if one.form in ("missing picture", "missing sound", "file"):
+        return "names of files"
+    if one.form in ("address", "date", "other"):
+        return {"address": "addresses", "date": "dates"}.get(one.form, one.form)
     if one.form == "real":
         return "numbers"
     if one.repeated == 0 and (one.words < 1.5 or hint(one.name) == "id"):
@@ -156,7 +160,7 @@ def _why_not(one: Profile, taken: Mapping[str, str]) -> str:
         return "more texts; a model reads one a row" if "text" in taken else "texts"
     if one.repeated >= 0.5 and "group" not in taken:
         return f"{one.filled / one.distinct:.0f} rows a value; if rows of one value belong together, say --group {shown(one.name)}"
-    return "neither picture, text nor label"
+    return "neither picture, sound, text nor label"
 
 
 def _unclear(what: str, profiles: Sequence[Profile], *roles: str) -> DataError:

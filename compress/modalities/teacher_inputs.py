@@ -33,7 +33,11 @@ def with_teacher_inputs(loaded: LoadedRecipe) -> LoadedRecipe:
         given = own[name].model_dump(exclude_unset=True) if name in own else {}
         words = modality(name).processor_words(folder, given)
         try:
-            own |= {name: type(recipe.data.inputs.get(name)).model_validate({**words, **given})} if words else {}
+            own |= (
+                {name: type(recipe.data.inputs.get(name)).model_validate({**recipe.data.inputs.get(name).model_dump(), **words, **given})}
+                if words
+                else {}
+            )
         except ValidationError as error:
             fault = error.errors()[0]
             raise RecipeError(

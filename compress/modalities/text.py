@@ -131,18 +131,26 @@ class Text(Modality):
         except LookupError as error:
             raise RecipeError(f"distill.augment.text.wordings: the teacher has {error} to find near words in; set it to 0") from error
 
+    def check_start(
+        self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
+    ) -> None:
+        """The teacher has layers and sizes that the student's are picked from, and token ids that can be kept."""
+        from compress.models.inherit import check_inherit
+        from compress.models.text import TextEncoder
+
+        if section.vocab == "full" and (place := folder()) and (place / TOKENIZER).is_file():
+            check_padding(place / TOKENIZER)
+        if section.initialise == "teacher" and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
+            check_inherit(own, source)
+
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
         """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, "vocabulary": counts}."""
-        from compress.modalities.tokens import padding_id, trim_vocabulary, unknown_rate, vocabulary_size
+        from compress.modalities.tokens import trim_vocabulary, unknown_rate, vocabulary_size
 
         source, target = teacher / TOKENIZER, out / TOKENIZER
         size = vocabulary_size(source)
         if section.vocab == "full":
-            if padding_id(source):
-                raise DataError(
-                    f"{source}: its padding token has id {padding_id(source)}, a student needs 0; "
-                    "student.encoders.text.vocab: task makes it so"
-                )
+            check_padding(source)
             shutil.copyfile(source, target)
             kept = list(range(size))
         else:
@@ -166,3 +174,11 @@ class Text(Modality):
     def show(self, stored: Any, index: int) -> str:
         """The text."""
         return html.escape(stored[index].as_py())
+
+
+def check_padding(tokenizer: Path) -> None:
+    """Raises DataError for a tokenizer whose vocabulary a student cannot keep whole."""
+    from compress.modalities.tokens import padding_id
+
+    if found := padding_id(tokenizer):
+        raise DataError(f"{tokenizer}: its padding token has id {found}, a student needs 0; student.encoders.text.vocab: task makes it so")

@@ -18,7 +18,7 @@ from compress.models.text import TextEncoder
 
 Parts = dict[str, Any]  # the parts (nn.Linear and nn.LayerNorm) of one teacher layer, by our names
 
-# where BERT and DistilBERT keep their layers, and the parts of each by our names
+# where BERT, DistilBERT and ViLT keep their layers, and the parts of each by our names
 LAYOUTS: tuple[tuple[str, dict[str, str]], ...] = (
     (
         "encoder.layer",
@@ -46,6 +46,19 @@ LAYOUTS: tuple[tuple[str, dict[str, str]], ...] = (
             "output_norm": "output_layer_norm",
         },
     ),
+    (  # normalises before each part where the others, and students, do so behind it: see `read_layouts`
+        "encoder.layer",
+        {
+            "query": "attention.attention.query",
+            "key": "attention.attention.key",
+            "value": "attention.attention.value",
+            "output": "attention.output.dense",
+            "attention_norm": "layernorm_after",
+            "expand": "intermediate.dense",
+            "project": "output.dense",
+            "output_norm": "layernorm_before",
+        },
+    ),
 )
 
 
@@ -54,9 +67,7 @@ def inherit_text(student: TextEncoder, teacher: nn.Module, kept_tokens: list[int
 
     Raises: RecipeError when there is none, or when the student is larger than it in any direction.
     """
-    body, layers = find_bert(teacher)
-    embeddings = body.embeddings
-    check_sizes(student, embeddings, layers)
+    body, embeddings, layers = check_inherit(student, teacher)
     words = embeddings.word_embeddings.weight.detach()[kept_tokens]  # (V', D)
     channels = top(words.var(0), student.width)
     places = embeddings.position_embeddings.weight.detach()[: student.positions.shape[0]]  # (T, D)
@@ -72,26 +83,44 @@ def inherit_text(student: TextEncoder, teacher: nn.Module, kept_tokens: list[int
     return {"teacher_layers": picked, "channels": student.width, "teacher_channels": words.shape[1]}
 
 
-def find_bert(teacher: nn.Module) -> tuple[Any, list[Parts]]:
-    """The first module with BERT's embeddings and layers, and the parts of its layers; a teacher without one cannot be inherited from."""
+def check_inherit(student: TextEncoder, teacher: nn.Module) -> tuple[Any, Any, list[Parts]]:
+    """What `find_bert` finds, if the student can be picked from it; raises RecipeError where it cannot. Weights are not looked at."""
+    found = find_bert(teacher)
+    check_sizes(student, *found[1:])
+    return found
+
+
+def find_bert(teacher: nn.Module) -> tuple[Any, Any, list[Parts]]:
+    """The first module with BERT's embeddings and layers, its embeddings of texts, and the parts of its layers.
+
+    Raises: RecipeError for a teacher without one.
+    """
     for module in teacher.modules():
         embeddings = getattr(module, "embeddings", None)
+        embeddings = getattr(embeddings, "text_embeddings", embeddings)  # ViLT has others for images
         words = getattr(embeddings, "word_embeddings", None)
         if words is None or not hasattr(embeddings, "position_embeddings"):
             continue
         for layers in read_layouts(module):
             if layers[0]["query"].in_features == words.embedding_dim:  # otherwise the stream has other channels than the words
-                return module, layers
+                return module, embeddings, layers
     raise RecipeError("student.encoders.text.initialise: the teacher has no BERT-like text encoder to pick layers from; set it to random")
 
 
 def read_layouts(module: nn.Module) -> Iterator[list[Parts]]:
-    """The layers of a module, for each of LAYOUTS that it has."""
+    """The layers of a module, for each of LAYOUTS that it has.
+
+    What ViLT normalises before a part stands for what a student normalises behind the part before: a layer's last norm is the next one's first.
+    """
     for place, names in LAYOUTS:
         try:
-            yield [{ours: attrgetter(theirs)(layer) for ours, theirs in names.items()} for layer in attrgetter(place)(module)]
+            layers = [{ours: attrgetter(theirs)(layer) for ours, theirs in names.items()} for layer in attrgetter(place)(module)]
+            if names["output_norm"] == "layernorm_before":
+                norms = [*(layer["output_norm"] for layer in layers[1:]), attrgetter("layernorm")(module)]
+                layers = [{**layer, "output_norm": norm} for layer, norm in zip(layers, norms, strict=True)]
         except AttributeError:
             continue
+        yield layers
 
 
 def check_sizes(student: TextEncoder, embeddings: Any, layers: list[Parts]) -> None:

@@ -39,12 +39,19 @@ def start_image(encoder: Any, how: str, teacher: Path, images: np.ndarray, colou
             raise RecipeError(f"{WORD}: {type(encoder).__name__} has no published weights; set it to random")
         encoder.load_pretrained(*colours)
         return {"whole": True}
-    source = encoder.pretrained() if how == "pretrained" else find_source(load_model(teacher))
+    source = encoder.pretrained() if how == "pretrained" else check_inherit(encoder, load_model(teacher))
+    return inherit_image(encoder, source, torch.from_numpy(np.array(images)))
+
+
+def check_inherit(encoder: Any, teacher: nn.Module) -> InvertedResidualNet:
+    """The encoder inside the teacher that `encoder` can be picked from; raises RecipeError where it cannot. Weights are not looked at."""
+    source = find_source(teacher)
     if not isinstance(encoder, InvertedResidualNet):
         raise RecipeError(
             f"{WORD}: a {type(encoder).__name__} cannot be picked from another encoder; take mobilenet_v2, or set it to random"
         )
-    return inherit_image(encoder, source, torch.from_numpy(np.array(images)))
+    check_sizes(encoder, source)
+    return source
 
 
 def find_source(teacher: nn.Module) -> InvertedResidualNet:

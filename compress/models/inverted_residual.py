@@ -5,6 +5,7 @@ ReLU6 and no squeeze-excite, from layers that the quantizer folds and quantizes,
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -79,7 +80,7 @@ def early_strides(strides: list[int], total: int) -> list[int]:
     """
     left = list(strides)
     for index, stride in enumerate(strides):
-        if torch.tensor(left).prod() > total:
+        if math.prod(left) > total:
             left[index] = 1 if stride == 2 else stride
     return left
 
@@ -91,7 +92,7 @@ def fold_pixels(stem: Any, mean: tuple[float, float, float], deviation: tuple[fl
     Formula: (p - mean) / deviation = gain * x + shift with gain = spread / deviation, shift = (centre - mean) / deviation, so w' = w * gain,
     and the norm's running mean drops by the sum of w * shift. Exact but where the window reaches over the border: zeros there mean grey, not `mean`.
     """
-    given = [torch.tensor(values, dtype=torch.float64) for values in (CENTRE, SPREAD, mean, deviation)]
+    given = [torch.tensor(x, dtype=torch.float64, device=stem.conv.weight.device) for x in (CENTRE, SPREAD, mean, deviation)]
     centre, spread, old_mean, old_deviation = given
     weight = stem.conv.weight.double()  # (C, 3, k, k)
     shift = (weight.sum((2, 3)) * ((centre - old_mean) / old_deviation)).sum(1)  # (C,)

@@ -1,7 +1,7 @@
 """The few layers that students are built from, each a place where a quantizer can put its step.
 
-A quantizer sees `ConvNorm` (fold the norm, quantize weight and output), `Sum` (quantize the output) and `nn.Linear`
-(quantize input and weight); everything else stays in float.
+A quantizer sees `ConvNorm` (fold the norm, quantize weight and output), `Sum` and `FrontEnd` (quantize the output) and
+`nn.Linear` (quantize input and weight); everything else stays in float.
 """
 
 from __future__ import annotations
@@ -45,20 +45,32 @@ class MaxPool(nn.MaxPool2d):
         return y if maker is None else maker.emit(y)  # changes nothing; an int8 kernel wants the pair of nodes at its own input
 
 
-class Pixels(nn.Module):
+class FrontEnd(nn.Module):
+    """The float arithmetic between raw values and the first convolution; int8 graphs leave it in float and quantize what it gives.
+
+    `step` is set where what it gives is an int8 grid as it is.
+    """
+
+    kind = ""
+    step: float | None = None
+
+
+class Pixels(FrontEnd):
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus the mean, over the deviation: pixel arithmetic stays in the graph.
 
     `step` is set where pixels are an int8 grid as they are: value = (pixel - 128) * step. Then a quantizer has nothing to find
     or to lose, and an int8 graph reads the bytes of the image without any arithmetic.
     """
 
+    kind = "pixels"
     scale: Tensor
     shift: Tensor
 
     def __init__(self, mean: tuple[float, float, float], deviation: tuple[float, float, float]) -> None:
         super().__init__()
         self.mean, self.deviation = mean, deviation
-        scale, shift = 1 / (255 * torch.tensor(deviation)), -(torch.tensor(mean) / torch.tensor(deviation))
+        centre, spread = (torch.tensor(values, device="cpu") for values in (mean, deviation))  # numbers, also where weights are none (meta)
+        scale, shift = 1 / (255 * spread), -(centre / spread)
         one = len({*mean}) == len({*deviation}) == 1  # for all channels: a scalar is cheaper than a broadcast
         self.register_buffer("scale", scale[0] if one else scale.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift[0] if one else shift.view(1, 3, 1, 1), persistent=False)

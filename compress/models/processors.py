@@ -70,7 +70,7 @@ def read_processor(folder: Path, *, size: int | None = None) -> Processor:
 
     Without a file: no words, and mean and deviation 0.5. Raises: RecipeError for a processor that our pixels cannot follow.
     """
-    given = _read_files(folder)
+    given = read_files(folder, part="image_processor")
     name = str(given.get("image_processor_type") or given.get("feature_extractor_type") or "")
     kind = name.removesuffix("Fast").removesuffix("Pil").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
     if name and kind not in KINDS:
@@ -86,13 +86,17 @@ def read_processor(folder: Path, *, size: int | None = None) -> Processor:
     return Processor(words, mean, deviation, note)
 
 
-def _read_files(folder: Path) -> dict[str, Any]:
+def read_files(folder: Path, *, part: str) -> dict[str, Any]:
+    """The settings of one part of a processor, "image_processor" or "feature_extractor"; {} where there is no file.
+
+    Raises: DependencyError for a file that cannot be read.
+    """
     given: dict[str, Any] = {}
     for name in FILES:
         if (folder / name).is_file():
             try:
                 content = json.loads((folder / name).read_text(encoding="utf-8"))
-                given |= content.get("image_processor", content)
+                given |= content.get(part, content)
             except (ValueError, AttributeError, TypeError) as error:
                 raise DependencyError(f"teacher: {folder / name} is no processor that can be read: {error}; save it again") from error
     return given

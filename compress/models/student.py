@@ -10,22 +10,35 @@ from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead
+from compress.models.reuse import ReusedClassifier
 from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
 
 
 def student(
-    io: IOSpec, *, encoders: dict[str, dict], head_width: int, dropout: float = 0.0, fusion: dict[str, Any] | None = None
+    io: IOSpec,
+    *,
+    encoders: dict[str, dict],
+    head_width: int,
+    dropout: float = 0.0,
+    fusion: dict[str, Any] | None = None,
+    teacher_width: int | None = None,
 ) -> Classifier:
-    """A student for the inputs that `io` names; `encoders` is {modality: {"model", "options"}}, `fusion` {"name", "options"}."""
+    """A student for the inputs that `io` names; `encoders` is {modality: {"model", "options"}}, `fusion` {"name", "options"}.
+
+    `teacher_width` is what its teacher's last layer reads, where it ends in that layer.
+    """
     built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items() if m != PRESENT}
     classes = io.outputs[0].shape[0]
+    head: nn.Module
     if len(widths) == 1:
         ((modality, width),) = widths.items()
-        return Classifier(built, LinearHead(modality, width, classes, dropout=dropout))
-    fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
-    return Classifier(built, Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built))
+        head = LinearHead(modality, width, classes, dropout=dropout)
+    else:
+        fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
+        head = Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
+    return Classifier(built, ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head)
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:

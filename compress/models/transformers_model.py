@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import IOSpec, Outputs
+from compress.models.audio_processors import build_front
 from compress.models.classifier import Inputs, RowModel
 from compress.models.layers import Pixels
 from compress.models.pretrained import load_transformers
@@ -18,16 +19,27 @@ AUTO_CLASSES = {  # which transformers class reads a model of these inputs
     ("image", "text"): "AutoModelForVisualQuestionAnswering",
     ("image",): "AutoModelForImageClassification",
     ("text",): "AutoModelForSequenceClassification",
+    ("audio",): "AutoModelForAudioClassification",
 }
 
 
 class TransformersTeacher(RowModel):
-    """Raw pixels and token ids -> the logits of the labels that the data has, in the data's order."""
+    """Raw pixels, samples and token ids -> the logits of the labels that the data has, in the data's order."""
 
-    def __init__(self, body: nn.Module, *, columns: list[int], padding: int, mean: list[float], deviation: list[float]) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        columns: list[int],
+        padding: int,
+        mean: list[float],
+        deviation: list[float],
+        sound: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.body, self.padding = body, padding
         self.pixels = Pixels(tuple(mean), tuple(deviation))  # type: ignore[arg-type]
+        self.sound = build_front(sound) if sound else None
         self.register_buffer("columns", torch.tensor(columns))
         classes = getattr(getattr(body, "config", None), "num_labels", None)
         linear = [m for m in body.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
@@ -40,6 +52,8 @@ class TransformersTeacher(RowModel):
             given["attention_mask"] = (inputs["text"] != self.padding).long()
         if "image" in inputs:
             given["pixel_values"] = self.pixels(inputs["image"])
+        if self.sound is not None:
+            given["input_values"] = self.sound(inputs["audio"])
         seen: list[Tensor] = []
         layers = [] if torch.compiler.is_exporting() else self.last
         hooks = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in layers]
@@ -59,6 +73,7 @@ def transformers_teacher(
     padding: int,
     mean: list[float],
     deviation: list[float],
+    sound: dict[str, Any] | None = None,
     trust_remote_code: bool = False,
 ) -> nn.Module:
     """The architecture from a folder's config.json (and the model's own code beside it, where that is trusted), with fresh weights."""
@@ -67,7 +82,7 @@ def transformers_teacher(
     auto = getattr(transformers, AUTO_CLASSES[io.modalities])
     body = auto.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=trust_remote_code)
     make_exportable(body)
-    return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation)
+    return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation, sound=sound)
 
 
 def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_code: bool = False) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import nn
 
 from compress.quantizers.fake_quant import qdq_opset
 from compress.quantizers.modules import fold_norms
-from compress.quantizers.prepare import calibrate, freeze, freeze_ranges, prepare, quantized_modules, set_float
+from compress.quantizers.prepare import calibrate, freeze, freeze_ranges, prepare, quantized_modules, set_float, use_unsigned
 from compress.quantizers.sensitivity import LayerSensitivity, Restoration, layer_sensitivity, restore_layers
 from compress.recipe.sections import Quantize
 
@@ -55,4 +55,5 @@ __all__ = [
     "quantized_modules",
     "restore_layers",
     "set_float",
+    "use_unsigned",
 ]

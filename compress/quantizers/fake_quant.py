@@ -1,8 +1,9 @@
-"""Fake quantization that survives export: symmetric int8, in training by torch's fused kernels, in ONNX as Q/DQ nodes.
+"""Fake quantization that survives export: int8, in training by torch's fused kernels, in ONNX as Q/DQ nodes.
 
 `ActivationQuant` holds one scale a tensor, `WeightQuant` one an output channel. In eval mode activations are quantized by
 the very formula of ONNX's QuantizeLinear (division, round half to even, saturate), so that torch and ONNX agree bit for bit.
-aten::fake_quantize_* cannot be exported (no Meta kernel), hence the symbolic nodes.
+aten::fake_quantize_* cannot be exported (no Meta kernel), hence the symbolic nodes. The exported graph is symmetric throughout;
+compress/graphs/retarget.py makes each target's file of it, and `unsigned` is what that does to a tensor without negative values.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from compress.errors import CompressError, DataError
 from compress.quantizers.observers import OBSERVERS
 
 SMALLEST_STEP = 2.0**-20  # floor of every scale: a channel of zeros has none, and bias / (step * step) must fit an int32
+UNSIGNED_LEVELS = 255  # the largest code of a uint8
 _OPSET: ContextVar[int] = ContextVar("qdq_opset", default=20)
 
 
@@ -73,7 +75,8 @@ class Switch(nn.Module):
 class ActivationQuant(nn.Module):
     """x -> clamp(round(x / scale)) * scale, one scale a tensor, zero point 0.
 
-    8 bits clip to [-128, 127], as QuantizeLinear saturates; fewer bits to +-(2^(bits-1) - 1), stored as int8.
+    8 bits clip to [-128, 127], as QuantizeLinear saturates; fewer bits to +-(2^(bits-1) - 1), stored as int8. While `unsigned` is on, codes
+    are 0 to 255 with scale * 127 / 255: the same clip, twice as fine, for values that calibration never saw below 0.
     `observing` ranges follow the data, in training mode alone; frozen ones stay. A learned scale (LSQ, arXiv 1902.08153)
     starts at the calibrated range and is trained as its logarithm, so that it stays positive and Adam's step is relative.
     """
@@ -81,6 +84,7 @@ class ActivationQuant(nn.Module):
     seen: Tensor  # () int64, batches observed; 0: not calibrated
     scale: Tensor  # () float32
     zero: Tensor  # () int8
+    negative: Tensor  # () bool, whether calibration saw a value below 0
     least: Tensor | None  # () float32, smallest and largest value of a range of fewer than 8 bits, once fixed
     most: Tensor | None
     log_scale: nn.Parameter | None
@@ -95,6 +99,8 @@ class ActivationQuant(nn.Module):
         self.register_buffer("seen", torch.tensor(0))
         self.register_buffer("scale", torch.tensor(1.0))
         self.register_buffer("zero", torch.tensor(0, dtype=torch.int8), persistent=False)
+        self.register_buffer("negative", torch.tensor(False))
+        self.unsigned = Switch(False)
         self.register_buffer("least", None, persistent=False)
         self.register_buffer("most", None, persistent=False)
         self.log_scale = nn.Parameter(torch.tensor(0.0)) if learned else None
@@ -108,14 +114,23 @@ class ActivationQuant(nn.Module):
             self._observe(x)
         if self.collecting:
             return x
+        scale, low, high = self.scale if self.log_scale is None else self.log_scale.exp(), self.low, self.levels
+        if self.unsigned.on:
+            scale, low, high = (scale.double() * self.levels / UNSIGNED_LEVELS).float(), 0, UNSIGNED_LEVELS
         if self.log_scale is not None:
-            return self._learn(x, self.log_scale.exp())
+            return _learn(x, scale, low, high)
         if self.training:
-            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero.int(), self.low, self.levels)
-        return torch.round(x / self.scale).clamp(self.low, self.levels) * self.scale
+            return torch.fake_quantize_per_tensor_affine(x, scale, self.zero.int(), low, high)
+        return torch.round(x / scale).clamp(low, high) * scale
+
+    def set_unsigned(self, on: bool) -> None:
+        """Switches to codes from 0 to 255 or back; without effect on fewer than 8 bits and where a value may lie below 0."""
+        self.unsigned.set(on and self.low == -128 and not bool(self.negative))
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
+        if self.collecting:
+            self.negative |= (x < 0).any()
         self.observer.update(x)
         self.seen += 1
         if self.observer.moves_in_training:
@@ -123,13 +138,6 @@ class ActivationQuant(nn.Module):
 
     def _set_scale(self) -> None:
         self.scale.copy_((self.observer.clip(self.levels) / self.levels).clamp(min=SMALLEST_STEP))
-
-    def _learn(self, x: Tensor, scale: Tensor) -> Tensor:
-        """LSQ: d/dscale = round(x/scale) - x/scale inside the range, the bound outside, times 1 / sqrt(features * levels)."""
-        share = (max(1, x[0].numel() if x.ndim else 1) * self.levels) ** -0.5
-        scale = (scale - scale * share).detach() + scale * share
-        steps = (x / scale).clamp(self.low, self.levels)
-        return ((steps.round() - steps).detach() + steps) * scale
 
     def _export(self, x: Tensor) -> Tensor:
         if self.most is None:
@@ -169,12 +177,21 @@ class ActivationQuant(nn.Module):
             )
 
 
+def _learn(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """LSQ: d/dscale = round(x/scale) - x/scale inside the range, the bound outside, times 1 / sqrt(features * high)."""
+    share = (max(1, x[0].numel() if x.ndim else 1) * high) ** -0.5
+    scale = (scale - scale * share).detach() + scale * share
+    steps = (x / scale).clamp(low, high)
+    return ((steps.round() - steps).detach() + steps) * scale
+
+
 class FixedQuant(ActivationQuant):
     """x -> clamp(round(x / scale), -128, 127) * scale with a scale that is known beforehand and that nothing moves."""
 
     def __init__(self, scale: float) -> None:
         super().__init__(observer="minmax")
         self.scale.fill_(scale)
+        self.negative.fill_(True)  # its codes are known, too
         self.observing.set(False)
 
     def _observe(self, x: Tensor) -> None:

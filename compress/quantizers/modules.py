@@ -1,6 +1,6 @@
 """The quantized layers, one for each kind of layer that a student is built from (compress/models/layers.py).
 
-ConvNorm, Sum and Pixels quantize their output; Linear its input. Convolutions and sums therefore read quantized tensors,
+ConvNorm, Sum and FrontEnd quantize their output; Linear its input. Convolutions and sums therefore read quantized tensors,
 which is what ONNX Runtime needs to fuse them and TensorRT to run them in int8. Each layer can be switched to float and back.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import CompressError
-from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.layers import ConvNorm, FrontEnd, Sum
 from compress.quantizers.fake_quant import ActivationQuant, FixedQuant, Switch, WeightQuant
 from compress.recipe.sections import Quantize
 
@@ -66,7 +66,7 @@ class OutputLayer(QuantLayer):
         maker = getattr(x, "made_by", None)
         if maker is None:
             raise CompressError(
-                f"{self.name}: its input is not the direct output of a ConvNorm, a Sum or Pixels, so it has no range and would run in float;"
+                f"{self.name}: its input is not the direct output of a ConvNorm, a Sum or a FrontEnd, so it has no range and would run in float;"
                 " build it from those layers, or list it under quantize.keep_float"
             )
         return maker.output_quant(x) if maker.floating.on else x
@@ -104,18 +104,16 @@ class QuantSum(OutputLayer):
         return self.emit(self.act(self.take(a) + self.take(b)))
 
 
-class QuantPixels(OutputLayer):
-    """Normalised pixels on the int8 grid, so that the first convolution is int8 too: (B, H, W, 3) uint8 -> (B, 3, H, W)."""
+class QuantFrontEnd(OutputLayer):
+    """A front end as it is, in float, its output on the int8 grid, so that the first convolution is int8 too: raw -> (B, C, H, W)."""
 
-    kind = "pixels"
-
-    def __init__(self, pixels: Pixels, config: Quantize) -> None:
+    def __init__(self, front: FrontEnd, config: Quantize) -> None:
         super().__init__()
-        self.pixels = pixels
-        self.output_quant = activation_quant(config) if pixels.step is None else FixedQuant(pixels.step)
+        self.front, self.kind = front, front.kind
+        self.output_quant = activation_quant(config) if front.step is None else FixedQuant(front.step)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.emit(self.pixels(image))
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.emit(self.front(raw))
 
 
 class QuantLinear(QuantLayer):
@@ -173,8 +171,8 @@ def quantized_layer(layer: nn.Module, config: Quantize, *, name: str) -> QuantLa
         made = QuantConvNorm(layer, config)
     elif isinstance(layer, Sum):
         made = QuantSum(layer, config)
-    elif isinstance(layer, Pixels):
-        made = QuantPixels(layer, config)
+    elif isinstance(layer, FrontEnd):
+        made = QuantFrontEnd(layer, config)
     elif type(layer) is nn.Linear:  # not subclasses: nn.MultiheadAttention reads the weight of its own past the forward call
         made = QuantLinear(layer, config)
     elif type(layer) is nn.Embedding:

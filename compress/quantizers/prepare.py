@@ -23,7 +23,7 @@ Batch = tuple[dict[str, Tensor], dict[str, Tensor] | None]  # inputs by modality
 
 
 def prepare(model: nn.Module, config: Quantize) -> nn.Module:
-    """A copy with norms folded and each ConvNorm, Sum, Pixels, Linear and Embedding in fake int8, ranges not yet known.
+    """A copy with norms folded and each ConvNorm, Sum, FrontEnd, Linear and Embedding in fake int8, ranges not yet known.
 
     Raises RecipeError when an entry of `config.keep_float` names no such layer, CompressError when the model has none.
     """
@@ -32,7 +32,7 @@ def prepare(model: nn.Module, config: Quantize) -> nn.Module:
     names = list(quantized_modules(model))
     if not names:
         raise CompressError(
-            "the model has no ConvNorm, Sum, Pixels, Linear or Embedding below its root, so nothing can be int8; use quantize.method: none"
+            "the model has no ConvNorm, Sum, FrontEnd, Linear or Embedding below its root, so nothing can be int8; use quantize.method: none"
         )
     set_float(model, match_prefixes(names, config.keep_float), True)
     return model
@@ -161,6 +161,12 @@ class _Variety:
         constant = [repr(modality) for modality in self.first if modality not in self.differing]
         if self.count > 1 and constant:
             raise DataError(f"calibration: the calibration set is constant: all inputs of {', '.join(constant)} are equal; take other rows")
+
+
+def use_unsigned(model: nn.Module, on: bool) -> None:
+    """Gives activations that calibration never saw below 0 codes from 0 to 255, as ONNX Runtime's files have them; or takes these back."""
+    for quantizer in activation_quantizers(model, floating=True).values():
+        quantizer.set_unsigned(on)
 
 
 def freeze_ranges(model: nn.Module) -> None:

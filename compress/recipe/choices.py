@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compress.recipe.seen import Seen
 
@@ -18,6 +18,8 @@ TEACHER_PICTURE_MS = 14.0  # EfficientNet-Lite2 at 128 pixels
 TEACHER_TOKEN_MS = 0.35  # MiniLM, one token of one text
 STUDENT_PICTURE_MS = 6.0  # of half of MobileNetV2 where its last map has 4 x 4 pixels: pictures of 64 at stride 16, of 128 at stride 32
 STUDENT_TOKEN_MS = 0.02  # of the student's text encoder, a token
+TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
+STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
 FAKE_QUANT = 2.0  # times dearer is a step in fake int8
 FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
@@ -30,6 +32,8 @@ SMALL = 40  # pixels: pictures up to this size are drawings or thumbnails, read 
 SIDES = (64, 96, 128, 160, 224)
 LENGTHS = (32, 48, 64, 96, 128)
 TEACHER_SIDE = 128
+TEACHER_RATE = 16_000  # samples a second that Whisper hears
+SECONDS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)  # that a sound may be cut to
 SIDED = re.compile(r"\b(left|right|links|rechts|gauche|droite|izquierda|derecha|east|west|mirror(ed)?)\b", re.I)
 
 
@@ -44,6 +48,8 @@ class Choice:
     batch: int
     passes: int
     validation_fraction: float
+    sound_seconds: float | None = None
+    sound_rate: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -74,6 +80,11 @@ def wanted_side(seen: Seen) -> int | None:
 def wanted_length(seen: Seen) -> int | None:
     """Tokens that 95 of 100 texts do not pass, rounded up to 8, at most 128."""
     return None if seen.texts is None else min(128, max(8, 8 * math.ceil(seen.texts.tokens[1] / 8)))
+
+
+def wanted_seconds(seen: Seen) -> float | None:
+    """Seconds that 95 of 100 sounds do not pass, rounded up, at most 10."""
+    return None if seen.sounds is None else next((one for one in SECONDS if one >= seen.sounds.seconds[1]), SECONDS[-1])
 
 
 def stride(side: int) -> int:
@@ -120,9 +131,12 @@ def _batch(seen: Seen) -> int:
 
 
 def _choice(seen: Seen, side: int | None, length: int | None, passes: int) -> Choice:
-    views = 1 if side is None or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
+    sounds = seen.sounds
+    views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
     choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction)
+    if sounds is not None:
+        choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
 
 
@@ -130,13 +144,15 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     """Stage -> seconds on two cores."""
     texts = seen.texts.different if seen.texts else 0
     length, side = choice.text_length or 0, choice.image_size or 0
-    teacher_input = (TEACHER_PICTURE_MS if side else 0) + TEACHER_TOKEN_MS * length
-    student_input = STUDENT_PICTURE_MS * (side / stride(side) / 4) ** 2 + STUDENT_TOKEN_MS * length
+    sound = choice.sound_seconds or 0
+    teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
+    teacher_input = teacher_files + TEACHER_TOKEN_MS * length
+    student_input = STUDENT_PICTURE_MS * (side / stride(side) / 4) ** 2 + STUDENT_SECOND_MS * sound + STUDENT_TOKEN_MS * length
     steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))
     batch = min(choice.batch, max(8, seen.inputs // 10))
     quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)
     milliseconds = {
-        "features": (seen.inputs * choice.views * TEACHER_PICTURE_MS if side else 0) + texts * length * TEACHER_TOKEN_MS,
+        "features": seen.inputs * choice.views * teacher_files + texts * length * TEACHER_TOKEN_MS,
         "teacher": min(400, 10 * max(10, seen.inputs * choice.views // 64)) * HEAD_STEP_MS,
         "targets": 0.3 * max(texts, seen.inputs) * length * TEACHER_TOKEN_MS,  # texts in other words
         "distill": 2 * steps * batch * student_input,  # with the teacher and alone

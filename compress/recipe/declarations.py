@@ -28,6 +28,14 @@ def declaration(entry: str) -> Callable[..., Any]:
     return _stand_in(node)
 
 
+def annotation(entry: str, parameter: str) -> str:
+    """What the function of "module:function" writes behind the name of a parameter; "" where it writes nothing."""
+    module, name = entry.rsplit(":", 1)
+    functions = (n for n in _parse(source_file(module)).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    arguments = [a for n in functions for a in [*n.args.posonlyargs, *n.args.args, *n.args.kwonlyargs]]
+    return next((ast.unparse(a.annotation) for a in arguments if a.arg == parameter and a.annotation), "")
+
+
 def first_line(entry: str) -> str:
     """The first line of the docstring of a function."""
     return (declaration(entry).__doc__ or "").split("\n")[0]

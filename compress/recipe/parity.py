@@ -1,4 +1,4 @@
-"""`export.parity`: how far two forms of one model may differ."""
+"""The section `export.parity`: how far two forms of one model may differ."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.gaps import why_no_gaps
+from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 
@@ -160,6 +162,11 @@ class Student(Section):
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
     fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
+    classifier: Literal["own", "teacher"] = Field(
+        "own",
+        description="The last layer. teacher: that of the teacher, kept as it is behind a projection to its width; both are part of the student, "
+        "exported, quantized and counted. The loss simkd needs it.",
+    )
 
 
 class Loss(Section):
@@ -168,6 +175,12 @@ class Loss(Section):
     name: str = Field(description="Name in LOSSES: `compress list losses`.")
     weight: float = Field(1.0, ge=0, description="Factor of the term.")
     options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
+    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
+        "constant",
+        description="How the weight goes over the steps. linear, cosine: from weight to end_weight; warmup: from end_weight to weight in the "
+        "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
+    )
+    end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
 
 
 class Distill(Section):
@@ -199,6 +212,11 @@ class Distill(Section):
         False,
         description="Also train the student without the teacher, on labels alone with the same schedule; it ships where validation shows it better.",
     )
+
+    @property
+    def hidden(self) -> list[str]:
+        """The hidden states of the teacher that the losses compare, and that are therefore stored beside its logits."""
+        return hidden_states(self.losses)
 
 
 class Quantize(Section):
@@ -234,8 +252,8 @@ class Export(Section):
     opset: int = Field(20, ge=18, le=20, description="ONNX opset; 18 to 20 is what JetPack's TensorRT 10 takes.")
     targets: list[Literal["onnxruntime_x86", "onnxruntime_arm", "tensorrt"]] = Field(
         ["onnxruntime_x86", "tensorrt"],
-        description="Runtimes that get a quantized file of their own. Where all int8 files of one fail the gate, the run ends with exit code 7, after "
-        "report and bundle.",
+        description="Runtimes that get a quantized file of their own; int8 training computes as the first one does. Where all int8 files of one fail "
+        "the gate, the run ends with exit code 7, after report and bundle.",
     )
     mobile: list[Literal["ort_format", "litert"]] = Field(
         [],
@@ -263,7 +281,9 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch, interleaved.")
+    rounds: int = Field(
+        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    )
     warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
@@ -335,33 +355,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _missing_inputs_can_be_read(self) -> Recipe:
-        if self.data.allow_missing and len(self.modalities) == 1:
-            raise ValueError(f"data.allow_missing is set, but {self.modalities[0]} is the only modality: a row without it has nothing")
-        if self.data.allow_missing and self.teacher.source != "fit":
-            raise ValueError(
-                f"data.allow_missing is set, but a teacher of source {self.teacher.source} cannot answer rows that lack an input; take source fit"
-            )
-        trainings = {"teacher": self.teacher.train, "distill": self.distill.train, "quantize": self.quantize and self.quantize.train}
-        for name, training in trainings.items():
-            if training and training.modality_dropout and not self.data.allow_missing:
-                raise ValueError(
-                    f"{name}.train.modality_dropout is set, but without data.allow_missing: true no model reads what is missing"
-                )
+        if why := why_no_gaps(self):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="after")
-    def _views_have_something_to_vary(self) -> Recipe:
-        first, augment = self.modalities[0], self.distill.augment
-        if augment.views > 1 and not any((augment.get(first) or Section()).model_dump().values()):
+    def _views_and_mixtures_make_sense(self) -> Recipe:
+        (first, *others), augment = self.modalities, self.distill.augment
+        words = augment.get(first) or Section()
+        if augment.views > 1 and not any(words.model_dump().values()):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _mixed_inputs_have_answers(self) -> Recipe:
-        first, *others = self.modalities
-        words = self.distill.augment.get(first)
         for place in (f"distill.augment.{first}.{word}" for word in ("mixup", "cutmix") if getattr(words, word, 0)):
             if others:
                 raise ValueError(

@@ -16,6 +16,15 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Sounds:
+    """Lengths and rates of the sounds whose headers were read."""
+
+    looked: int
+    seconds: tuple[float, float, float]  # of the one in the middle, of the 95th of a hundred, of the longest
+    rate_hz: int  # samples a second of most of them
+
+
+@dataclass(frozen=True)
 class Texts:
     """Lengths of the training texts, in tokens of the teacher's tokenizer or, where it is not there, guessed from their words."""
 
@@ -29,15 +38,16 @@ class Seen:
     """What the files hold. Rows are counted as they are; `broken` counts those that a run cannot use, of the rows that were looked at."""
 
     files: dict[str, str]  # split -> path, as a recipe names it
-    columns: dict[str, str]  # image, text, label, group -> the file's own name
+    columns: dict[str, str]  # image, audio, text, label, group -> the file's own name
     rows: dict[str, int]  # by split
-    inputs: int  # different pictures (texts where there are none) of the training rows
+    inputs: int  # different pictures (sounds, texts where there are none) of the training rows
     labels: dict[str, int]  # label -> training rows, the commonest first
     unlabelled: int  # training rows without a label
     pictures: Pictures | None = None
     texts: Texts | None = None
+    sounds: Sounds | None = None
     groups: tuple[int, int] | None = None  # different groups of the training rows, and how many of them the test file has too
     broken: dict[str, int] = field(default_factory=dict)  # reason -> rows
-    decoded: int = 0  # pictures that were read to the end to find broken ones
+    decoded: int = 0  # pictures and sounds that were read to the end to find broken ones
     ceiling: float = 1.0  # share of the training rows that can be right at best, since equal inputs have different labels
     ignored: dict[str, str] = field(default_factory=dict)  # column -> why it is not read

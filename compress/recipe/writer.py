@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 import yaml
 
-from compress.recipe.choices import QUANTIZE_STEPS, SMALL, TEACHER_SIDE, Choice, keeps_sides, quantize_passes, stride, student_steps
+from compress.recipe.choices import (
+    QUANTIZE_STEPS,
+    SMALL,
+    TEACHER_RATE,
+    TEACHER_SIDE,
+    Choice,
+    keeps_sides,
+    quantize_passes,
+    stride,
+    student_steps,
+)
 from compress.recipe.seen import Seen
 
 MARGIN, WIDTH = 34, 120  # columns: where comments beside a value start, and where lines end
@@ -55,7 +65,11 @@ def image_student(choice: Choice) -> tuple[str, str]:
 
 
 def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
-    inputs = " and ".join(part for part, there in (("a picture", choice.image_size), ("a text", choice.text_length)) if there)
+    inputs = " and ".join(
+        part
+        for part, there in (("a picture", choice.image_size), ("a sound", choice.sound_seconds), ("a text", choice.text_length))
+        if there
+    )
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in choice.seconds.items() if seconds >= 1)
     yield "# Written by `compress init` from what it saw in your files. Each choice says why; change what you know better."
     yield f"#   compress check {file}     says what is wrong with it, all at once"
@@ -70,7 +84,7 @@ def _data(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "data:"
     yield _beside("  source: manifest", "your own files; paths start from this file's folder")
     yield "  options:"
-    what = "pictures" if seen.pictures else "texts"
+    what = "pictures" if seen.pictures else "sounds" if seen.sounds else "texts"
     yield _beside(f"    train: {quoted(seen.files['train'])}", f"{seen.rows['train']:,} rows, {seen.inputs:,} different {what}")
     if "validation" in seen.files:
         yield _beside(
@@ -111,6 +125,13 @@ def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
             else f"{least:,} to {most:,}, half of {pictures.looked:,} above {middle:,}"
         )
         yield _beside(f"    image: {{size: {choice.image_size}}}", f"pixels a side; the pictures' shorter sides: {sizes}")
+    if (sounds := seen.sounds) is not None:
+        middle_s, near_all_s, longest_s = sounds.seconds
+        yield _beside(
+            f"    audio: {{seconds: {choice.sound_seconds:g}, rate: {choice.sound_rate}}}",
+            f"half of {sounds.looked:,} sounds have up to {middle_s:.2g} s, 95 of 100 up to {near_all_s:.2g} s, the longest {longest_s:.3g} s; "
+            f"more is cut off. Most have {sounds.rate_hz:,} samples a second",
+        )
     if (texts := seen.texts) is not None:
         middle, near_all, longest = texts.tokens
         counted = "tokens, guessed from words" if texts.guessed else "tokens"
@@ -152,7 +173,11 @@ def _validation(seen: Seen, choice: Choice) -> Iterator[str]:
 
 
 def _bad_rows(seen: Seen) -> Iterator[str]:
-    looked = f"{seen.decoded:,} pictures were read to the end" if seen.pictures else "all rows were looked at"
+    looked = (
+        f"{seen.decoded:,} {'pictures' if seen.pictures else 'sounds'} were read to the end"
+        if seen.pictures or seen.sounds
+        else "all rows were looked at"
+    )
     if seen.broken:
         found = ", ".join(f"{reason} {count:,}" for reason, count in seen.broken.items())
         yield _beside("  on_bad_row: skip", f"rows that cannot be used: {found} ({looked}); they are counted, reported and left out")
@@ -168,10 +193,16 @@ def _teacher(choice: Choice) -> Iterator[str]:
     yield "  encoders:"
     if choice.image_size:
         yield f"    image: {{model: efficientnet_lite2, options: {{size: {TEACHER_SIDE}}}}}"
+    if choice.sound_seconds:
+        yield _beside("    audio: {model: whisper_tiny}", "the encoder of Whisper tiny.en, which was trained on English speech")
     if choice.text_length:
         yield "    text: {model: minilm_l6}"
     if choice.image_size and SMALL < choice.image_size < TEACHER_SIDE:
         yield _beside(f"  inputs: {{image: {{size: {TEACHER_SIDE}}}}}", "it sees more of a picture than the student")
+    if choice.sound_seconds and choice.sound_rate != TEACHER_RATE:
+        yield _beside(
+            f"  inputs: {{audio: {{seconds: {choice.sound_seconds:g}, rate: {TEACHER_RATE}}}}}", "samples a second that it was trained with"
+        )
     yield _beside("  train: {epochs: 10, min_steps: 100, max_steps: 400, batch_size: 64, learning_rate: 2.0e-3}", "the head alone")
 
 
@@ -181,6 +212,8 @@ def _student(choice: Choice) -> Iterator[str]:
     if choice.image_size:
         encoder, why = image_student(choice)
         yield _beside(f"    image: {encoder}", why)
+    if choice.sound_seconds:
+        yield _beside("    audio: {model: ds_cnn, options: {width: 32}}", "small convolutions over a spectrogram, 27 k parameters")
     if choice.text_length:
         yield _beside(
             "    text: {options: {layers: 2, width: 64, heads: 2, feedforward: 256}}", "started from the teacher's layers and words"
@@ -201,6 +234,12 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
         assumed = f"not mirrored: {sides}; set flip: true if mirrored pictures keep their label"
         flip = "assumed: a mirrored picture keeps its label; set flip: false where left and right, letters or digits matter"
         yield _beside(f"    image: {{flip: {str(choice.flip).lower()}, {varied}}}", flip if choice.flip else assumed)
+    if choice.sound_seconds and not choice.image_size:  # only what groups the rows is varied
+        yield _beside(f"    views: {choice.views}", "variants of each sound, the sound itself among them")
+        varied = "speed: 0.1, shift: 0.1, gain: 6, noise: 0.05"
+        yield _beside(
+            f"    audio: {{{varied}}}", "assumed: labels stay where a sound is faster, later, louder or in noise; speed moves pitch too"
+        )
     if choice.text_length:
         yield _beside("    text: {wordings: 16}", "texts also in other words, which the teacher alone answers")
     steps, rate = (

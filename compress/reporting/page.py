@@ -5,6 +5,7 @@ Everything is inside the one file (inline style, inline SVG, images as data URIs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,9 +14,11 @@ from markupsafe import Markup
 
 from compress.measures.paired import describe_paired
 from compress.reporting.cells import cell, count, percent, show_bytes, significant
-from compress.reporting.plots import plot_bars, plot_curves, plot_tradeoff
+from compress.reporting.plots import plot_bars, plot_curves, plot_terms, plot_tradeoff
+from compress.reporting.quality import quality_parts
 
 MAX_BARS = 30
+CONTENTS = "<!-- contents -->"
 EXTRAS = (
     "deciders",
     "description",
@@ -41,16 +44,16 @@ def render_page(
         raise ValueError(f"extras has unknown keys {', '.join(unknown)}; known: {', '.join(EXTRAS)}")
     extras = {**dict.fromkeys(EXTRAS), **extras}
     models = measurements["models"]
-    return find_template("page.html.j2").render(
+    compared = [n for n, m in models.items() if m["role"] != "variant" and (m["precision"] == "fp32" or n == summary["shipped_model"])]
+    page = find_template("page.html.j2").render(
         summary=summary,
         measurements=measurements,
         models=models,
         batches=_batches(models),
-        compared=[
-            name for name, m in models.items() if m["role"] != "variant" and (m["precision"] == "fp32" or name == summary["shipped_model"])
-        ],
+        compared=compared,
         variants=sorted({m["runtime"] for m in models.values() if m["role"] == "variant"}),
         extras=extras,
+        **quality_parts(models, compared, shipped=summary["shipped_model"], labels=measurements.get("labels") or []),
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"]),
         curves=_curves(extras.get("history") or {}),
@@ -62,6 +65,21 @@ def render_page(
             {**pair, "test": Markup(pair["test"]), "train": Markup(pair["train"])} for pair in extras["near_duplicates"] or []
         ],
     )
+    return with_contents(page)
+
+
+def with_contents(page: str) -> str:
+    """The page with a table of contents at its mark, of every heading of the second order, each of which gets an address."""
+    entries: list[str] = []
+
+    def address(found: re.Match[str]) -> str:
+        title = found[1]
+        place = re.sub(r"[^a-z0-9]+", "-", re.sub(r"<[^>]*>|&[^;]*;", "", title).lower()).strip("-")
+        entries.append(f'<li><a href="#{place}">{title}</a></li>')
+        return f'<h2 id="{place}">{title}</h2>'
+
+    addressed = re.sub(r"<h2[^>]*>(.*?)</h2>", address, page)
+    return addressed.replace(CONTENTS, f'<nav aria-label="Contents"><ul class="contents">{"".join(entries)}</ul></nav>')
 
 
 def find_template(name: str) -> Template:
@@ -113,7 +131,8 @@ def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
 
 def _curves(history: dict[str, list[dict]]) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
-    return Markup(plot_curves(curves)) if curves else None
+    terms = [plot_terms(name, curve) for name, curve in curves.items() if len(curve[0].get("terms", {})) > 1]
+    return Markup(plot_curves(curves) + "".join(terms)) if curves else None
 
 
 def _deciders(found: dict[str, Any] | None) -> dict[str, Any] | None:

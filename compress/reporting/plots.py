@@ -32,24 +32,51 @@ SETTINGS: dict[Any, Any] = {
 
 
 @matplotlib.rc_context(SETTINGS)
-def plot_tradeoff(points: Sequence[dict], *, size: tuple[float, float] = (7.2, 3.6)) -> str:
-    """Accuracy (percent, with its interval) against median latency (ms, logarithmic), one point a model; names stand in a column beside it.
+def plot_tradeoff(points: Sequence[dict], *, measure: str = "accuracy", width: float = 7.2) -> str:
+    """Accuracy, or another `measure` (percent, with its interval), and beside it median latency (ms, logarithmic): a line a model, the best on top.
 
+    Two panels and no points in a plane: students lie on each other there, and lines from names to points cross other points.
     points: [{name, role, shipped, latency_ms, accuracy, low, high}], shares as fractions."""
-    figure, axes = _new_axes(size)
-    for line, point in enumerate(sorted(points, key=lambda point: (point["accuracy"], point["latency_ms"]))):
+    figure = Figure(figsize=(width, 0.9 + 0.3 * len(points)), layout="constrained", facecolor="none")
+    left, right = figure.subplots(1, 2, sharey=True)
+    ordered = sorted(points, key=lambda point: (point["accuracy"], -point["latency_ms"]))
+    for line, point in enumerate(ordered):
         colour = SHIPPED if point["shipped"] else TEACHER if point["role"] == "teacher" else STUDENT
-        place = point["latency_ms"], 100 * point["accuracy"]
-        errors = [[max(0.0, place[1] - 100 * point["low"])], [max(0.0, 100 * point["high"] - place[1])]]
-        axes.errorbar(*place, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7)
-        beside = (1.05, (line + 0.5) / len(points))  # points may lie on each other, lines of the column never do
-        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6, "shrinkA": 2, "shrinkB": 4, "relpos": (0, 0.5)}
-        axes.annotate(point["name"], place, beside, textcoords="axes fraction", color=colour, verticalalignment="center", arrowprops=leader)
-    axes.set_xscale("log")
-    axes.margins(x=0.1, y=0.15)
-    _plain_log_ticks(axes, [point["latency_ms"] for point in points])
-    axes.set(xlabel="median latency, batch 1, ms (logarithmic)", ylabel="test accuracy, %")
-    return _to_svg(figure, f"Accuracy against latency of {len(points)} models")
+        value = 100 * point["accuracy"]
+        errors = [[max(0.0, value - 100 * point["low"])], [max(0.0, 100 * point["high"] - value)]]
+        left.errorbar(value, line, xerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7)
+        right.plot(point["latency_ms"], line, "o", color=colour, markersize=7)
+        right.annotate(
+            f"{point['latency_ms']:.3g}", (point["latency_ms"], line), (6, 5), textcoords="offset points", color=colour, fontsize=8
+        )
+    for axes in (left, right):
+        axes.set_facecolor("none")
+        axes.grid(visible=True, linewidth=0.5, alpha=0.5)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.12, y=0.5 / max(1, len(points)))
+    left.set_yticks(range(len(ordered)), [point["name"] for point in ordered])
+    right.set_xscale("log")
+    _plain_log_ticks(right, [point["latency_ms"] for point in points])
+    left.set(xlabel=f"test {measure}, %")
+    right.set(xlabel="median latency, batch 1, ms (logarithmic)")
+    return _to_svg(figure, f"{measure.capitalize()} and latency of {len(points)} models")
+
+
+@matplotlib.rc_context(SETTINGS)
+def plot_reliability(bins: Mapping[str, Sequence[dict]], *, shipped: str, size: tuple[float, float] = (5.0, 3.6)) -> str:
+    """How often an answer is right against how probable the model takes it to be (both percent), and the diagonal where they are the same.
+
+    bins: {name: [{confidence, accuracy: {value, low, high}}]}, shares as fractions."""
+    figure, axes = _new_axes(size)
+    axes.plot([0, 100], [0, 100], color=SOFT, linewidth=1, linestyle="--")
+    for place, (name, some) in enumerate(bins.items()):
+        colour = SHIPPED if name == shipped else (TEACHER, STUDENT, INK)[place % 3]
+        x, y = [100 * b["confidence"] for b in some], [100 * b["accuracy"]["value"] for b in some]
+        below, above = ([100 * abs(b["accuracy"][end] - b["accuracy"]["value"]) for b in some] for end in ("low", "high"))
+        axes.errorbar(x, y, yerr=[below, above], color=colour, ecolor=colour, elinewidth=1, capsize=2, marker="o", markersize=4, label=name)
+    axes.set(xlabel="probability of the answer, %", ylabel="right, %", ylim=(-3, 103))
+    axes.legend(frameon=False, loc="upper left")
+    return _to_svg(figure, "How sure the models are, and how right")
 
 
 @matplotlib.rc_context(SETTINGS)
@@ -63,6 +90,23 @@ def plot_curves(curves: Mapping[str, Sequence[dict]], *, size: tuple[float, floa
     axes.set(xlabel="step", ylabel="validation accuracy, %")
     axes.legend(frameon=False, loc="lower right")
     return _to_svg(figure, "Validation accuracy while training")
+
+
+@matplotlib.rc_context(SETTINGS)
+def plot_terms(name: str, curve: Sequence[dict], *, size: tuple[float, float] = (7.2, 2.6)) -> str:
+    """Each unweighted term of a training's loss (logarithmic) over the steps. curve: [{step, terms: {term: value}}]."""
+    figure, axes = _new_axes(size)
+    styles = [(colour, line) for line in ("-", "--", ":") for colour in (SHIPPED, STUDENT, TEACHER, INK)]
+    for place, term in enumerate(curve[0]["terms"]):
+        colour, line = styles[place % len(styles)]
+        values = [entry["terms"][term] or float("nan") for entry in curve]  # 0 has no logarithm
+        axes.plot([entry["step"] for entry in curve], values, line, color=colour, linewidth=1.6, label=term)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="step", ylabel=f"{name}: terms of the loss")
+    axes.legend(frameon=False, loc="upper right", ncols=2)
+    return _to_svg(figure, f"Terms of the loss, {name}")
 
 
 @matplotlib.rc_context(SETTINGS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from compress.reporting.budgets import measured
 from compress.reporting.choice import Choice
+from compress.store.artifacts import Artifact
 
 SCHEMA_VERSION = 1
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
@@ -70,6 +72,11 @@ def summarise_run(
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
     }
+
+
+def costs_of(artifacts: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+    """[{name, seconds, peak_bytes}]: what each stage took when it was made, in this run or an earlier one."""
+    return [{"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes} for name, a in artifacts.items()]
 
 
 def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:

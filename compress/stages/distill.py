@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
 from compress.context import Context
-from compress.data.prepared import PreparedData
+from compress.data.prepared import PreparedData, Split
+from compress.errors import RecipeError
 from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
 from compress.modalities.modality import modality
 from compress.modalities.wordings import read_wordings
-from compress.models.saved import count_parameters, save_model
+from compress.models.reuse import ReusedClassifier, last_layer
+from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
 from compress.recipe.sections import Recipe
 from compress.store.artifacts import Targets, TorchModel
@@ -26,7 +29,7 @@ from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import History, predict, train
 from compress.training.rows import in_other_words, model_io, open_rows, training_rows
-from compress.training.teaching import choose_teaching
+from compress.training.teaching import choose_teaching, objective_for, save_projections
 from compress.training.views import draw_views
 
 SAME_POINTS = 0.5  # two students whose difference is known to lie within are the same
@@ -54,21 +57,22 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     rows = training_rows(data.split("train"), io, targets, ctx.out)
     check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
     assert targets.path
+    kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
     started, details = new_student(recipe, io, teacher.path, known, rows, ctx)  # once: to pick first weights may take longer than a pass
-    fresh = partial(copy.deepcopy, started)
+    fresh = partial(copy.deepcopy, end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
     ctx.say(
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled"
     )
-    objective = Objective(taught.losses, scales=taught.scales)
-    details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=objective).to_json()
+    details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=taught.objective).to_json()
+    save_projections(taught.objective, ctx.out)
     arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
-        arms["alone"] = fresh()
+        arms["alone"] = started  # with a last layer of its own
         unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
-        objective = Objective(recipe.distill.losses, with_teacher=False)
+        objective = objective_for(recipe.distill.losses, arms["alone"], unaided, with_teacher=False)
         details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
         validated = score_arms(arms, check.data, np.asarray(check.data.labels >= 0), data, clusters=data.split("validation").clusters)
         details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out))
@@ -86,6 +90,8 @@ def save_student(model: nn.Module, folder: Path, recipe: Recipe, io: IOSpec) -> 
     """The student as a model folder; what it reads its inputs with lies in the artifact's own folder."""
     folder.mkdir(exist_ok=True)
     options, encoders = student_options(recipe, Path()), model.get_submodule("encoders")
+    if width := getattr(model.get_submodule("head"), "teacher_width", None):
+        options["teacher_width"] = width
     for m, described in options["encoders"].items():  # one whose options name a folder says how it is built without it
         described["options"] = getattr(encoders.get_submodule(m), "rebuilt_with", described["options"])
     save_model(model, folder, name="student", options=options, io=io)
@@ -127,6 +133,30 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict
         some = rows.inputs[m][np.unique(np.linspace(0, len(rows.inputs[m]) - 1, SAMPLES).astype(np.int64))]
         details |= modality(m).initialise(model.encoders[m], recipe.student.encoders.get(m), teacher, known[m], some)
     return model, details
+
+
+def teacher_classifier(folder: Path, split: Split) -> nn.Linear:
+    """The last layer of the teacher in a model folder, which makes logits of its embedding. Raises RecipeError where there is no such layer."""
+    io, model = IOSpec.load(folder / "io_spec.json"), load_model(folder)
+    batches = Batches(open_rows(split, io, folder, teacher=True), 4, shuffle=False)
+    batch = batches.collect(np.arange(min(4, len(batches.groups))))
+    with torch.no_grad():
+        layer = last_layer(model, model(batch.inputs, batch.rows))
+    if layer is None:
+        raise RecipeError(
+            "student.classifier: the teacher's logits are not one linear layer of its embedding, so there is no last layer to keep; "
+            "set it to own, and let the loss hint stand in for simkd"
+        )
+    return layer
+
+
+def end_in(model: nn.Module, layer: nn.Linear, seed: int) -> nn.Module:
+    """The student with the teacher's last layer, kept as it is, behind a fresh projection."""
+    seed_everything(seed)
+    head = ReusedClassifier(model.get_submodule("head"), width=layer.in_features, classes=layer.out_features)
+    head.output.load_state_dict(layer.state_dict())
+    model.head = head
+    return model
 
 
 def write_assets(recipe: Recipe, teacher: Path, targets: Targets, data: PreparedData, out: Path) -> dict[str, dict]:

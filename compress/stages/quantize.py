@@ -6,23 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 
 from torch import Tensor, nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.losses.objective import Objective
+from compress.graphs.retarget import TARGETS
+from compress.losses.objective import Objective, at_the_end
 from compress.models.saved import load_model
-from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers
+from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.training.answers import second_teacher
-from compress.training.batches import Batches, scheduled_batches
+from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
+from compress.training.teaching import load_projections, objective_for
 
 
 def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -41,20 +43,22 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
         return TorchModel(io_spec=student.io_spec, details=details)
     teaches = who_teaches(config, student)
     if quantizer.trained and teaches != "teacher":
-        rows = replace(rows, targets=second_teacher(model, rows, ctx.out / CHECKPOINT / "answers.npy", alone=teaches == "student"))
+        rows = second_teacher(model, rows, ctx.out / CHECKPOINT / "answers", alone=teaches == "student")
     if quantizer.trained and teaches != config.teacher:
         ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
+    objective = taught_objective(recipe, student, model, rows) if quantizer.trained else None
     model = quantizer.prepare(model, config)
     calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
+    use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
     save_quantized(model, ctx.out / "ptq")
-    if quantizer.trained:
+    if objective:
         batches, schedule = scheduled_batches(rows, config.train, label="quantize", ctx=ctx)
         history = train(
             model,
             batches,
-            objective=taught_objective(recipe, student),
+            objective=objective,
             config=schedule,
             ctx=ctx,
             validate=score,
@@ -81,11 +85,15 @@ def who_teaches(config: Quantize, student: TorchModel) -> str:
     return "student" if student.details.get("shipped_arm") == "alone" else config.teacher
 
 
-def taught_objective(recipe: Recipe, student: TorchModel) -> Objective:
-    """The losses and the factors of their terms that the student was taught with."""
+def taught_objective(recipe: Recipe, student: TorchModel, model: nn.Module, rows: Rows) -> Objective:
+    """The losses, the factors of their terms and the projections that the student `model` was taught with, as they were at the end."""
+    assert student.path
     taught = student.details.get("teaching") or {}
     losses = [Loss.model_validate(loss) for loss in taught.get("losses", [])] or recipe.distill.losses
-    return Objective(losses, scales=taught.get("scales"))
+    objective = objective_for(at_the_end(losses), model, rows)
+    load_projections(objective, student.path)
+    objective.scales = taught.get("scales") or {}
+    return objective
 
 
 def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], config: Quantize, reference: float, ctx: Context) -> dict:

@@ -165,7 +165,8 @@ def write_report(
 
 
 def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], count: int = 12, seed: int = 0) -> list[dict[str, Any]]:
-    """Test rows for `write_report`: up to half where one of `models` is wrong or they disagree, the rest drawn from all others.
+    """Test rows for `write_report`: up to half where one of `models` is wrong, those first on which first and last of them disagree; the rest
+    drawn from all others.
 
     predictions: the benchmark's predictions.npz; models: names in it, in the order shown."""
     test = data.split("test")
@@ -174,7 +175,9 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     labels = np.asarray(test.labels)[rows]
     wrong = np.any([answer != labels for answer in answers.values()], axis=0)  # a disagreement has someone wrong
     draw = np.random.default_rng(seed)
-    hard = draw.permutation(np.flatnonzero(wrong))[: count // 2]
+    first, last = (answers[name] for name in (models[0], models[-1]))
+    apart = np.any(np.reshape(first != last, (len(rows), -1)), axis=1)  # the teacher and what ships answer otherwise: these come first
+    hard = np.array(sorted(draw.permutation(np.flatnonzero(wrong)), key=lambda place: not apart[place]), int)[: count // 2]
     easy = draw.permutation(np.flatnonzero(~wrong))[: count - len(hard)]
     return [
         _describe_row(data, test, rows[place], {name: int(answer[place]) for name, answer in answers.items()}) for place in (*hard, *easy)

@@ -1,10 +1,11 @@
-"""Stage `targets`: the teacher's logits for every training row in every view, computed once and memory-mapped.
+"""Stage `targets`: the teacher's answers to every training row in every view, computed once and memory-mapped.
 
 Where the recipe asks for other wordings, they are made here, where the teacher that answers them is.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ from compress.models.student import over_features
 from compress.recipe.sections import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features, Targets, TorchModel
-from compress.training.answers import encode, write_answers
+from compress.training.answers import encode, hidden_widths, write_answers
+from compress.training.batches import Rows
 from compress.training.rows import add_wordings, open_features, open_rows, read_more
 from compress.training.views import draw_views
 
 
 def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None, data: PreparedData, *, ctx: Context) -> Targets:
-    """logits.npy: (V, R + E, K) float16, row by row as the training split has them, then E rows in other words; view 0 is the image itself."""
+    """logits.npy: (V, R + E, K) float16, row by row as the training split has them, then E rows in other words; view 0 is the image itself.
+
+    Beside it NAME.npy (V, R + E, D) for each hidden state that a loss compares, such as embedding.npy.
+    """
     assert teacher.path and teacher.io_spec
     model: Any = load_model(teacher.path)
     train, views, wordings = data.split("train"), draw_views(recipe), None
@@ -39,29 +44,41 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     if features is not None:
         body = over_features(model)
         more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
-    path, progress = ctx.out / "logits.npy", ctx.out / "checkpoint" / "views"
+    count = len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0)
+
+    io, folder = teacher.io_spec, teacher.path
+
+    def rows_of(view: int) -> Rows:
+        rows = open_features(features, train, view=view) if features else open_rows(train, io, folder, teacher=True)
+        return add_wordings(rows, wordings, more) if wordings and more is not None else rows
+
+    widths = {"logits": len(data.labels), **hidden_widths(body, rows_of(0), recipe.distill.hidden)}
+    progress = ctx.out / "checkpoint" / "views"
     first = read_progress(progress)
-    shape = (len(views), len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0), len(data.labels))
-    out = np.load(path, mmap_mode="r+") if first else allocate(path, shape, np.float16)
-    with ctx.progress("targets", shape[0] * shape[1], unit="rows", done=first * shape[1]) as tell:
+    out = {name: open_array(ctx.out / f"{name}.npy", (len(views), count, width), again=first > 0) for name, width in widths.items()}
+    with ctx.progress("targets", len(views) * count, unit="rows", done=first * count) as tell:
         for view in range(first, len(views)):
-            if features is not None:
-                rows = open_features(features, train, view=view)
-            else:
-                rows = open_rows(train, teacher.io_spec, teacher.path, teacher=True)
-            if wordings and more is not None:
-                rows = add_wordings(rows, wordings, more)
-            write_answers(out[view], body, rows, vary=(views, view) if features is None else None, tell=tell)
-            out.flush()
+            vary = (views, view) if features is None else None
+            write_answers({name: array[view] for name, array in out.items()}, body, rows_of(view), vary=vary, tell=tell)
+            for array in out.values():
+                array.flush()
             note_progress(progress, view + 1)
-    if not np.isfinite(out).all():
-        raise CompressError("targets: the teacher gave a logit that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
+    for name, array in out.items():
+        if not np.isfinite(array).all():
+            what = "a logit" if name == "logits" else f"a number in {name!r}"
+            raise CompressError(f"targets: the teacher gave {what} that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
     known, metrics, known_words = int((train.labels >= 0).sum()), {}, "no row has a label"
     if known:
-        scored = 100 * data.task.score(np.asarray(out[0, : len(train)], np.float32), np.asarray(train.labels))
+        scored = 100 * data.task.score(np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels))
         metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": known}}
         known_words = f"the teacher knows {scored:.2f} % of the training labels"
-    others = f" and {shape[1] - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
-    ctx.say(f"targets: {shape[0]} views of {len(train):,} rows{others}; {known_words}")
-    details = {"views": views.to_json(), "rows": len(train), "classes": shape[2]}
-    return Targets(metrics=metrics, details=details | ({"reworded_rows": shape[1] - len(train)} if wordings else {}))
+    others = f" and {count - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
+    states = [f"{name} of {array.shape[2]} numbers ({array.nbytes / 1e6:,.0f} MB)" for name, array in out.items() if name != "logits"]
+    ctx.say(f"targets: {len(views)} views of {len(train):,} rows{others}{''.join(f', {state}' for state in states)}; {known_words}")
+    details = {"views": views.to_json(), "rows": len(train), "classes": len(data.labels), "hidden": list(recipe.distill.hidden)}
+    return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
+
+
+def open_array(path: Path, shape: tuple[int, ...], *, again: bool) -> np.memmap:
+    """A memory-mapped float16 array, new, or as a killed run left it."""
+    return np.lib.format.open_memmap(path, mode="r+") if again else allocate(path, shape, np.float16)

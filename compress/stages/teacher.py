@@ -19,6 +19,7 @@ from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
 from compress.modalities.modality import modality
 from compress.modalities.tokens import padding_id
+from compress.models.audio_processors import require_audio_processor
 from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
 from compress.models.processors import read_processor
@@ -117,6 +118,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
         "padding": padding_id(tokenizer) if tokenizer else 0,
         "mean": processor.mean,
         "deviation": processor.deviation,
+        "sound": require_audio_processor(folder, words("audio").rate) if "audio" in recipe.modalities else None,
     }
     io = model_io(data, words, ctx.out)
     model = TransformersTeacher(body, **options).eval()

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from compress import errors
+from compress.context import never_silent
 from compress.errors import CompressError
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import Artifact, fingerprint
@@ -37,15 +39,16 @@ class Beside:
         self.running[key] = (name, process, said)
         return Artifact(fingerprint=key)
 
-    def wait(self, artifact: Artifact) -> str | None:
+    def wait(self, artifact: Artifact, say: Callable[[str], None] = lambda line: None) -> str | None:
         """The stage of an artifact that is made beside the run, once it is made; None for any other artifact.
 
-        Raises the error that ended the process.
+        `say` is told now and then that it is still at work. Raises the error that ended the process.
         """
         if artifact.fingerprint not in self.running:
             return None
         name, process, said = self.running.pop(artifact.fingerprint)
-        code = process.wait()
+        with never_silent(name, say):
+            code = process.wait()
         with said:
             said.seek(0)
             words = said.read()

@@ -36,6 +36,7 @@ class Keys:
         self.threads = threads or os.cpu_count() or 1
         self.store = Store(runs / ".store", say=say, runs=runs)
         self.folder = RunFolder(runs / loaded.recipe.name)
+        self.watch: Callable[[], None] = lambda: None  # called while a stage works: see Context
         self.made_by: dict[str, str] = {}  # fingerprint -> stage
 
     def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:

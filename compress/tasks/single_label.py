@@ -21,7 +21,28 @@ class SingleLabel(Task):
     """The label is a name or a number; logits are (R, K) in the order of the labels, and the largest one answers."""
 
     column = "label"
-    losses = ("cross_entropy", "kd", "dkd", "dist", "logit_mse")
+    losses = (
+        "cross_entropy",
+        "weighted_cross_entropy",
+        "focal",
+        "kd",
+        "kd_standardised",
+        "dkd",
+        "dist",
+        "logit_mse",
+        "logit_l1",
+        "teacher_label",
+        "hint",
+        "hint_l1",
+        "cosine",
+        "feature_kd",
+        "simkd",
+        "rkd_distance",
+        "rkd_angle",
+        "similarity",
+        "pkt",
+        "contrastive",
+    )
     metric = "accuracy"
 
     def names(self, column: pa.ChunkedArray) -> list[str]:

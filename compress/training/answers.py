@@ -1,14 +1,16 @@
-"""A model's logits for every training row, written to a memory-mapped array: what a student is taught with."""
+"""A model's logits, and hidden states where a loss compares them, for every training row: what a student is taught with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from compress.errors import RecipeError
 from compress.store.arrays import allocate
 from compress.training.batches import INFERENCE_BATCH, Batches, Rows
 from compress.training.views import Views
@@ -16,16 +18,45 @@ from compress.training.views import Views
 
 @torch.no_grad()
 def write_answers(
-    out: np.ndarray, model: nn.Module, rows: Rows, *, vary: tuple[Views, int] | None, tell: Callable[[int], None] = lambda _: None
+    out: Mapping[str, np.ndarray],
+    model: nn.Module,
+    rows: Rows,
+    *,
+    vary: tuple[Views, int] | None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """out: (R, K) float16, filled row by row; `tell` hears how many; `vary` is the view of the grouping inputs that the model is to see, None: as they are stored."""
+    """out: "logits" (R, K) and hidden states by name (R, D), float16, filled row by row; `tell` hears how many rows.
+
+    `vary` is the view of the grouping inputs that the model is to see, None: as they are stored.
+    """
     for batch in Batches(rows, INFERENCE_BATCH, shuffle=False).epoch(0):
         inputs = batch.inputs
         if vary and vary[1]:
             inputs = {**inputs, rows.group: vary[0].vary(inputs[rows.group], vary[1], batch.grouping)}
-        with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
-            out[batch.index] = model(inputs, batch.rows).logits.numpy()
+        found = model(inputs, batch.rows)
+        for name, array in out.items():
+            with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
+                array[batch.index] = (found.logits if name == "logits" else found.at(name)).numpy()
         tell(len(batch.index))
+
+
+@torch.no_grad()
+def hidden_widths(model: nn.Module, rows: Rows, names: Iterable[str]) -> dict[str, int]:
+    """The width D of each named hidden state (R, D) of a model.
+
+    Raises: RecipeError where it has no such state, or one of another shape.
+    """
+    batches, names = Batches(rows, 1, shuffle=False), list(names)
+    if not names:
+        return {}
+    sample = batches.collect(np.arange(min(2, len(batches.groups))))
+    found = model(sample.inputs, sample.rows)
+    for name in names:
+        state = found.at(name)
+        if state is None or state.ndim != 2:
+            shape = "has none" if state is None else f"gives {tuple(state.shape[1:])}"
+            raise RecipeError(f"distill.losses: a loss compares the teacher's {name!r} as one row of numbers, but the teacher {shape}")
+    return {name: found.at(name).shape[1] for name in names}
 
 
 @torch.no_grad()
@@ -35,17 +66,22 @@ def encode(encoder: nn.Module, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([encoder(torch.from_numpy(inputs[i : i + INFERENCE_BATCH])).numpy().astype(np.float16) for i in starts])
 
 
-def second_teacher(model: nn.Module, rows: Rows, path: Path, *, alone: bool) -> np.ndarray:
-    """(V, R, K) float16 at `path`: the model's own answers to each view of `rows`, or their mean with the stored ones.
+def second_teacher(model: nn.Module, rows: Rows, folder: Path, *, alone: bool) -> Rows:
+    """`rows` with the model's own answers to each view in place of the stored ones, or with the mean of both; arrays lie in `folder`.
 
-    The mean of two teachers' logits is their geometric mean as probabilities (up to the norm), so both must agree on a class.
+    The mean of two teachers' logits is their geometric mean as probabilities (up to the norm), so both must agree on a class. Hidden states
+    of different models have no mean: beside it they stay the first teacher's.
     """
     assert rows.targets is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    out = allocate(path, rows.targets.shape, np.float16)
-    for view in range(len(rows.targets)):
-        write_answers(out[view], model, rows, vary=(rows.views, view))
+    folder.mkdir(parents=True, exist_ok=True)
+    views, count = rows.targets.shape[:2]
+    widths = hidden_widths(model, rows, rows.hidden if alone else ())
+    out = {"logits": allocate(folder / "logits.npy", rows.targets.shape, np.float16)}
+    out |= {name: allocate(folder / f"{name}.npy", (views, count, width), np.float16) for name, width in widths.items()}
+    for view in range(views):
+        write_answers({name: array[view] for name, array in out.items()}, model, rows, vary=(rows.views, view))
         if not alone:
-            out[view] = (out[view].astype(np.float32) + rows.targets[view]) / 2
-    out.flush()
-    return out
+            out["logits"][view] = (out["logits"][view].astype(np.float32) + rows.targets[view]) / 2
+    for array in out.values():
+        array.flush()
+    return replace(rows, targets=out["logits"], hidden={**rows.hidden, **{name: out[name] for name in widths}})

@@ -7,7 +7,7 @@ rows. So an image with ten questions is encoded once, and so is a question about
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -36,8 +36,9 @@ class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.
 
     inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R,) int, -1 unlabelled;
-    targets: (V, R, K) float16 teacher logits of each view, or None; views: the variants of the grouping inputs; live: the teacher
-    itself, which then answers the very variant that the student sees.
+    targets: (V, R, K) float16 teacher logits of each view, or None; hidden[tap]: (V, R, D) float16, its hidden states where a loss
+    compares them; views: the variants of the grouping inputs; live: the teacher itself, which then answers the very variant that the
+    student sees.
     """
 
     inputs: dict[str, np.ndarray]
@@ -46,6 +47,7 @@ class Rows:
     targets: np.ndarray | None = None
     views: Views = Views()
     live: LiveTeacher | None = None
+    hidden: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -55,14 +57,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: (r, K) float32 or None;
+    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: its logits (r, K) and hidden states, float32;
     index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs. mixed: where each input was mixed with another, the labels
     of these (r,) int64, and the share of `labels`."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
     labels: Tensor
-    teacher: Tensor | None
+    teacher: Outputs | None
     index: np.ndarray
     grouping: np.ndarray
     mixed: tuple[Tensor, float] | None = None
@@ -126,10 +128,12 @@ class Batches:
             inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
         teacher = None
         if data.targets is not None:
-            teacher = torch.from_numpy(data.targets[np.repeat(view, counts), index].astype(np.float32))
+            stored = {"logits": data.targets, **data.hidden}
+            views = np.repeat(view, counts)
+            teacher = Outputs(**{name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
         if data.live:
             with torch.no_grad():
-                teacher = data.live.call(seen, rows).logits
+                teacher = data.live.call(seen, rows)
         if self.shuffle and self.hide:  # from the student alone: the teacher answers what the row holds
             present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
             inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))

@@ -67,11 +67,12 @@ def train(
     accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"))
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    groups = parameter_groups(nn.ModuleList([model, objective]), config.weight_decay)  # projections are trained like the model
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
+    objective.to(accelerator.device)
     total = total_steps(config, batches.steps)
     start = History(planned_steps=total, best=-1.0 if known is None else known)
-    run = _Run(model, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
+    run = _Run(model, objective, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
@@ -86,17 +87,16 @@ def train(
             if freeze and step == frozen_from:
                 freeze[1](model)
             set_rate(optimizer, config, step, total)
-            loss, parts = train_step(accelerator, model, optimizer, next(stream), objective, config)
+            place, done = f"{label}: step {step}", step / max(1, total - 1)
+            loss, parts = train_step(accelerator, model, optimizer, next(stream), objective, config, done=done, place=place)
             run.history.steps = step + 1
             progress(1, note)
             if step % LOG_EVERY == 0:
-                check_finite(loss, label, step, config)
                 accelerator.log(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
             if (step + 1) % every == 0 or step + 1 == total:
-                check_finite(loss, label, step, config)
-                run.validated(validate(model), loss.item())
+                run.validated(validate(model), loss.item(), {name: part.item() for name, part in parts.items()})
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
@@ -108,29 +108,30 @@ def train(
     run.history.seconds += time.monotonic() - started
     run.save()  # a stage that trains twice does not repeat this part
     accelerator.end_training()
-    model.load_state_dict(run.best_state)
+    run.pair.load_state_dict(run.best_state)
     return run.history
 
 
 class _Run:
     """The state of one training run that a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, path: Path) -> None:
-        self.model, self.optimizer, self.history, self.path = model, optimizer, history, path
-        self.best_state = copy_state(model)
+    def __init__(self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, history: History, path: Path) -> None:
+        self.pair = nn.ModuleList([model, objective])
+        self.optimizer, self.history, self.path = optimizer, history, path
+        self.best_state = copy_state(self.pair)
         self.since_gain = 0
 
-    def validated(self, accuracy: float, loss: float) -> None:
+    def validated(self, accuracy: float, loss: float, terms: dict[str, float]) -> None:
         """Notes one validation; of equally good weights the later ones are kept, because their rate was lower."""
         self.since_gain = 0 if accuracy > self.history.best else self.since_gain + 1
         if accuracy >= self.history.best:
             self.history.best, self.history.best_step = accuracy, self.history.steps
-            self.best_state = copy_state(self.model)
-        self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss})
+            self.best_state = copy_state(self.pair)
+        self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss, "terms": terms})
 
     def save(self) -> None:
         """Writes the checkpoint."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
+        state = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
         save_checkpoint(self.path, {**state, "history": self.history.to_json(), "since_gain": self.since_gain})
 
     def restore(self) -> None:
@@ -138,7 +139,7 @@ class _Run:
         state = load_checkpoint(self.path)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
+        self.pair.load_state_dict(state["pair"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best_state, self.since_gain = state["best"], state["since_gain"]
         self.history = History(**state["history"])
@@ -146,20 +147,47 @@ class _Run:
 
 
 def train_step(
-    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, objective: Objective, config: Train
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    objective: Objective,
+    config: Train,
+    *,
+    done: float,
+    place: str,
 ) -> tuple[torch.Tensor, dict]:
-    """One step on one batch: the loss before it, and its terms."""
+    """One step on one batch, after the share `done` of all steps: the loss before it, and its terms."""
     model.train()
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-    teacher = None if batch.teacher is None else Outputs(batch.teacher.to(device))
+    teacher = batch.teacher and Outputs(*(None if x is None else x.to(device) for x in batch.teacher))
     mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed)
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done)
+    if not torch.isfinite(loss):
+        raise CompressError(f"{place}: {describe_fault(parts, outputs, teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()
     accelerator.backward(loss)
-    accelerator.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    accelerator.clip_grad_norm_([*model.parameters(), *objective.parameters()], config.gradient_clip)
     optimizer.step()
     return loss.detach(), parts
+
+
+def describe_fault(parts: dict[str, torch.Tensor], student: Outputs, teacher: Outputs | None, index: np.ndarray) -> str:
+    """Which terms are no number any more, and in which training rows; index: (R,) row numbers."""
+    terms = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if not torch.isfinite(part)) or "their weighted sum"
+    sides = {"student": student, "teacher": teacher or Outputs(None)}
+    for who, outputs in sides.items():
+        bad = [~torch.isfinite(x).flatten(1).all(1).cpu().numpy() for x in outputs if x is not None]
+        rows = index[np.logical_or.reduce(bad)] if bad else index[:0]
+        if len(rows):
+            return f"the loss is no number ({terms}); the {who} gives none in {len(rows)} of {len(index)} rows, such as {rows[:5].tolist()}"
+    return f"the loss is no number ({terms}), though student and teacher are, in {len(index)} rows, such as {index[:5].tolist()}"
+
+
+def way_out(config: Train) -> str:
+    """What helps against a training that runs away."""
+    return f"lower learning_rate (now {config.learning_rate:g}) or raise warmup_fraction"
 
 
 @torch.no_grad()
@@ -204,14 +232,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def copy_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The weights and buffers, detached from training."""
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-
-def check_finite(loss: torch.Tensor, label: str, step: int, config: Train) -> None:
-    """Stops a run whose loss is no number any more."""
-    if not torch.isfinite(loss):
-        raise CompressError(
-            f"{label}: the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate:g}) or raise warmup_fraction"
-        )
 
 
 def trackers(config: Train) -> list[str]:

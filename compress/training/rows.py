@@ -45,7 +45,8 @@ def open_rows(
 def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Rows:
     """The training split with the teacher's stored answers, the views that they belong to, and its rows in other words."""
     logits = np.load(targets.file("logits.npy"), mmap_mode="r")
-    rows = open_rows(split, io, model, targets=logits, views=Views.from_json(targets.details["views"]))
+    hidden = {name: np.load(targets.file(f"{name}.npy"), mmap_mode="r") for name in targets.details["hidden"]}
+    rows = replace(open_rows(split, io, model, targets=logits, views=Views.from_json(targets.details["views"])), hidden=hidden)
     assert targets.path
     wordings = read_wordings(targets.path)
     return add_wordings(rows, wordings, read_more(wordings, io, model)) if wordings else rows
@@ -129,4 +130,4 @@ def read_inputs(stored: Any, which: np.ndarray, port: Port, model: Path | None) 
     """The inputs of the indices `which` (R,), repeated where they repeat, as the port takes them: (R, ...)."""
     used, place = np.unique(which, return_inverse=True)
     taken = stored[used] if isinstance(stored, np.ndarray) else stored.take(used)
-    return np.ascontiguousarray(modality(port.name).arrays(taken, port, model)[place])
+    return np.ascontiguousarray(modality(port.name).arrays(taken, port, model)[place], port.dtype)

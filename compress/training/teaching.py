@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
+from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.sections import Loss, Recipe
 from compress.store.artifacts import CHECKPOINT
+from compress.tables import LOSSES
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import predict, train
@@ -30,6 +33,7 @@ from compress.training.views import draw_views, mixes
 
 PILOT_SHARE, PILOT_STEPS = 0.08, 60  # of a training's steps, and at least so many
 FEW_ROWS = 200  # a validation split with fewer labelled rows does not choose
+PROJECTIONS = "projections.safetensors"
 RIVALS = {  # teacher terms that compete with the recipe's own
     "kd, T = 1": Loss(name="kd", options={"temperature": 1.0}),
     "kd, T = 4": Loss(name="kd", options={"temperature": 4.0}),
@@ -40,11 +44,10 @@ Run = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Teaching:
-    """Rows with a teacher, stored or live; the losses; and the factors of their terms."""
+    """Rows with a teacher, stored or live; the losses with the factors of their terms."""
 
     rows: Rows
-    losses: list[Loss]
-    scales: dict[str, float]
+    objective: Objective
     notes: dict[str, Any]  # what was chosen and why, as the report tells it
 
 
@@ -74,10 +77,12 @@ def choose_teaching(
         losses, told = choose_losses(recipe, fresh, rows, check, batch, data=data, ctx=ctx)
         noted |= {"losses": [loss.model_dump(mode="json") for loss in losses], **told}
     losses = [Loss.model_validate(loss) for loss in noted["losses"]]
+    objective = objective_for(losses, model, rows)
     if "scales" not in noted:
-        noted["scales"] = balance(model, batch, losses) if config.balance else {}
+        noted["scales"] = balance(model, batch, objective) if config.balance else {}
         _write(ctx.out, noted)
-    return Teaching(rows, losses, noted["scales"], {name: value for name, value in noted.items() if value})
+    objective.scales = noted["scales"]
+    return Teaching(rows, objective, {name: value for name, value in noted.items() if value})
 
 
 def choose_losses(
@@ -90,7 +95,7 @@ def choose_losses(
         return own, {}
     if labelled < FEW_ROWS:
         return own, {"objective": f"the recipe's losses, because {labelled} validation rows are too few to choose by"}
-    labels = [loss for loss in own if loss.name == "cross_entropy"] or [Loss(name="cross_entropy")]
+    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name="cross_entropy")]
     rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in RIVALS.items()}}
     batches, config = scheduled_batches(rows, recipe.distill.train, label="pilots", ctx=ctx)
     steps, scores = max(PILOT_STEPS, round(PILOT_SHARE * total_steps(config, batches.steps))), {}
@@ -99,8 +104,8 @@ def choose_losses(
     )
     for name, losses in rivals.items():
         model = fresh()
-        scales = balance(model, batch, losses) if recipe.distill.balance else {}
-        objective = Objective(losses, scales=scales)
+        objective = objective_for(losses, model, rows)
+        objective.scales = balance(model, batch, objective) if recipe.distill.balance else {}
         label = f"pilot {name}".replace("/", "-")
         train(
             model,
@@ -119,14 +124,38 @@ def choose_losses(
 
 
 @torch.no_grad()
-def balance(model: nn.Module, batch: Batch, losses: list[Loss]) -> dict[str, float]:
-    """The factors of `starting_scales` for a fresh student on one batch with its teacher's answers."""
-    from compress.io_spec import Outputs
-
+def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teacher: bool = True) -> Objective:
+    """The losses for this student and these rows: with projections where hidden states differ in width, and with the labels counted."""
+    batches, states = Batches(rows, 1), hidden_states(losses)
+    batch, was = batches.collect(np.arange(min(2, len(batches.groups)))), model.training
     model.eval()
-    assert batch.teacher is not None
-    _, parts = Objective(losses)(model(batch.inputs, batch.rows), Outputs(batch.teacher), batch.labels, batch.mixed)
-    return starting_scales(parts)
+    student, teacher = model(batch.inputs, batch.rows), batch.teacher
+    model.train(was)
+    pairs = {name: (student.at(name), teacher.at(name)) for name in states if teacher is not None}
+    widths = {name: (s.shape[1], t.shape[1]) for name, (s, t) in pairs.items() if s is not None and t is not None}
+    labels = np.asarray(rows.labels)
+    counts = np.bincount(labels[labels >= 0], minlength=student.logits.shape[1])
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=torch.from_numpy(counts))
+
+
+@torch.no_grad()
+def balance(model: nn.Module, batch: Batch, objective: Objective) -> dict[str, float]:
+    """The factors of `starting_scales` for a fresh student on one batch with its teacher's answers."""
+    model.eval()
+    _, parts = objective(model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed)
+    return starting_scales(objective, parts)
+
+
+def save_projections(objective: Objective, folder: Path) -> None:
+    """Writes what the losses have learnt for themselves, such as projections: it is no part of the student, and its int8 form goes on with it."""
+    if state := objective.state_dict():
+        save_file(state, folder / PROJECTIONS)
+
+
+def load_projections(objective: Objective, folder: Path) -> None:
+    """Puts back what `save_projections` wrote of the same losses; nothing where there is none."""
+    if (folder / PROJECTIONS).is_file() and objective.state_dict():
+        objective.load_state_dict(load_file(folder / PROJECTIONS))
 
 
 def _weigh(asked: str, rows: Rows, fresh: Callable[[], nn.Module], ctx: Context) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from PIL import Image
 from pyarrow import parquet
 
 from compress.data import survey as module
 from compress.data.survey import survey
-from compress.errors import DataError
-from compress.recipe.seen import Pictures, Seen
+from compress.errors import DataError, DependencyError
+from compress.recipe.seen import Pictures, Seen, Sounds
 
 
 def write(path: Path, rows: list[dict]) -> Path:
@@ -119,7 +122,7 @@ def test_paths_start_from_the_recipe(rows: dict, tmp_path: Path, base: str):
     [
         ("", r"--train .*train.csv: not readable as csv"),
         ("Picture,question,Antwort,person\n", "--train .*: there are no rows in it"),
-        ("Antwort\n1\n2\n", 'there is only one column, "Antwort"; a label and a picture or a text are needed'),
+        ("Antwort\n1\n2\n", 'there is only one column, "Antwort"; a label and a picture, a sound or a text are needed'),
         ("text;label\na;1\nb;2\n", "there is only one column, .*; are the cells divided by ';'?"),
         ("a,a\n1,2\n", 'column "a" is there 2 times'),
         ("Picture,question,Antwort,speaker\ntrain0.png,a,1,x\n", '--test .*: column "speaker" of the training file is not there'),
@@ -135,3 +138,39 @@ def test_files_that_no_recipe_can_read_end_in_one_error(rows: dict, tmp_path: Pa
 def test_a_file_that_is_not_there_names_its_option(tmp_path: Path):
     with pytest.raises(DataError, match=r"--train: .*no.csv is not a file"):
         survey({"train": tmp_path / "no.csv", "test": tmp_path / "no.csv"}, base=tmp_path)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> dict[str, list[dict]]:
+    """20 training and 5 test sounds of 0.1 to 0.5 seconds at 8 kHz, by two speakers."""
+    found: dict[str, list[dict]] = {}
+    for split, count in (("train", 20), ("test", 5)):
+        found[split] = []
+        for i in range(count):
+            soundfile.write(tmp_path / f"{split}{i}.wav", np.full(800 * (1 + i % 5), 0.1), 8000)
+            found[split].append({"recording": f"{split}{i}.wav", "digit": f"{i % 2}", "speaker": f"s{i % 2}"})
+    return found
+
+
+def test_lengths_and_rates_of_sounds_are_counted(spoken: dict, tmp_path: Path):
+    seen = look(tmp_path, spoken)
+    assert seen.columns == {"audio": "recording", "label": "digit", "group": "speaker"}
+    assert seen.sounds == Sounds(looked=25, seconds=(0.3, 0.5, 0.5), rate_hz=8000)
+    assert (seen.inputs, seen.decoded, seen.pictures, seen.broken) == (20, 25, None, {})
+
+
+def test_sounds_that_a_run_cannot_use_are_counted_by_reason(spoken: dict, tmp_path: Path):
+    (tmp_path / "train0.wav").write_text("no sound")
+    (tmp_path / "train1.wav").unlink()
+    soundfile.write(tmp_path / "test2.wav", np.zeros(800), 8000)
+    assert look(tmp_path, spoken).broken == {"not audio": 1, "missing file": 1, "silent audio": 1}
+    for row in [row for some in spoken.values() for row in some]:
+        (tmp_path / row["recording"]).write_text("no sound")
+    with pytest.raises(DataError, match="--audio recording: none of the sounds can be opened .*25 not audio"):
+        look(tmp_path, spoken)
+
+
+def test_a_missing_package_for_sounds_is_named(spoken: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(DependencyError, match="--audio recording: sounds need the packages soundfile and soxr"):
+        look(tmp_path, spoken)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compress.device import measure
 from compress.device.contents import read_bundle
 from compress.device.errors import DeviceError
 from compress.device.measure import bench, summarise, time_calls
@@ -37,6 +38,20 @@ def test_first_call_of_a_round_is_not_timed() -> None:
 def test_slower_call_takes_longer() -> None:
     times = time_calls({"slow": lambda: sum(range(100_000)), "fast": lambda: sum(range(100))}, rounds=9, warmup=1)
     assert np.median(times["slow"]) > 10 * np.median(times["fast"])
+
+
+def test_slow_function_has_fewer_rounds_and_the_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0]
+    monkeypatch.setattr(measure.time, "perf_counter_ns", lambda: clock[0])
+
+    def takes(seconds: float):
+        return lambda: clock.__setitem__(0, clock[0] + int(seconds * 1e9))
+
+    calls = {"fast": takes(0.001), "slow": takes(1), "slower": takes(50)}
+    times = time_calls(calls, rounds=100, warmup=20, limit_s=60)
+    # two calls a round; warm-up ends above 6 s, after 4 rounds of "slow" (8 s); above 60 s after 27 more; "slower" has FEWEST
+    assert {name: len(ns) for name, ns in times.items()} == {"fast": 100, "slow": 27, "slower": 10}
+    assert set(times["slower"].tolist()) == {50_000_000_000}
 
 
 def test_garbage_collection_comes_back_after_an_error() -> None:

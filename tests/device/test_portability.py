@@ -13,7 +13,7 @@ import compress.device
 
 FILES = sorted(Path(compress.device.__file__).parent.glob("*.py"))
 TOP_LEVEL = {"numpy"}
-LAZY = {"numpy", "onnxruntime", "openvino", "ai_edge_litert", "tokenizers", "PIL", "cryptography"}
+LAZY = {"numpy", "onnxruntime", "openvino", "ai_edge_litert", "tokenizers", "PIL", "soundfile", "soxr", "cryptography"}
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 

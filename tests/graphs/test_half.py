@@ -4,7 +4,7 @@ from onnx import TensorProto
 
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
-from compress.graphs.half import float16_share, overflowing_nodes, to_float16
+from compress.graphs.half import before_logarithms, float16_share, overflowing_nodes, to_float16
 from compress.graphs.trace import run_model
 
 
@@ -71,3 +71,12 @@ def test_masks_are_no_overflow(builder):
 def test_unknown_node_to_keep_is_an_error(float_mixer):
     with pytest.raises(CompressError, match="no node is called head"):
         to_float16(float_mixer, keep_float32=("head",))
+
+
+def test_what_a_logarithm_is_taken_of_stays_in_float32(builder):
+    b = builder(quantized=False)
+    power = b.node("Mul", [b.node("Mul", ["x", b.constant("scale", np.float32(1e-3))], "small"), "small"], "power")
+    b.node("Mul", [b.node("Log", [power], "log"), b.constant("gain", np.float32(2))], "logits")
+    model, feeds = b.model({"x": (TensorProto.FLOAT, ["batch", 2])}), {"x": np.array([[1e-3, 1.0], [1e-2, 1e-1]], np.float32)}
+    assert set(before_logarithms(model)) == {"small", "power", "log"}  # 1e-12 is 0 in float16
+    np.testing.assert_allclose(run_model(to_float16(model), feeds)["logits"], run_model(model, feeds)["logits"], rtol=1e-3)

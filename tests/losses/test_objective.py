@@ -1,11 +1,13 @@
 """The weighted sum of a recipe's losses."""
 
+import math
+
 import pytest
 import torch
 
 from compress.io_spec import Outputs
 from compress.losses.logits import cross_entropy, kd
-from compress.losses.objective import Objective, starting_scales
+from compress.losses.objective import Objective, at_the_end, starting_scales, weight_at
 from compress.recipe.sections import Loss
 
 LOSSES = [Loss(name="cross_entropy", weight=0.5), Loss(name="kd", weight=2.0, options={"temperature": 3.0})]
@@ -42,7 +44,60 @@ def test_labels_of_mixed_inputs_are_mixed_as_probabilities():
     assert total.item() == pytest.approx(0.5 * parts["cross_entropy"].item() + 2.0 * parts["kd"].item())
 
 
-def test_starting_scales_shrink_what_is_larger_than_the_cross_entropy_and_nothing_else():
-    parts = {"cross_entropy": torch.tensor(2.0), "kd": torch.tensor(20.0), "dist": torch.tensor(1.0)}
-    assert starting_scales(parts) == {"kd": pytest.approx(0.1)}  # 2 / 20
-    assert starting_scales({"kd": torch.tensor(20.0)}) == {}
+def test_starting_scales_shrink_what_is_larger_than_the_term_of_labels_and_nothing_else():
+    parts = {"weighted_cross_entropy": torch.tensor(2.0), "kd": torch.tensor(20.0), "dist": torch.tensor(1.0)}
+    objective = Objective([Loss(name=name) for name in parts], counts=torch.ones(3))
+    assert starting_scales(objective, parts) == {"kd": pytest.approx(0.1)}  # 2 / 20
+    assert starting_scales(Objective([Loss(name="kd")]), {"kd": torch.tensor(20.0)}) == {}
+
+
+def test_two_terms_of_one_loss_are_told_apart():
+    losses = [Loss(name="kd", options={"temperature": t}) for t in (1.0, 4.0)]
+    student, teacher, labels = Outputs(torch.randn(4, 3)), Outputs(torch.randn(4, 3)), torch.tensor([0, 1, 2, -1])
+    total, parts = Objective(losses, scales={"kd 2": 0.5})(student, teacher, labels)
+    expected = [kd(student, teacher, labels, temperature=t).item() for t in (1.0, 4.0)]
+    assert parts == {"kd": pytest.approx(expected[0]), "kd 2": pytest.approx(expected[1])}
+    assert total.item() == pytest.approx(expected[0] + 0.5 * expected[1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "end", "values"),
+    [
+        ("constant", 0.0, (2.0, 2.0, 2.0, 2.0)),
+        ("linear", 1.0, (2.0, 1.9, 1.5, 1.0)),
+        ("cosine", 0.0, (2.0, 1 + math.cos(math.pi / 10), 1.0, 0.0)),  # 2 * (1 + cos) / 2
+        ("warmup", 0.0, (0.0, 1.0, 2.0, 2.0)),  # a tenth is half of the first fifth
+    ],
+)
+def test_weight_goes_over_the_steps_as_the_schedule_says(schedule: str, end: float, values: tuple[float, ...]):
+    loss = Loss(name="cross_entropy", weight=2.0, schedule=schedule, end_weight=end)
+    assert [weight_at(loss, done) for done in (0.0, 0.1, 0.5, 1.0)] == pytest.approx(list(values))
+    student, labels = Outputs(torch.zeros(1, 2)), torch.tensor([0])
+    for done, value in zip((0.0, 0.1, 0.5, 1.0), values, strict=True):
+        assert Objective([loss])(student, None, labels, done=done)[0].item() == pytest.approx(value * math.log(2), abs=1e-6)
+
+
+def test_last_weights_stay_unless_none_would_be_left():
+    fading, other = Loss(name="kd", schedule="linear"), Loss(name="cross_entropy", weight=0.5)
+    assert [loss.weight for loss in at_the_end([fading, other])] == [0.0, 0.5]
+    assert {loss.schedule for loss in at_the_end([fading, other])} == {"constant"}
+    assert at_the_end([fading]) == [fading]
+
+
+def test_projection_is_made_where_widths_differ_and_begins_the_same_each_time():
+    losses = [Loss(name="hint"), Loss(name="cosine"), Loss(name="pkt")]
+    same, made = Objective(losses, widths={"embedding": (4, 4)}), [Objective(losses, widths={"embedding": (3, 4)}) for _ in range(2)]
+    assert list(same.parameters()) == []
+    assert {name: tuple(p.shape) for name, p in made[0].named_parameters() if p.ndim == 2} == {
+        "projections.hint.weight": (4, 3),
+        "projections.cosine.weight": (4, 3),
+    }
+    assert all(torch.equal(a, b) for a, b in zip(made[0].parameters(), made[1].parameters(), strict=True))
+    weight = made[0].projections["hint"].weight
+    torch.testing.assert_close(weight.T @ weight, torch.eye(3))  # lengths and angles stay
+
+
+def test_loss_of_class_weights_gets_the_counts():
+    losses, student = [Loss(name="weighted_cross_entropy")], Outputs(torch.zeros(1, 2))
+    total, _ = Objective(losses, with_teacher=False, counts=torch.tensor([30, 10]))(student, None, torch.tensor([1]))
+    assert total.item() == pytest.approx(2 * math.log(2))  # 40 / (2 * 10)

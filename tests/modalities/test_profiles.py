@@ -11,6 +11,8 @@ from PIL import Image
 
 from compress.modalities.profiles import Profile, profile, shown, spread
 
+WAV = b"RIFF\x24\0\0\0WAVEfmt "
+
 
 def column(values: list, kind: pa.DataType | None = None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, kind)])
@@ -36,6 +38,7 @@ def png(colour: int) -> bytes:
         (["2024-01-31", "31.1.2024 10:22"], "date"),
         (["https://a.b/1.png", "https://a.b/2.png"], "address"),
         (["images/1.png", "images/2.JPG"], "missing picture"),
+        (["sounds/1.wav", "sounds/2.MP3"], "missing sound"),
         (["12", "twelve"], "words"),
         (["класс 3", "类别 4"], "words"),
         ([1, 2], "whole"),
@@ -43,6 +46,8 @@ def png(colour: int) -> bytes:
         ([0.5, 1.5], "real"),
         ([[1, 2], [3]], "other"),
         ([b"no picture", b"at all"], "other"),
+        ([WAV, WAV + b"more"], "sound"),
+        ([{"bytes": WAV, "path": None}], "sound"),
     ],
     ids=str,
 )
@@ -58,6 +63,14 @@ def test_paths_are_pictures_where_files_are_there(tmp_path: Path):
     assert look(["c.txt"], folder=tmp_path).form == "file"
     (tmp_path / "d.png").write_bytes(b"broken")
     assert look(["d.png", "gone.png"], folder=tmp_path).form == "picture"  # a broken or missing one is for the count of bad rows
+
+
+def test_paths_are_sounds_by_their_endings_or_by_how_the_files_begin(tmp_path: Path):
+    for name in ("a", "b.dat"):
+        (tmp_path / name).write_bytes(WAV)
+    assert look(["a", "b.dat"], folder=tmp_path).form == "sound"
+    (tmp_path / "c.flac").write_bytes(b"broken")
+    assert look(["c.flac", "gone.flac"], folder=tmp_path).form == "sound"
 
 
 def test_contents_of_pictures_are_pictures():

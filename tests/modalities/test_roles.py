@@ -41,14 +41,16 @@ def decide(folder: Path, columns: dict[str, list], **asked: str) -> Roles:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a picture for each row."""
+    """A folder with a picture and what begins as a sound for each row."""
     place = tmp_path_factory.mktemp("rows")
     for index in range(ROWS):
         Image.new("L", (4, 4), index).save(place / f"{index}.png")
+        (place / f"{index}.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
     return place
 
 
 PICTURES = [f"{index}.png" for index in range(ROWS)]
+SOUNDS = [f"{index}.wav" for index in range(ROWS)]
 
 
 @pytest.mark.parametrize("style", ["{}", "{} ", "0{}", "класс {}", "类别 {}", "a, {}", 'the "{}"', "é-{}", "{}/x", "N/A {}"])
@@ -58,6 +60,24 @@ def test_labels_of_any_style_are_found_beside_pictures_and_texts(folder: Path, s
     assert roles.columns == {"image": "file name", "text": "utterance", "label": name}
     assert decide(folder, {"Picture": PICTURES, name: labels(style)}).columns == {"image": "Picture", "label": name}
     assert decide(folder, {"a": texts(), name: labels(style)}).columns == {"text": "a", "label": name}
+
+
+def test_sounds_are_found_alone_and_beside_others(folder: Path):
+    answers, who = labels("{}"), [f"S{index % 9}" for index in range(ROWS)]
+    assert decide(folder, {"file": SOUNDS, "speaker": who, "digit": answers}).columns == {
+        "audio": "file",
+        "label": "digit",
+        "group": "speaker",
+    }
+    assert decide(folder, {"clip": SOUNDS, "transcript": texts(), "label": answers}).columns == {
+        "audio": "clip",
+        "text": "transcript",
+        "label": "label",
+    }
+    found = decide(folder, {"photo": PICTURES, "voice": SOUNDS, "question": texts(), "label": answers})
+    assert list(found.columns) == ["image", "audio", "text", "label"]
+    two = {"a": SOUNDS, "b": SOUNDS[::-1], "label": answers}
+    assert decide(folder, two, audio="b").ignored == {"a": "more sounds; a model reads one a row"}
 
 
 def test_content_counts_more_than_names(folder: Path):
@@ -120,6 +140,8 @@ def test_groups_are_known_by_name_alone(folder: Path):
     [
         ("file name", "image"),
         ("Picture", "image"),
+        ("wav path", "image"),  # a path may be anything: what the files hold decides
+        ("Sound", "audio"),
         ("questions", "text"),
         ("Antwort", "label"),
         ("speakerId", "group"),
@@ -141,11 +163,23 @@ def test_hint_reads_words_of_names(name: str, role: str | None):
         ({"text": texts(), "other": texts(1)}, "no column looks like a label"),
         ({"text": texts(), "label": ["one"] * ROWS}, 'the label "label" has one value in all rows, "one"'),
         ({"text": texts(), "label": [""] * ROWS}, 'the label "label" is empty'),
-        ({"age": labels("{}", 30), "label": labels("{}")}, "no column holds pictures or texts"),
+        ({"age": labels("{}", 30), "label": labels("{}")}, "no column holds pictures, sounds or texts"),
         ({"image": [f"no/{name}" for name in PICTURES], "label": labels("{}")}, 'the pictures that column "image" names lie nowhere'),
+        ({"front": SOUNDS, "back": SOUNDS[::-1], "label": labels("{}")}, "2 columns hold sounds, and a model reads one of them; --audio"),
+        ({"x": [f"no/{name}" for name in SOUNDS], "label": labels("{}")}, 'the sounds that column "x" names lie nowhere'),
         ({"image": PICTURES, "label": labels("{}"), "class": labels("k{}")}, 'both "class" and "label" may be the label'),
     ],
-    ids=["two pictures", "no label", "one class", "empty label", "no input", "missing pictures", "two labels"],
+    ids=[
+        "two pictures",
+        "no label",
+        "one class",
+        "empty label",
+        "no input",
+        "missing pictures",
+        "two sounds",
+        "missing sounds",
+        "two labels",
+    ],
 )
 def test_what_cannot_be_told_is_one_error_with_the_columns_and_the_option(folder: Path, columns: dict, says: str):
     with pytest.raises(DataError, match=says) as caught:

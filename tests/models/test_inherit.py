@@ -164,13 +164,32 @@ def test_student_larger_than_the_teacher_is_refused(changes: dict[str, int], pla
 def test_bert_is_found_inside_a_larger_model() -> None:
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=VOCABULARY)
     classifier = BertForSequenceClassification(config)
-    body, layers = find_bert(nn.ModuleDict({"image": nn.Linear(2, 2), "text": classifier}))
-    assert body is classifier.bert and len(layers) == 1
+    body, embeddings, layers = find_bert(nn.ModuleDict({"image": nn.Linear(2, 2), "text": classifier}))
+    assert body is classifier.bert and embeddings is body.embeddings and len(layers) == 1
 
 
 def vilt() -> nn.Module:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": VOCABULARY}
-    return ViltForQuestionAnswering(ViltConfig(**sizes, image_size=32, patch_size=16))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": VOCABULARY}
+    model = ViltForQuestionAnswering(ViltConfig(**sizes, image_size=32, patch_size=16, max_position_embeddings=TOKENS))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    return model
+
+
+@torch.no_grad()
+def test_layers_are_picked_from_vilt_by_what_is_normalised_next() -> None:
+    """It normalises before a part, a student behind it: the norm between two parts is the same one."""
+    teacher, model = vilt(), student()
+    assert inherit_text(model, teacher, list(range(VOCABULARY)))["teacher_layers"] == [0, 1]
+    body, (first, second) = teacher.vilt, teacher.vilt.encoder.layer
+    texts_of = body.embeddings.text_embeddings
+    assert torch.equal(model.words.weight, texts_of.word_embeddings.weight)
+    assert torch.equal(model.positions, texts_of.position_embeddings.weight + texts_of.token_type_embeddings.weight[0])
+    assert torch.equal(model.layers[0].attention.inputs.weight[:32], first.attention.attention.query.weight)
+    assert torch.equal(model.layers[0].attention_norm.weight, first.layernorm_after.weight)
+    assert torch.equal(model.layers[0].output_norm.weight, second.layernorm_before.weight)
+    assert torch.equal(model.layers[1].output_norm.weight, body.layernorm.weight)
+    assert torch.isfinite(model(texts())).all()
 
 
 def electra() -> nn.Module:
@@ -179,7 +198,7 @@ def electra() -> nn.Module:
     return ElectraModel(ElectraConfig(**sizes, embedding_size=16))
 
 
-@pytest.mark.parametrize("build", [vilt, electra, lambda: nn.Linear(2, 2)])
+@pytest.mark.parametrize("build", [electra, lambda: nn.Linear(2, 2)])
 def test_teacher_without_a_bert_is_refused(build: type) -> None:
     with pytest.raises(RecipeError, match="no BERT-like text encoder to pick layers from; set it to random"):
         inherit_text(student(), build(), list(range(VOCABULARY)))

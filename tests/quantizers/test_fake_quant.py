@@ -154,3 +154,33 @@ def test_switch_reads_its_copy_back_from_state() -> None:
     switch.set(False)
     other.load_state_dict(switch.state_dict())
     assert other.on is False
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_unsigned_codes_keep_the_clip_and_halve_the_step(training: bool) -> None:
+    quantizer = calibrated(torch.tensor([12.7, 0.0])).train(training)  # scale 0.1, nothing below 0
+    quantizer.observing.set(False)
+    quantizer.set_unsigned(True)
+    step = 12.7 / 255
+    x = torch.tensor([0.02, 0.03, 1.4 * step, 12.7, 99.0, -99.0])
+    expected = torch.tensor([0.0, step, step, 12.7, 12.7, 0.0])
+    assert torch.allclose(quantizer(x), expected, atol=1e-5)
+    quantizer.set_unsigned(False)
+    assert torch.allclose(quantizer(x[:2]), torch.tensor([0.0, 0.0]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("seen", "bits"), [(-0.001, 8), (0.0, 4)])
+def test_values_below_zero_and_fewer_bits_keep_signed_codes(seen: float, bits: int) -> None:
+    quantizer = calibrated(torch.tensor([12.7, seen]), bits=bits)
+    quantizer.set_unsigned(True)
+    assert not quantizer.unsigned.on
+
+
+def test_learned_scale_of_unsigned_codes_has_the_papers_gradient() -> None:
+    quantizer = calibrated(torch.tensor([255.0]), learned=True)  # symmetric scale 255 / 127, unsigned scale 1
+    quantizer.set_unsigned(True)
+    x = torch.tensor([[0.3, 1.6, 500.0, 0.0]])
+    quantizer(x).sum().backward()
+    # d/ds = -0.3 + 0.4 + 255 + 0, times g = 1/sqrt(4 * 255); d/dlog s = s * d/ds with s = 1
+    assert quantizer.log_scale is not None and quantizer.log_scale.grad is not None
+    assert float(quantizer.log_scale.grad) == pytest.approx(255.1 / np.sqrt(4 * 255), rel=1e-4)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from compress.recipe.choices import LIMIT_S, choose, keeps_sides, student_steps, wanted_length, wanted_side
-from compress.recipe.seen import Pictures
+from compress.recipe.seen import Pictures, Sounds
 
 
 @pytest.mark.parametrize("rows", [40, 83, 300, 1_000, 3_000])
@@ -32,6 +32,22 @@ def test_small_pictures_are_read_as_they_are(make_seen: Callable, longest: int, 
 @pytest.mark.parametrize(("tokens", "length"), [(3, 8), (8, 8), (9, 16), (41, 48), (700, 128)])
 def test_texts_are_cut_where_95_of_100_end(make_seen: Callable, tokens: int, length: int):
     assert wanted_length(make_seen(tokens=tokens)) == length
+
+
+@pytest.mark.parametrize(("sound", "seconds"), [(0.2, 0.5), (1.0, 1.0), (1.01, 1.5), (9.0, 10.0), (60.0, 10.0)])
+def test_sounds_are_cut_where_95_of_100_end(make_seen: Callable, sound: float, seconds: float):
+    assert choose(make_seen(side=None, tokens=None, sound=sound)).sound_seconds == seconds
+
+
+@pytest.mark.parametrize(("rate_hz", "rate"), [(8_000, 8_000), (11_025, 8_000), (16_000, 16_000), (44_100, 16_000)])
+def test_sounds_are_not_read_at_more_samples_than_they_have(make_seen: Callable, rate_hz: int, rate: int):
+    sounds = Sounds(looked=9, seconds=(1.0, 1.0, 1.0), rate_hz=rate_hz)
+    assert choose(make_seen(side=None, tokens=None, sounds=sounds)).sound_rate == rate
+
+
+def test_longer_sounds_take_longer(make_seen: Callable):
+    short, long = (choose(make_seen(1_000, side=None, tokens=None, sound=sound)).total_s for sound in (0.5, 2.0))
+    assert 1.3 * short < long
 
 
 def test_pictures_shrink_before_texts_and_both_before_the_time_is_up(make_seen: Callable):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from compress.errors import DependencyError
+from compress.modalities.modality import modality
 from compress.recipe.grammar import load_recipe
 from compress.recipe.packages import DATA, EXTRAS, WEIGHTS, missing_packages, require_packages
 from compress.recipe.sections import Recipe
+from compress.tables import MODALITIES
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements-weights.txt"
 RECIPE = """\
@@ -105,4 +108,20 @@ def test_requirements_pin_the_packages_of_the_table() -> None:
 
 def test_hashes_are_whole_and_licences_are_told() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", weights.sha256) and weights.licence for weights in WEIGHTS.values())
-    assert {*DATA} <= {"easy_vqa", "hub", "manifest"} and all(len(extra) == 4 for extra in EXTRAS)
+    assert {*DATA} <= {"easy_vqa", "hub", "manifest", "fsdd"} and all(len(extra) == 4 for extra in EXTRAS)
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_packages_that_read_sounds_are_named_with_their_extra(read) -> None:
+    encoders = "teacher.encoders={audio: {model: ds_cnn}}"
+    lines = missing_packages(read("data.inputs={audio: {seconds: 1}}", encoders, "student.encoders={audio: {}}"))
+    assert [line for line in lines if line.startswith("data.inputs")] == [
+        f"data.inputs.audio: package '{package}' is not installed; 'pip install {package}' installs it (extra: audio)"
+        for package in ("soundfile", "soxr")
+    ]
+
+
+def test_extras_of_modalities_are_those_of_the_project() -> None:
+    extras = tomllib.loads((REQUIREMENTS.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, room in ((name, modality(name)) for name in MODALITIES):
+        assert {re.split("[<>=]", line)[0] for line in extras.get(name, [])} == set(room.packages.values())

@@ -102,6 +102,7 @@ def test_encoder_of_the_student_is_the_modalitys_own_where_none_is_named() -> No
     encoders = part(ALL, "student", "encoders")
     assert {name: encoders(**{name: {}}).get(name).model for name in MODALITIES} == {
         "image": "mobilenet_v4",
+        "audio": "ds_cnn",
         "text": "distilbert",
         "numbers": "mlp",
     }

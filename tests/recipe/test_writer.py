@@ -10,7 +10,7 @@ import pytest
 
 from compress.recipe.choices import choose
 from compress.recipe.grammar import LoadedRecipe, load_recipe
-from compress.recipe.seen import Pictures, Seen
+from compress.recipe.seen import Pictures, Seen, Sounds
 from compress.recipe.writer import WIDTH, quoted, recipe_text, told
 
 ODD = ["file name", "Antwort", 'the "class"', "a: b # c", "0", "null", "名前", "x\ty", "e\u0301-\U0001f600", "no", "{a}", "yes\u2028no"]
@@ -26,7 +26,9 @@ def written(folder: Path, seen: Seen) -> tuple[LoadedRecipe, str]:
 
 
 @pytest.mark.parametrize(
-    "inputs", [{}, {"tokens": None}, {"side": None}, {"side": 10, "tokens": None}], ids=["both", "image", "text", "small"]
+    "inputs",
+    [{}, {"tokens": None}, {"side": None}, {"side": 10, "tokens": None}, {"side": None, "tokens": None, "sound": 1.2}, {"sound": 0.4}],
+    ids=["both", "image", "text", "small", "audio", "all"],
 )
 @pytest.mark.parametrize("rows", [40, 3_000, 50_000])
 def test_a_written_recipe_passes_the_check(make_seen: Callable, tmp_path: Path, inputs: dict, rows: int):
@@ -51,6 +53,20 @@ def test_small_pictures_are_read_at_half_the_stride(make_seen: Callable, tmp_pat
     assert recipe.data.inputs.image.size == 32
     assert recipe.student.encoders.image.options["stride"] == 16
     assert recipe.teacher.inputs is None
+
+
+def test_sounds_are_read_by_whisper_and_varied_where_they_group_the_rows(make_seen: Callable, tmp_path: Path):
+    sounds = Sounds(looked=9, seconds=(0.4, 0.8, 2.5), rate_hz=8000)
+    loaded, text = written(tmp_path, make_seen(side=None, tokens=None, sounds=sounds, columns={"audio": "clip", "label": "class"}))
+    recipe: Any = loaded.recipe
+    assert recipe.data.inputs.audio.model_dump() == {"seconds": 1.0, "rate": 8000}
+    assert recipe.teacher.encoders.audio.model == "whisper_tiny" and recipe.teacher.inputs.audio.rate == 16000
+    assert recipe.student.encoders.audio.model == "ds_cnn"
+    assert recipe.distill.augment.views > 1 and recipe.distill.augment.audio.speed > 0
+    assert "half of 9 sounds have up to 0.4 s, 95 of 100 up to 0.8 s, the longest 2.5 s" in " ".join(text.replace("#", "").split())
+    loaded, _ = written(tmp_path, make_seen(sound=1.0))
+    beside: Any = loaded.recipe
+    assert beside.distill.augment.audio is None and beside.distill.augment.image.flip  # pictures group the rows
 
 
 def test_broken_and_unlabelled_rows_are_allowed_for_with_their_counts(make_seen: Callable, tmp_path: Path):

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from compress.context import Context
 from compress.data.prepared import open_data
+from compress.errors import RecipeError
 from compress.measures.paired import compare_paired
 from compress.modalities.tokens import vocabulary_size
 from compress.models.saved import load_model
@@ -80,7 +82,7 @@ def test_student_alone_never_sees_the_teacher_or_an_unlabelled_row(call, monkeyp
 
     def spy(model, batches, *, objective, label, **settings):
         seen[label] = batches
-        names = [name for name, _, _ in objective.terms]
+        names = [term.name for term in objective.terms]
         assert names == (["cross_entropy", "kd"] if label == "student" else ["cross_entropy"])
         return real(model, batches, objective=objective, label=label, **settings)
 
@@ -181,6 +183,52 @@ def test_student_alone_ships_where_the_teacher_does_harm(call, harmful: Targets,
     scored = data.task.score(predict(load_model(out / "distilled"), Batches(rows, 64, shuffle=False)), rows.labels)
     assert scored == details["history"]["best"]
     assert not (out / "alone").exists()
+
+
+@pytest.fixture
+def with_states(whole_run, tmp_path: Path) -> Targets:
+    """The run's targets with an embedding of the teacher's width, drawn by chance."""
+    targets = whole_run.result.artifacts["targets"]
+    shutil.copytree(targets.path, tmp_path / "targets")
+    rows = np.load(targets.file("logits.npy"), mmap_mode="r").shape[:2]
+    np.save(tmp_path / "targets" / "embedding.npy", np.random.default_rng(0).random((*rows, 64), np.float32).astype(np.float16))
+    files = {**targets.files, "embedding.npy": targets.files["logits.npy"]}
+    return dataclasses.replace(targets, path=tmp_path / "targets", files=files, details={**targets.details, "hidden": ["embedding"]})
+
+
+ONE_STEP = ("distill.train.max_steps=1", "distill.compare_alone=false")
+
+
+def test_student_that_ends_in_the_teachers_layer_keeps_it_and_the_one_alone_has_its_own(
+    call, with_states: Targets, whole_run, tmp_path: Path
+) -> None:
+    steps = ("student.classifier=teacher", "distill.losses=[{name: simkd}]", "distill.train.max_steps=1")
+    artifact, _ = call(*steps, targets=with_states, out=tmp_path / "out")
+    kept = load_model(whole_run.result.artifacts["teacher"].path).head.output
+    shipped = artifact.details["shipped_arm"]
+    folders = {arm: tmp_path / "out" if arm == shipped else tmp_path / "out" / arm for arm in ("distilled", "alone")}
+    student, alone = (load_model(folders[arm]) for arm in ("distilled", "alone"))
+    np.testing.assert_array_equal(student.head.output.weight.detach(), kept.weight.detach())
+    assert student.head.teacher_width == 64 and not hasattr(alone.head, "teacher_width")
+    assert set(artifact.details["history"]["curve"][-1]["terms"]) == {"simkd"}
+    assert set(artifact.details["history_alone"]["curve"][-1]["terms"]) == {"cross_entropy"}
+
+
+def test_projection_lies_beside_the_student_and_is_no_part_of_it(call, with_states: Targets, tmp_path: Path) -> None:
+    call("distill.losses=[{name: kd}, {name: hint}]", *ONE_STEP, targets=with_states, out=tmp_path / "out")
+    state = load_file(tmp_path / "out" / "projections.safetensors")
+    assert {name: tuple(value.shape) for name, value in state.items()} == {
+        "projections.hint.weight": (64, 32),  # the student's head is 32 wide
+        "projections.hint.bias": (64,),
+    }
+    assert not any("project" in name and "hint" in name for name in load_model(tmp_path / "out").state_dict())
+
+
+def test_teacher_without_one_last_layer_is_refused_before_training(call, with_states: Targets, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stage, "last_layer", lambda model, outputs: None)
+    monkeypatch.setattr(stage, "train", lambda *arguments, **settings: pytest.fail("a step was made"))
+    with pytest.raises(RecipeError, match="student.classifier: the teacher's logits are not one linear layer of its embedding"):
+        call("student.classifier=teacher", "distill.losses=[{name: simkd}]", targets=with_states, out=tmp_path / "out")
 
 
 def scored(won: int, lost: int, rows: int = 1000, groups: int | None = None) -> stage.Scored:

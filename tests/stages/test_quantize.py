@@ -19,6 +19,7 @@ from compress.errors import RecipeError
 from compress.models.saved import load_model
 from compress.pipeline import STAGES
 from compress.quantizers import quantized_modules
+from compress.quantizers.prepare import activation_quantizers
 from compress.quantizers.saved import open_quantized
 from compress.quantizers.sensitivity import int8_layers
 from compress.recipe.grammar import load_recipe
@@ -78,7 +79,7 @@ def test_training_again_gives_the_same_weights(call, whole_run, tmp_path: Path) 
 def test_float_student_can_teach(call, whole_run, tmp_path: Path, teacher: str) -> None:
     call(f"quantize.teacher={teacher}")
     made = whole_run.result.artifacts
-    answers = np.load(tmp_path / "checkpoint" / "answers.npy")  # (V, R, K)
+    answers = np.load(tmp_path / "checkpoint" / "answers" / "logits.npy")  # (V, R, K)
     stored = np.load(made["targets"].file("logits.npy"))
     assert answers.shape == stored.shape
     student, data = load_model(made["distill"].path), open_data(made["data"].path)
@@ -99,14 +100,14 @@ def test_student_that_ships_alone_is_never_led_back_to_the_teacher(call, whole_r
     train = open_data(made["data"].path).split("train")
     rows = training_rows(train, made["distill"].io_spec, made["targets"], made["distill"].path)
     own = predict(load_model(made["distill"].path), Batches(rows, 50, shuffle=False))
-    np.testing.assert_allclose(np.load(tmp_path / "checkpoint" / "answers.npy")[0], own, atol=0.02)
+    np.testing.assert_allclose(np.load(tmp_path / "checkpoint" / "answers" / "logits.npy")[0], own, atol=0.02)
     assert any("teaches its int8 form in place of" in line for line in said) == (teacher != "student")
 
 
 def test_teacher_of_the_recipe_teaches_the_int8_form_of_a_distilled_student(call, tmp_path: Path) -> None:
     artifact, said, _ = call("quantize.train.max_steps=1")
     assert artifact.details["teacher"] == "teacher"
-    assert not (tmp_path / "checkpoint" / "answers.npy").exists()
+    assert not (tmp_path / "checkpoint" / "answers" / "logits.npy").exists()
     assert not any("ships, so it teaches" in line for line in said)
 
 
@@ -188,3 +189,10 @@ def test_drop_that_no_float_layer_wins_back_is_said(call, monkeypatch: pytest.Mo
     assert not artifact.details["restored"]["reached"]
     assert artifact.details["restored"]["names"] == []
     assert any("not even float layers win them back" in line for line in said)
+
+
+@pytest.mark.parametrize(("targets", "unsigned"), [("[onnxruntime_arm, tensorrt]", True), ("[tensorrt, onnxruntime_x86]", False)])
+def test_student_computes_in_the_codes_of_the_first_target(call, whole_run, tmp_path: Path, targets: str, unsigned: bool) -> None:
+    _, _, config = call("quantize.method=int8_ptq", f"export.targets={targets}")
+    model = open_state(whole_run, tmp_path / "ptq", config)
+    assert any(quantizer.unsigned.on for quantizer in activation_quantizers(model).values()) == unsigned

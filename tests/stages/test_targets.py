@@ -68,6 +68,21 @@ def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
     assert not np.array_equal(stored[0], stored[1])
 
 
+def test_embedding_is_stored_beside_the_logits_where_a_loss_compares_it(call, whole_run, tmp_path: Path) -> None:
+    artifact, said, logits = call("distill.losses=[{name: kd}, {name: hint}]")
+    stored = np.load(tmp_path / "embedding.npy", mmap_mode="r")
+    assert artifact.details["hidden"] == ["embedding"]
+    assert stored.dtype == np.float16 and stored.shape[:2] == logits.shape[:2]
+    made = whole_run.result.artifacts
+    teacher, train = made["teacher"], open_data(made["data"].path).split("train")
+    feeds, index = sample_feeds(train, teacher.io_spec, teacher.path, 12, teacher=True)
+    with torch.no_grad():
+        expected = load_model(teacher.path)({m: torch.from_numpy(x) for m, x in feeds.items()}).embedding.numpy()
+    np.testing.assert_allclose(stored[0][index], expected, atol=0.02 * np.abs(expected).max())
+    assert f"embedding of {stored.shape[2]} numbers" in said[-1]
+    assert made["targets"].details["hidden"] == [] and "embedding.npy" not in made["targets"].files
+
+
 def test_teacher_without_stored_features_gives_the_same_answers(call, whole_run, tmp_path: Path) -> None:
     train = open_data(whole_run.result.artifacts["data"].path).split("train")
     few = dataclasses.replace(  # the rows of four images: the encoders run here

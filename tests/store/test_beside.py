@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compress import context
 from compress.errors import CompressError, ParityError, RecipeError
 from compress.pipeline import plan
 from compress.recipe.grammar import LoadedRecipe, load_recipe
@@ -72,6 +73,22 @@ def test_failure_of_the_process_is_raised_with_its_kind_and_last_line(make, code
             beside.wait(coming)
     assert type(caught.value) is kind
     assert str(caught.value) == f"export_teacher: {message}"
+
+
+def test_waiting_is_not_silent(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "SILENT_S", 0)
+    said: list[str] = []
+    with make(ENDLESS) as beside:
+        coming = beside.start("export_teacher", MADE_OF)
+        _, process, _ = beside.running[coming.fingerprint]
+
+        def say(line: str) -> None:
+            said.append(line)
+            process.terminate()
+
+        with pytest.raises(CompressError, match="ended with -15"):
+            beside.wait(coming, say)
+    assert said[0].startswith("export_teacher: at work for ")
 
 
 def test_failure_is_raised_by_a_check_as_soon_as_it_is_there_and_a_process_at_work_is_left_alone(make) -> None:

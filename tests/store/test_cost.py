@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,16 @@ def spent(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "PAUSE_S", 0.05)
+    monkeypatch.setattr(cost, "PAUSE_S", 0.01)
     monkeypatch.setattr(cost, "LOOK_EVERY", 1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Returns once another thread has made it so."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
 
 
 def started() -> subprocess.Popen[bytes]:
@@ -45,11 +55,11 @@ def test_memory_that_is_gone_at_the_end_was_counted(spent: Path) -> None:
     with Cost(spent) as taken:
         before = resident()
         held = b"x" * (128 * MIB)
-        time.sleep(3 * cost.PAUSE_S)
+        until(lambda: (taken.peak_bytes or 0) >= before + 128 * MIB)
         del held
     assert taken.peak_bytes is not None
     assert before + 128 * MIB <= taken.peak_bytes < before + 192 * MIB
-    assert taken.seconds >= 3 * cost.PAUSE_S
+    assert taken.seconds > 0
 
 
 @needs_proc
@@ -65,13 +75,12 @@ def test_memory_of_an_earlier_making_is_not_counted_again(spent: Path) -> None:
 def test_processes_started_meanwhile_count_and_those_before_do_not(spent: Path, often) -> None:
     with started() as early:
         with Cost(spent) as alone:
-            time.sleep(0.1)
+            until(lambda: alone.peak_bytes is not None)
         with Cost(spent) as both, started() as late:
-            time.sleep(0.3)
+            until(lambda: (both.peak_bytes or 0) > resident() + 96 * MIB)
             late.communicate()
         early.communicate()
     assert alone.peak_bytes and both.peak_bytes
-    assert both.peak_bytes - alone.peak_bytes > 96 * MIB
     assert alone.peak_bytes < resident() + 64 * MIB
 
 
@@ -82,7 +91,7 @@ def test_a_process_counts_from_the_second_look_on(spent: Path, often, monkeypatc
     monkeypatch.setattr(cost, "_children", lambda *_: looks.pop(0) if len(looks) > 1 else looks[0])
     monkeypatch.setattr(cost, "_status", lambda who, word: {"self": 100, "7": 1000, "8": 20}[who])
     with Cost(spent) as taken:
-        time.sleep(0.3)
+        until(lambda: taken.peak_bytes == 120)
     assert taken.peak_bytes == 120
 
 

@@ -125,7 +125,7 @@ def test_batch_depends_on_seed_epoch_and_step_alone() -> None:
         assert np.array_equal(a.index, b.index)
         assert torch.equal(a.inputs["image"], b.inputs["image"])
         assert a.teacher is not None
-        assert torch.equal(a.teacher, b.teacher)
+        assert torch.equal(a.teacher.logits, b.teacher.logits)
     for other in (Batches(data, 2, seed=6).epoch(4), Batches(data, 2, seed=5).epoch(3)):
         assert any(not np.array_equal(a.index, b.index) for a, b in zip(whole, other))
 
@@ -144,10 +144,10 @@ def test_teacher_logits_are_of_the_row_and_the_view() -> None:
     drawn = set()
     for batch in (b for epoch in range(3) for b in Batches(data, 3, seed=1).epoch(epoch)):
         assert batch.teacher is not None
-        view = ((batch.teacher[:, 0].numpy() - batch.index) / 100).round().astype(int)  # targets are 100 v + r + k / 10
+        view = ((batch.teacher.logits[:, 0].numpy() - batch.index) / 100).round().astype(int)  # targets are 100 v + r + k / 10
         drawn |= set(view.tolist())
         expected = 100 * view[:, None] + batch.index[:, None] + np.arange(CLASSES) / 10
-        np.testing.assert_allclose(batch.teacher.numpy(), expected, atol=0.2)  # float16 near 240
+        np.testing.assert_allclose(batch.teacher.logits.numpy(), expected, atol=0.2)  # float16 near 240
         for row, v in enumerate(view):
             owner = data.rows["image"][batch.index[row : row + 1]]
             image = torch.from_numpy(data.inputs["image"][owner])
@@ -155,11 +155,18 @@ def test_teacher_logits_are_of_the_row_and_the_view() -> None:
     assert drawn == {0, 1, 2}
 
 
+def test_hidden_states_are_of_the_row_and_the_view() -> None:
+    data = draw_rows(views=3)
+    data = replace(data, hidden={"embedding": -data.targets[:, :, :2]})
+    for batch in Batches(data, 3, seed=1).epoch(0):
+        assert torch.equal(batch.teacher.embedding, -batch.teacher.logits[:, :2])
+
+
 def test_unshuffled_batches_see_the_images_themselves() -> None:
     data = draw_rows(views=3)
     for batch in Batches(data, 3, shuffle=False).epoch(0):
         assert batch.teacher is not None
-        np.testing.assert_allclose(batch.teacher[:, 0].numpy(), batch.index, atol=0.1)
+        np.testing.assert_allclose(batch.teacher.logits[:, 0].numpy(), batch.index, atol=0.1)
         assert torch.equal(
             batch.inputs["image"][batch.rows["image"]], torch.from_numpy(data.inputs["image"][data.rows["image"][batch.index]])
         )

@@ -92,7 +92,7 @@ def test_live_teacher_sees_the_variant_that_the_student_sees() -> None:
     batches, seen = Batches(rows, 5), []
     for epoch in (0, 1):
         for batch in batches.epoch(epoch):
-            assert torch.equal(batch.teacher, batch.inputs["image"][batch.rows["image"]].flatten(1).float())
+            assert torch.equal(batch.teacher.logits, batch.inputs["image"][batch.rows["image"]].flatten(1).float())
             assert not torch.equal(batch.inputs["image"], torch.from_numpy(images[batch.grouping]))
         seen.append({int(n): x.tolist() for b in batches.epoch(epoch) for n, x in zip(b.grouping, b.inputs["image"], strict=True)})
     assert sum(seen[0][n] != seen[1][n] for n in range(20)) > 10  # of 50 variants two may be alike
@@ -110,10 +110,10 @@ def test_live_teacher_sees_the_mixture_that_the_student_sees(word: str, tmp_path
     rows = replace(rows, views=draw_views(load_recipe(tmp_path / "mixed.yaml").recipe))
     batches, shares = Batches(rows, 5), []
     for batch in (batch for epoch in range(3) for batch in batches.epoch(epoch)):
-        assert torch.equal(batch.teacher, batch.inputs["image"].flatten(1).float())
+        assert torch.equal(batch.teacher.logits, batch.inputs["image"].flatten(1).float())
         others, share = batch.mixed
         wanted = share * batch.labels + (1 - share) * others
-        torch.testing.assert_close(batch.teacher.mean(1), wanted.float(), atol=0.51, rtol=0)  # pixels are whole levels
+        torch.testing.assert_close(batch.teacher.logits.mean(1), wanted.float(), atol=0.51, rtol=0)  # pixels are whole levels
         shares.append(share)
     assert len(set(shares)) > 6 and all(0 <= share <= 1 for share in shares)
     again = next(batches.epoch(2))

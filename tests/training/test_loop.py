@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from compress.models.classifier import Classifier, LinearHead
 from compress.recipe.sections import Loss, Train
 from compress.tasks.task import task
 from compress.training.batches import Batches, Rows
-from compress.training.loop import parameter_groups, predict, set_rate, train
+from compress.training.loop import describe_fault, parameter_groups, predict, set_rate, train
 
 CLASSES, TOKENS = 2, 4
 accuracy = task("single_label").score
@@ -183,8 +184,51 @@ def test_loss_that_is_no_number_ends_the_run_and_names_the_rate(tmp_path: Path, 
         return Outputs(outputs.logits * float("nan")) if module.training and count == bad_step + 1 else outputs
 
     model.register_forward_hook(spoil)
-    with pytest.raises(CompressError, match=r"toy: .*learning_rate \(now 0.03\)"):
+    where = rf"toy: step {bad_step}: .*\(cross_entropy nan\); the student gives none in 16 of 16 rows, .*learning_rate \(now 0.03\)"
+    with pytest.raises(CompressError, match=where):
         fit(tmp_path, model, epochs=5)
+
+
+def test_rows_that_are_no_number_are_named_and_whose_they_are() -> None:
+    fine, torn = Outputs(torch.zeros(3, 2), torch.zeros(3, 4)), Outputs(torch.zeros(3, 2), torch.tensor([[0.0], [math.inf], [0.0]]))
+    parts = {"cross_entropy": torch.tensor(1.0), "hint": torch.tensor(math.inf)}
+    index = np.array([7, 5, 3])
+    assert describe_fault(parts, fine, torn, index) == (
+        "the loss is no number (hint inf); the teacher gives none in 1 of 3 rows, such as [5]"
+    )
+    assert describe_fault(parts, fine, None, index).endswith("though student and teacher are, in 3 rows, such as [7, 5, 3]")
+
+
+def with_states(rows: Rows) -> Rows:
+    """Rows with a teacher whose embedding says how often each token occurs."""
+    counts = np.stack([(rows.inputs["text"] == token).sum(1) for token in range(1, 6)], 1).astype(np.float16)
+    return replace(rows, targets=np.zeros((1, len(counts), CLASSES), np.float16), hidden={"embedding": counts[None]})
+
+
+def hint_run(out: Path, **changes) -> tuple[nn.Module, Objective, list]:
+    rows = with_states(toy_rows())
+    objective, shares = Objective([Loss(name="hint")], widths={"embedding": (8, 5)}), []
+    objective.register_forward_pre_hook(lambda module, args, given: shares.append(given["done"]), with_kwargs=True)
+    model, ctx = build_model(), Context(out, say=lambda line: None)
+    history = train(model, Batches(rows, 16), objective=objective, config=config(**changes), ctx=ctx, validate=lambda m: 0.5, label="toy")
+    return model, objective, [history, shares]
+
+
+def test_projection_is_trained_beside_the_model_and_each_term_has_a_curve(tmp_path: Path) -> None:
+    model, objective, (history, shares) = hint_run(tmp_path, epochs=20)
+    terms = [point["terms"]["hint"] for point in history.curve]
+    assert terms[-1] < 0.2 * terms[0]
+    assert "hint" not in "".join(model.state_dict())  # and is no part of it
+    assert not torch.equal(
+        objective.projections["hint"].weight, Objective([Loss(name="hint")], widths={"embedding": (8, 5)}).projections["hint"].weight
+    )
+    assert shares[0] == 0.0 and shares[-1] == 1.0 and shares == sorted(shares)
+
+
+def test_projection_of_a_finished_training_comes_back_with_the_model(tmp_path: Path) -> None:
+    first, again = hint_run(tmp_path, epochs=2), hint_run(tmp_path, epochs=2)
+    assert again[2][1] == []  # no step is made
+    assert torch.equal(first[1].projections["hint"].weight, again[1].projections["hint"].weight)
 
 
 def test_tracker_that_is_not_installed_ends_the_run_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from compress.recipe.sections import Loss
 from compress.tasks.task import task
 from compress.training import teaching
 from compress.training.batches import Batch, Batches, LiveTeacher, Rows
-from compress.training.teaching import RIVALS, balance, choose_losses, choose_teaching
+from compress.training.teaching import RIVALS, balance, choose_losses, choose_teaching, load_projections, objective_for, save_projections
 from compress.training.views import draw_views
 
 CE, MSE = Loss(name="cross_entropy"), Loss(name="logit_mse")
@@ -41,16 +42,17 @@ def one_batch(size: float, labels: list[int]) -> Batch:
     """Rows of which the teacher says (size, -size)."""
     count = len(labels)
     rows = {"text": torch.arange(count)}
-    teacher = torch.tensor([[size, -size]]).repeat(count, 1)
+    teacher = Outputs(torch.tensor([[size, -size]]).repeat(count, 1))
     return Batch({"text": torch.zeros(count, 1)}, rows, torch.tensor(labels), teacher, np.arange(count), np.arange(count))
 
 
 def test_term_that_starts_larger_than_the_cross_entropy_is_scaled_to_its_size() -> None:
     # cross-entropy of even odds: ln 2, whatever the share of labelled rows; mean of (0 - 3)^2 and (0 + 3)^2: 9
     batch = one_batch(3.0, [0, 1, -1])
-    scales = balance(Fresh(), batch, [CE, MSE])
+    objective = Objective([CE, MSE])
+    scales = objective.scales = balance(Fresh(), batch, objective)
     assert scales == {"logit_mse": pytest.approx(LN2 / 9)}
-    total, _ = Objective([CE, MSE], scales=scales)(Outputs(torch.zeros(3, 2)), Outputs(batch.teacher), batch.labels)
+    total, _ = objective(Outputs(torch.zeros(3, 2)), batch.teacher, batch.labels)
     assert float(total) == pytest.approx(2 * LN2)
 
 
@@ -60,7 +62,7 @@ def test_term_that_starts_larger_than_the_cross_entropy_is_scaled_to_its_size() 
     ids=["a smaller term", "a batch without labels", "losses without labels"],
 )
 def test_nothing_is_scaled_where_nothing_drowns_the_labels(size: float, labels: list[int], losses: list[Loss]) -> None:
-    assert balance(Fresh(), one_batch(size, labels), losses) == {}  # 0.5^2 < ln 2
+    assert balance(Fresh(), one_batch(size, labels), Objective(losses)) == {}  # 0.5^2 < ln 2
 
 
 class Bag(nn.Module):
@@ -209,16 +211,47 @@ def test_killed_run_goes_on_with_what_was_measured(teach) -> None:
     first, _ = teach("distill.teacher=auto", ENDLESS, teacher=1.0)
     again, one = teach("distill.teacher=auto", ENDLESS, teacher=99.0)
     assert again.rows.live is one
-    assert (again.losses, again.scales, again.notes) == (first.losses, first.scales, first.notes)
+    assert (again.objective.scales, again.notes) == (first.objective.scales, first.notes)
 
 
 def test_terms_are_balanced_unless_the_recipe_says_no(teach, tmp_path: Path) -> None:
     losses = "distill.losses=[{name: cross_entropy}, {name: logit_mse}]"
-    assert teach(losses, "distill.balance=false")[0].scales == {}
+    assert teach(losses, "distill.balance=false")[0].objective.scales == {}
     (tmp_path / "checkpoint" / "teaching.json").unlink()
-    assert 0 < teach(losses)[0].scales["logit_mse"] < 1 / 32  # about ln 2 / 8^2
+    assert 0 < teach(losses)[0].objective.scales["logit_mse"] < 1 / 32  # about ln 2 / 8^2
 
 
 def test_image_without_rows_is_not_asked_for(teach) -> None:
     found, _ = teach(which=[0, 1, 2, 2, 11])
     assert len(found.rows.labels) == 5
+
+
+def with_embedding(rows: Rows, width: int) -> Rows:
+    return replace(rows, hidden={"embedding": np.zeros((1, len(rows.labels), width), np.float16)})
+
+
+@pytest.mark.parametrize(("width", "made"), [(5, ["projections.hint.weight", "projections.hint.bias"]), (8, [])])
+def test_objective_has_projections_where_student_and_teacher_differ_in_width(rows: Rows, width: int, made: list[str]) -> None:
+    objective = objective_for([Loss(name="hint")], fresh(), with_embedding(rows, width))
+    assert [name for name, _ in objective.named_parameters()] == made
+
+
+def test_objective_counts_the_labels(rows: Rows) -> None:
+    """Labels of the four that have one: the wrong one each."""
+    objective = objective_for([Loss(name="weighted_cross_entropy")], fresh(), rows)
+    known = torch.from_numpy(np.asarray(rows.labels)[:4])
+    counts = torch.bincount(known, minlength=2)
+    total, _ = objective(Outputs(torch.zeros(4, 2)), None, known)
+    assert float(total) == pytest.approx(LN2) and counts.min() > 0  # the mean weight of these rows is 1
+
+
+def test_projections_are_written_beside_the_student_and_read_back(rows: Rows, tmp_path: Path) -> None:
+    taught, again = (objective_for([Loss(name="hint")], fresh(), with_embedding(rows, 5)) for _ in range(2))
+    nn.init.normal_(taught.projections["hint"].weight)
+    save_projections(taught, tmp_path)
+    load_projections(again, tmp_path)
+    assert torch.equal(taught.projections["hint"].weight, again.projections["hint"].weight)
+    same = objective_for([Loss(name="hint")], fresh(), with_embedding(rows, 8))
+    load_projections(same, tmp_path)  # the student teaches itself: there is nothing to put back
+    save_projections(same, tmp_path / "none")  # and nothing to write
+    assert not (tmp_path / "none").exists()

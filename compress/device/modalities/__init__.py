@@ -3,7 +3,7 @@
 A reader has OPTION (of `predict`), HELP, ASSETS (files of the bundle that it reads), PACKAGES (what it imports beside numpy) and
 `read(value, port, folder)`: the array (1, ...) that the port takes; `value` is what stands behind the option, or what a program hands over.
 One that opens a file for that also has `opened(port, folder)`: a function of the value alone, for callers who ask again and again. EXAMPLE is
-a value as Python writes it, for the README of a bundle.
+a value as Python writes it, for the README of a bundle. One whose inputs may be longer than a model reads has `windows(value, port, hop)`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import DeviceError
 
-MODALITIES = ("image", "text", "numbers")
+MODALITIES = ("image", "audio", "text", "numbers")
 
 
 def reader(name: str) -> ModuleType:

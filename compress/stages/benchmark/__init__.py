@@ -133,7 +133,7 @@ def model_inputs(model: TorchModel, data: PreparedData, *, split: str = "test", 
     assert model.io_spec
     part = data.split(split)
     given = part.teacher_inputs if teacher else part.inputs
-    return {port.name: modality(port.name).arrays(given[port.name], port, model.path) for port in model.io_spec.inputs}
+    return {p.name: modality(p.name).arrays(given[p.name], p, model.path).astype(p.dtype, copy=False) for p in model.io_spec.inputs}
 
 
 def describe(model: dict[str, Any]) -> str:

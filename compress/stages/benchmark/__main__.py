@@ -15,6 +15,7 @@ from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
+from compress.measures.labels import describe_labels
 from compress.measures.metrics import agreement
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
@@ -58,6 +59,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         logits = score(model, test, rows, threads=job["score_threads"])
         answers[name] = answer(logits, len(data.labels), name=name)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data)
+        if model.of is None:
+            result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels)
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:

@@ -20,6 +20,7 @@ from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_ca
 if TYPE_CHECKING:
     from compress.data.prepared import Split
 
+LIMIT_S = 60.0  # that the timed calls of one model at one batch may take
 TIMED_FEEDS = 16  # different batches of real samples that the timed calls go through
 
 
@@ -32,13 +33,14 @@ def time_models(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, 
         print(f"timing {len(models)} models at batch {batch}, {job['rounds']} rounds", flush=True)
         picks = draw.choice(rows, (TIMED_FEEDS, batch))
         calls = {name: _cycling_call(sessions[name], models[name], test, picks=picks) for name in models}
-        times = time_calls(calls, rounds=job["rounds"], warmup=job["warmup"])
+        times = time_calls(calls, rounds=job["rounds"], warmup=job["warmup"], limit_s=LIMIT_S)
         for name, ns in times.items():
             entry = {**summarise(ns), "unit": "ms", "batch": batch, "threads": job["threads"]}
             for key, other in _references(models).items():
                 pair = (times[other], ns) if key == "teacher_over_this" else (ns, times[other])
-                value, low, high = paired_ratio(*pair)
-                entry[key] = {"value": value, "low": low, "high": high, "unit": "ratio", "rounds": len(ns)}
+                both = min(map(len, pair))  # one that is slow has the first rounds alone
+                value, low, high = paired_ratio(*(durations[:both] for durations in pair))
+                entry[key] = {"value": value, "low": low, "high": high, "unit": "ratio", "rounds": both}
             table[name][str(batch)] = entry
     return table
 

@@ -87,22 +87,49 @@ def compare_quantizers(model: nn.Module, graph: onnx.ModelProto, feeds: Feeds) -
 
     Zero points alone where the graph has not as many quantizers as the model called; for the rest its logits tell.
     """
-    called: dict[tuple[int, int], tuple[Tensor, Tensor, Grid]] = {}
+    calls, logits = called_quantizers(model, feeds)
+    reference = by_order([(output.numpy(), _symmetric_grid(quantizer)) for quantizer, output in calls], graph)
+    if reference is None:
+        return off_centre(graph)
+    reference.values["logits"] = logits
+    return [*off_centre(graph), *compare_layers(reference, graph, feeds)]
+
+
+def called_quantizers(model: nn.Module, feeds: Feeds) -> tuple[list[tuple[ActivationQuant, Tensor]], np.ndarray]:
+    """The activation quantizers of a model with what they gave, in the order of their calls, and the logits (R, K)."""
+    called: dict[tuple[int, int], tuple[Tensor, ActivationQuant, Tensor]] = {}
 
     def note(quantizer: ActivationQuant, inputs: tuple[Tensor], output: Tensor) -> None:
-        step = float(quantizer.scale if quantizer.log_scale is None else quantizer.log_scale.detach().exp())
         key = (id(quantizer), id(inputs[0]))  # the exporter merges equal calls; the tensor is kept, so that no other takes its id
-        called.setdefault(key, (inputs[0], output.detach(), Grid(step, -128 * step, 127 * step)))
+        called.setdefault(key, (inputs[0], quantizer, output.detach()))
 
     hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, ActivationQuant)]
     logits = run_torch(model, feeds)
     for hook in hooks:
         hook.remove()
-    reference = by_order([(output.numpy(), grid) for _, output, grid in called.values()], graph)
-    if reference is None:
-        return off_centre(graph)
-    reference.values["logits"] = logits
-    return [*off_centre(graph), *compare_layers(reference, graph, feeds)]
+    return [(quantizer, output) for _, quantizer, output in called.values()], logits
+
+
+def _symmetric_grid(quantizer: ActivationQuant) -> Grid:
+    step = float(quantizer.scale if quantizer.log_scale is None else quantizer.log_scale.detach().exp())
+    return Grid(step, -128 * step, 127 * step)
+
+
+def take_unsigned(model: nn.Module, symmetric: onnx.ModelProto, written: onnx.ModelProto, feeds: Feeds) -> bool:
+    """Gives each activation of the model the signed or unsigned codes that it has in a target's file, which was made of `symmetric`.
+
+    False, and nothing done, where the graph has not as many quantizers as the model calls.
+    """
+    calls, _ = called_quantizers(model, feeds)
+    before, after = Graph(symmetric), Graph(written)
+    codes = [n.output[0] for n in before.proto.node if n.op_type == "QuantizeLinear" and before.value(n.input[0]) is None]
+    if len(codes) != len(calls):
+        return False
+    for name, (quantizer, _) in zip(codes, calls, strict=True):
+        node = after.producer(name, op_type="QuantizeLinear")
+        zero = after.input_value(node, 2) if node is not None else None
+        quantizer.set_unsigned(zero is not None and zero.dtype == np.uint8 and not zero.any())
+    return True
 
 
 @torch.no_grad()

@@ -1,0 +1,78 @@
+"""Whether the student can start from its teacher, told from the teacher's configuration before any stage that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.io_spec import IOSpec, Port
+from compress.modalities.modality import modality
+from compress.models.hub import fetch
+from compress.recipe.grammar import LoadedRecipe
+from compress.recipe.sections import Recipe
+from compress.tables import MODELS, resolve
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_teacher_starts(loaded: LoadedRecipe) -> None:
+    """Raises: RecipeError or DataError where an encoder of the student cannot be picked from the teacher as the recipe asks.
+
+    Both are built without weights (torch's device meta). What cannot be built, such as a folder that is no model's, is told by its stage.
+    """
+    recipe, folder = loaded.recipe, cache(partial(teacher_folder, loaded))  # looked for, on a hub, only where somebody asks
+    for m in recipe.modalities:
+        section = recipe.student.encoders.get(m)
+        own = partial(_encoder, _port(recipe, m), section, loaded.base)
+        modality(m).check_start(section, own, cache(partial(_teacher, recipe, folder, m)), folder)
+
+
+def teacher_folder(loaded: LoadedRecipe) -> Path | None:
+    """Where the configuration of a teacher from transformers lies; None for another teacher."""
+    teacher = loaded.recipe.teacher
+    if teacher.source == "hub":
+        return fetch(str(teacher.id), str(teacher.revision), files=["*.json", "*.py"])
+    return loaded.base / str(teacher.path) if teacher.source == "folder" else None
+
+
+def _port(recipe: Recipe, m: str, *, teacher: bool = False) -> Port:
+    words = recipe.teacher.inputs.get(m) if teacher and recipe.teacher.inputs else None
+    port = modality(m).port(words or recipe.data.inputs.get(m), None)
+    return replace(port, high=1) if port.high is None else port  # how many tokens there are is not known yet
+
+
+def _encoder(port: Port, section: Any, base: Path) -> Any:
+    import torch
+
+    from compress.models.student import build_encoder
+
+    place = {"folder": str(base / section.options["folder"])} if section.options.get("folder") else {}
+    with torch.device("meta"):
+        return build_encoder(port, {"model": section.model, "options": {**section.options, **place}})
+
+
+def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Module | None:
+    """The teacher, of a fitted one the encoder of this modality, with weights that take no memory; None where it cannot be built."""
+    import torch
+
+    ports = tuple(_port(recipe, name, teacher=True) for name in recipe.modalities)
+    io, source = IOSpec(ports, (Port("logits", "float32", (2,)),)), recipe.teacher
+    build: Callable[[], nn.Module]
+    if source.encoders:
+        build = partial(_encoder, _port(recipe, m, teacher=True), source.encoders.get(m), Path())
+    elif source.source == "weights":
+        build = partial(resolve(MODELS[str(source.model)]), io, **source.options)
+    else:
+        from compress.models.transformers_model import transformers_teacher
+
+        given: dict[str, Any] = {"columns": [0], "padding": 0, "mean": [0.0] * 3, "deviation": [1.0] * 3}
+        build = partial(transformers_teacher, io, config_folder=str(folder()), trust_remote_code=source.trust_remote_code, **given)
+    try:
+        with torch.device("meta"):
+            return build()
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError):  # whatever the foreign model raises
+        return None

@@ -1,0 +1,45 @@
+"""What a loss needs besides logits, read from the signature of its function without importing it; and whether a recipe's losses can have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from compress.recipe.declarations import annotation, declaration
+from compress.recipe.options import option_parameters
+from compress.recipe.yaml_source import Fault
+from compress.tables import INJECTED, LOSSES
+
+if TYPE_CHECKING:
+    from compress.recipe.sections import Recipe
+
+STATES = ("embedding",)  # hidden states that every model gives: what its last layer reads
+
+
+def hidden_state(entry: str, options: Mapping[str, Any]) -> str | None:
+    """The hidden state that a loss with these options compares: the value of its option `tap`; None for one that has no such option."""
+    parameter = option_parameters(declaration(entry), injected=INJECTED).get("tap")
+    return None if parameter is None else options.get("tap", parameter.default)
+
+
+def reads_teacher(entry: str) -> bool:
+    """Whether a loss needs a teacher: all do but those whose parameter `teacher` may be None."""
+    return "None" not in annotation(entry, "teacher")
+
+
+def hidden_states(losses: Iterable[Any]) -> list[str]:
+    """The hidden states that the losses of a recipe compare, each once and in order."""
+    states = [hidden_state(LOSSES[loss.name], loss.options) for loss in losses if loss.name in LOSSES]
+    return sorted({state for state in states if state})
+
+
+def check_losses(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for each loss that could not have what it needs."""
+    for index, loss in enumerate(recipe.distill.losses):
+        entry = tables["LOSSES"].get(loss.name)
+        state = hidden_state(entry, loss.options) if entry else None
+        if state and state not in STATES:
+            yield Fault(("distill", "losses", index, "options", "tap"), f"no hidden state {state!r}; there is {', '.join(STATES)}")
+        if loss.name == "simkd" and recipe.student.classifier != "teacher":
+            message = "simkd leads to what the teacher's last layer reads, so the student must end in it: set student.classifier to teacher"
+            yield Fault(("distill", "losses", index, "name"), message)

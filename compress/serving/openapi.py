@@ -1,0 +1,71 @@
+"""The OpenAPI document of a server, made from the ports of the bundle that it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress.device.modalities import reader
+from compress.modalities.modality import modality
+from compress.serving.requests import Limits
+from compress.serving.served import Served
+
+REFUSALS = {
+    "400": "A value that cannot be read.",
+    "401": "The token is missing or wrong.",
+    "403": "Asked by a page of another site.",
+    "404": "No such sample.",
+    "408": "The body came too slowly.",
+    "413": "Too many bytes or pixels.",
+    "415": "Neither a form nor JSON.",
+    "421": "This name is not served here.",
+    "503": "Too many questions at once; Retry-After says when to ask again.",
+}
+
+
+def describe_api(served: Served, *, limits: Limits, needs_token: bool) -> dict[str, Any]:
+    """The document, OpenAPI 3.1."""
+    names = served.bundle.asked
+    needed = {"minProperties": 1} if served.bundle.takes_gaps else {"required": names}
+    form = {"type": "object", **needed, "properties": {name: _form_value(name) for name in names}}
+    values = {"type": "object", **needed, "properties": {name: _json_value(name) for name in names}}
+    sample = {"type": "object", "required": ["sample"], "properties": {"sample": {"type": "integer", "minimum": 0}}}
+    answer = {
+        "role": {"type": "string", "enum": [member.role for member in served.members]},
+        "model": {"type": "string"},
+        "size_bytes": {"type": "integer"},
+        "read_ms": {"type": "number", "description": "Reading the values, such as decoding a picture."},
+        "model_ms": {"type": "number", "description": "The model alone."},
+    }
+    answers = {"type": "array", "items": {"type": "object", "properties": answer, "required": list(answer)}}
+    result = {"type": "object", "properties": {"bundle": {"type": "string"}, "answers": answers}}
+    error = {"type": "object", "properties": {"error": {"type": "string"}}}
+    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": {"oneOf": [values, sample]}}}
+    responses = {"200": _response("Answers, the student's first, each with what its task gives.", result)}
+    responses |= {code: _response(text, error) for code, text in REFUSALS.items()}
+    summary = f"Ask; at most {limits.upload_bytes:,} bytes"
+    paths: dict[str, Any] = {
+        "/predict": {"post": {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}},
+        "/samples": {"get": {"summary": "Rows to ask about, by number", "responses": {"200": {"description": "The rows."}}}},
+        "/healthz": {"get": {"summary": "Whether it is there", "security": [], "responses": {"200": {"description": "It is."}}}},
+        "/metrics": {"get": {"summary": "Counts, for Prometheus", "responses": {"200": {"description": "Text."}}}},
+    }
+    document: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": served.name, "version": served.bundle.identity[:12]}, "paths": paths}
+    if needs_token:
+        document |= {"components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}, "security": [{"token": []}]}
+    return document
+
+
+def _form_value(name: str) -> dict[str, Any]:
+    return {"type": "string", "description": reader(name).HELP, **({"format": "binary"} if modality(name).reads_files else {})}
+
+
+def _json_value(name: str) -> dict[str, Any]:
+    if modality(name).reads_files:
+        content = {"type": "string", "contentEncoding": "base64"}
+        return {"type": "object", "required": ["base64"], "properties": {"base64": content}}
+    text = {"type": "string", "description": reader(name).HELP}
+    return text if modality(name).worded else {"oneOf": [text, {"type": "array", "items": {"type": "number"}}]}
+
+
+def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,101 @@
+// Asks the server this page came from, and shows what it answers; every text of an answer is set as text, never as HTML.
+"use strict";
+
+const by = (id) => document.getElementById(id);
+
+function headers(more) {
+  const token = by("token");
+  return token && token.value ? { ...more, Authorization: `Bearer ${token.value}` } : { ...more };
+}
+
+function say(text, bad) {
+  by("status").textContent = text;
+  by("status").className = bad ? "bad" : "";
+}
+
+function element(tag, text, kind) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+function size(bytes) {
+  return bytes >= 1e6 ? `${(bytes / 1e6).toPrecision(3)} MB` : `${(bytes / 1e3).toPrecision(3)} kB`;
+}
+
+function show(answers) {
+  const cards = answers.map((answer) => {
+    const { role, model, size_bytes, read_ms, model_ms, top, ...given } = answer;
+    const card = document.createElement("div");
+    card.className = `answer ${role}`;
+    card.append(element("h3", `${role}: ${model}, ${size(size_bytes)}`));
+    card.append(element("div", "label" in given ? given.label : JSON.stringify(given), "given"));
+    if (Array.isArray(top)) {
+      const list = document.createElement("ol");
+      for (const entry of top) {
+        const line = element("li", `${(100 * entry.probability).toFixed(1)} % ${entry.label}`);
+        const meter = document.createElement("meter");
+        meter.value = entry.probability;
+        meter.setAttribute("aria-label", `probability of ${entry.label}`);
+        line.append(meter);
+        list.append(line);
+      }
+      card.append(list);
+    }
+    card.append(element("div", `${model_ms.toPrecision(3)} ms the model, ${read_ms.toPrecision(3)} ms reading`, "soft"));
+    return card;
+  });
+  by("answers").replaceChildren(...cards);
+}
+
+async function ask(body, more) {
+  say("asking ...");
+  try {
+    const response = await fetch("/predict", { method: "POST", body, headers: headers(more) });
+    const found = await response.json();
+    if (!response.ok) return say(found.error || `error ${response.status}`, true);
+    show(found.answers);
+    say("");
+  } catch (error) {
+    say(`no answer: ${error.message}`, true);
+  }
+}
+
+async function offer() {
+  const response = await fetch("/samples", { headers: headers({}) });
+  if (!response.ok) return;
+  const samples = await response.json();
+  by("samples").replaceChildren(
+    ...samples.map((sample) => {
+      const figure = document.createElement("figure");
+      for (const html of Object.values(sample.shown)) {
+        const shown = document.createElement("div");
+        shown.innerHTML = html; // made and escaped by the server
+        figure.append(shown);
+      }
+      const button = element("button", `ask (label: ${sample.label})`);
+      button.type = "button";
+      button.addEventListener("click", () => ask(JSON.stringify({ sample: sample.number }), { "Content-Type": "application/json" }));
+      figure.append(button);
+      return figure;
+    }),
+  );
+}
+
+by("question").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask(new FormData(event.target), {});
+});
+
+for (const input of document.querySelectorAll("input[type=file]")) {
+  input.addEventListener("change", () => {
+    const preview = input.parentElement.querySelector(".preview");
+    const file = input.files[0];
+    preview.hidden = !(file && file.type.startsWith("image/"));
+    if (!preview.hidden) preview.src = URL.createObjectURL(file);
+  });
+}
+
+if (by("token")) by("token").addEventListener("change", offer);
+offer();
