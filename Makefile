@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check
-EXTRAS := easy-vqa,audio,datasets,tensorrt-rtx,openvino,sign
+EXTRAS := easy-vqa,audio,serve,datasets,tensorrt-rtx,openvino,sign
 TEST_EXTRAS := $(EXTRAS),litert,test# litert weighs 900 MB, so only the tests bring it
 
 .PHONY: run test lint clean

@@ -154,6 +154,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     header = ["one run each, seconds and peak memory, GB", *(f"{r['teacher']}, {r['parameters'] / 1e6:.1f} M" for r in results)]
     lines = [[stage, *(_cell(r["stages"].get(stage)) for r in results)] for stage in stages]
     lines.append(["the whole run", *(f"{r['run']['seconds']:.0f}" for r in results)])
+    lines.append(["the whole run, seconds of processor time", *(f"{r['run']['cpu_seconds']:.0f}" for r in results)])
     lines.append(["longest silence", *(f"{r['run']['silence_s']:.0f}" for r in results)])
     return f"{markdown_table(header, lines)}\n\n{origin_line(results, 'torch')}"
 

@@ -23,8 +23,9 @@ from compress.errors import CompressError
 from compress.graphs.diverge import relative_difference
 from compress.graphs.graph import Graph
 from compress.graphs.trace import run_model
-from compress.recipe.sections import Parity
+from compress.recipe.parity import Parity
 from compress.stages.export.gate import STEPS, Gate
+from compress.tasks.task import task
 
 STUDENTS = (
     (2, 4),
@@ -47,7 +48,7 @@ KEYS = ("distance", "bias", "layer", "steps")
 
 def judged(hop: Any, graph: Any) -> tuple[dict[str, Any], str]:
     """What the gate notes of a graph (empty where it does not even run), and its objection; "" where it has none."""
-    gate = Gate(Parity(), hop.feeds)
+    gate = Gate(Parity(), hop.feeds, decisions=task("single_label").decisions)
     try:
         got = run_model(graph, hop.feeds, optimise=hop.optimise)["logits"]
         gate.compare("a", "b", hop.expected, got, kind=hop.kind, layers=lambda: hop.layers(graph), doubt=hop.doubt)

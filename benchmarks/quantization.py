@@ -174,7 +174,9 @@ def measure(
                 del models[name]
         job = {"threads": 1, "batches": [1], "rounds": rounds, "warmup": max(5, rounds // 10), "seed": 0}
         latency = time_models(models, test, rows, job=job)
-        answers = {name: answer(score(m, test, rows, threads=threads), len(data.labels), name=name) for name, m in models.items()}
+        answers = {
+            name: answer(score(m, test, rows, threads=threads), data.task, outputs=data.outputs, name=name) for name, m in models.items()
+        }
         entries = {
             name: {
                 "title": OURS.get(name) or PEERS[name].title,

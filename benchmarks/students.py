@@ -126,7 +126,7 @@ def score(made: RunResult, arm: str, recipe: Recipe, *, reworded: bool = False) 
     if reworded:
         rows, known = in_other_words(rows, test, data, artifact.io_spec, artifact.path)
     logits = predict(open_arm(made, arm, recipe), Batches(rows, 50, shuffle=False, keep=known))
-    return data.task.right(logits[known], rows.labels[known])
+    return data.task.gains(data.task.answers(logits[known]), rows.labels[known])
 
 
 def open_arm(made: RunResult, arm: str, recipe: Recipe) -> nn.Module:

@@ -189,6 +189,7 @@ def init(
     group: Annotated[
         str | None, typer.Option("--group", metavar="COLUMN", help="Column of what keeps rows together, such as a patient.")
     ] = None,
+    task: Annotated[str, typer.Option("--task", help="What is asked of the rows: one of `compress list tasks`.")] = "single_label",
     name: Annotated[str | None, typer.Option("--name", help="Name of the run.  [default: the file's]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -205,10 +206,14 @@ def init(
         raise CompressError("init looks at both the training and the test rows: give --train FILE and --test FILE")
     from compress.data.survey import survey
     from compress.recipe.choices import choose
+    from compress.recipe.messages import did_you_mean
     from compress.recipe.writer import recipe_text, told
+    from compress.tables import TASKS
 
+    if task not in TASKS:
+        raise CompressError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}. See 'compress list tasks'")
     given = {split: path for split, path in files.items() if path is not None}
-    seen = survey(given, base=file.parent, image=image, audio=audio, text=text, label=label, group=group)
+    seen = survey(given, base=file.parent, image=image, audio=audio, text=text, label=label, group=group, task=task)
     choice = choose(seen)
     write_recipe(file, recipe_text(name or run_name(file), str(file), seen, choice), force=force)
     for line in told(seen, choice, file=str(file)):

@@ -7,6 +7,7 @@ logits. The first axis is the batch and is the only dynamic one.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +32,23 @@ class Outputs(NamedTuple):
 
     logits: Any  # (R, K) tensor
     embedding: Any = None  # (R, D) tensor, what the last layer reads; None where a teacher's answers were stored without
+    taps: Any = None  # {name: (R, D) tensor}, where the recipe taps layers inside; see compress/models/taps.py
 
     def at(self, tap: str) -> Any:
         """The hidden state of that name, (R, D); None where there is none."""
-        return self.embedding if tap == "embedding" else None
+        return self.embedding if tap == "embedding" else (self.taps or {}).get(tap)
+
+    def map(self, change: Callable[[Any], Any]) -> Outputs:
+        """The same with every tensor changed."""
+        taps = self.taps and {name: change(state) for name, state in self.taps.items()}
+        logits, embedding = (None if x is None else change(x) for x in self[:2])
+        return Outputs(logits, embedding, taps)
+
+    @staticmethod
+    def of(states: dict[str, Any]) -> Outputs:
+        """Of tensors by name: logits, embedding, and all others as taps."""
+        taps = {name: state for name, state in states.items() if name not in ("logits", "embedding")}
+        return Outputs(states.get("logits"), states.get("embedding"), taps or None)
 
 
 @dataclass(frozen=True)

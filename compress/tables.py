@@ -34,6 +34,8 @@ MODALITIES = {  # in the order of a graph's inputs; the first one of a data set 
 }
 TASKS = {
     "single_label": "compress.tasks.single_label:SingleLabel",
+    "multi_label": "compress.tasks.multi_label:MultiLabel",
+    "regression": "compress.tasks.regression:Regression",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -77,6 +79,11 @@ LOSSES = {
     "dkd": "compress.losses.logits:dkd",
     "dist": "compress.losses.logits:dist",
     "logit_mse": "compress.losses.logits:logit_mse",
+    "binary_cross_entropy": "compress.losses.tags:binary_cross_entropy",
+    "binary_kd": "compress.losses.tags:binary_kd",
+    "squared_error": "compress.losses.numbers:squared_error",
+    "absolute_error": "compress.losses.numbers:absolute_error",
+    "number_kd": "compress.losses.numbers:number_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",
@@ -107,24 +114,35 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 4, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 5, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 4, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 5, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
-    "targets": Stage("compress.stages.targets:store_targets", 3, ("data", "distill.augment", "distill.hidden"), TRAINING),
-    "distill": Stage("compress.stages.distill:distill", 6, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
-    "quantize": Stage("compress.stages.quantize:quantize", 6, ("quantize", "distill.losses", "export.targets"), TRAINING, seeded=True),
+    "targets": Stage(
+        "compress.stages.targets:store_targets", 5, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+    ),
+    "distill": Stage("compress.stages.distill:distill", 8, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "quantize": Stage(
+        "compress.stages.quantize:quantize",
+        7,
+        ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
+        TRAINING,
+        seeded=True,
+    ),
     "export": Stage(
         "compress.stages.export:export", 5, ("export", "quantize"), ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch")
     ),
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
-        "compress.stages.benchmark:benchmark", 7, ("benchmark",), ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy")
+        "compress.stages.benchmark:benchmark",
+        8,
+        ("benchmark",),
+        ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),
     "report": Stage(
         "compress.stages.report:report",
@@ -132,7 +150,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 4, ("data.inputs", "engine"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine"), ("numpy",)),
 }
 
 TABLES: dict[str, dict[str, str]] = {

@@ -75,6 +75,7 @@ def bundle_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     from ports import io_spec
 
     from compress.device.sessions import open_session
+    from compress.tasks.task import task
 
     def make(modalities: tuple[str, ...] = ("image", "text")) -> dict[str, Any]:
         source = tmp_path / "source"
@@ -100,7 +101,7 @@ def bundle_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
                 classes=len(LABELS),
             ),
             "labels": LABELS,
-            "task": "single_label",
+            "task": task("single_label"),
             "assets": [source / "tokenizer.json"] if reads_text else [],
             "recipe_yaml": "name: tiny\n",
             "summary": {"name": "tiny", "data": "20 random rows", "teacher": "none", "samples": 200, "shipped_accuracy": 0.985},

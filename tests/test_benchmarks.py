@@ -229,8 +229,8 @@ def test_fusion_table_pairs_gains_by_seed_and_shows_the_best_first(program: Any)
         for (name, seed), value in found.items()
     ]
     assert fusion.table(results).splitlines()[4:6] == [
-        "| sum | 93.00 ± 2.83 | +2.00 ± 1.41 | 1,000 |",
-        "| product | 91.00 ± 1.41 | - | 1,000 |",
+        "| sum | 93.00 ± 2.83 | +2.00 ± 1.41 | 0, 1 | 1,000 |",
+        "| product | 91.00 ± 1.41 | - | 0, 1 | 1,000 |",
     ]
 
 

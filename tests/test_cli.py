@@ -271,6 +271,14 @@ def test_verify_ends_as_the_runner_does(bundle: Path):
     assert (bundle / "run.py.args").read_text() == "verify"
 
 
+def test_serve_is_not_opened_to_others_without_a_token(bundle: Path, tmp_path: Path):
+    result = call("serve", bundle, "--host", "0.0.0.0")
+    assert result.exit_code == 1 and "give --token-file" in result.stderr
+    (tmp_path / "token").write_text("short")
+    result = call("serve", bundle, "--token-file", tmp_path / "token")
+    assert result.exit_code == 1 and "at least 16 letters" in result.stderr and "short" not in result.stderr
+
+
 def test_an_empty_store_is_listed_and_cleared(tmp_path: Path):
     assert call("store", "ls", "--runs", tmp_path).stdout == ""
     assert call("store", "gc", "--runs", tmp_path, "--dry-run").stdout == "would remove 0 entries, 0.0 MB\n"

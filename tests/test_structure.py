@@ -32,13 +32,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "training": (*WORDS, "recipe", "store", "losses", "models", "modalities", "tasks", "data"),
     **dict.fromkeys(("listing", "doctor"), (*WORDS, "recipe")),
     "fleet": (*WORDS, "listing"),
-    "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "data", "fleet"),
+    "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "tasks", "data", "fleet"),
     "stages": (
         *(*WORDS, "recipe", "store", "measures", "graphs", "losses", "models", "modalities", "tasks", "data", "quantizers"),
         *("training", "reporting"),
     ),
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
-    "serving": (*WORDS, "modalities", "data", "reporting", "store"),
+    "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
     "cli_results": (*WORDS, "listing", "reporting", "serving"),
     "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "pipeline", "cli_results"),
     "__main__": ("cli", "pipeline", "recipe", "errors"),  # and `import compress`, which is the same door from Python

@@ -63,7 +63,14 @@ def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         raise DataError(f"{error}; a label or a group is a name or a whole number") from None
 
 
-_READ = {"label": name_column, "kind": text_column, "group": name_column}
+def label_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    """Names as `name_column` gives them; lists and numbers as they are, for tasks whose answers they are."""
+    kind = column.type
+    names = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind) or pa.types.is_boolean(kind)
+    return name_column(column, place) if names or pa.types.is_integer(kind) or pa.types.is_dictionary(kind) else column
+
+
+_READ = {"label": label_column, "kind": text_column, "group": name_column}
 
 
 def _did_you_mean(near: list[str]) -> str:

@@ -128,14 +128,22 @@ def _table(loaded: datasets.DatasetDict, split: str, place: str, names: dict[str
 
 
 def _name_classes(table: pa.Table, column: str, feature: object) -> pa.Table:
-    """A ClassLabel's numbers become its names, in its order; -1 (its "no label") becomes null."""
+    """A ClassLabel's numbers become its names, in its order; -1 (its "no label") becomes null. A list of them becomes a list of names."""
     import datasets
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not isinstance(feature, datasets.ClassLabel):
+    inner, values = getattr(feature, "feature", feature), table.column(column).combine_chunks()
+    if not isinstance(inner, datasets.ClassLabel):
         return table
-    numbers = table.column(column).combine_chunks().cast(pa.int32())
-    numbers = pc.if_else(pc.less(numbers, 0), None, numbers)
-    named = pa.DictionaryArray.from_arrays(numbers, pa.array(feature.names))
+    names = pa.array(inner.names)
+    if inner is not feature:  # a list of tags
+        tags = names.take(pc.list_flatten(values))
+        lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        named: pa.Array = pa.ListArray.from_arrays(offsets, tags, mask=values.is_null())
+    else:
+        numbers = values.cast(pa.int32())
+        named = pa.DictionaryArray.from_arrays(pc.if_else(pc.less(numbers, 0), None, numbers), names)
     return table.set_column(table.column_names.index(column), column, named)

@@ -48,9 +48,12 @@ def prepare(
     them can be kept on one side. Raises DataError for all bad rows at once (unless config.on_bad_row is "skip"), for a missing column, for
     an empty split, and for a train that cannot be cut.
     """
-    modalities, asked, bad = config.inputs.modalities, task(config.task), BadRows()
-    tables = _read(source, modalities, asked)
-    labels, kinds, groups = asked.names(tables["train"].column(asked.column)), names_of("kind", tables), names_of("group", tables)
+    modalities, asked = config.inputs.modalities, task(config.task, options=config.task_options)
+    tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
+    answers = tables["train"].column(asked.column)
+    labels, kinds, groups = asked.names(answers), names_of("kind", tables), names_of("group", tables)
+    balanced = {"balanced": True} if config.imbalance != "none" else {}
+    asked = asked.with_facts({**asked.learn(answers, labels), **balanced})
     splits = {
         name: encode(name, table, config, modalities=modalities, task=asked, labels=labels, kinds=kinds, groups=groups, bad=bad)
         for name, table in tables.items()
@@ -63,7 +66,8 @@ def prepare(
     near, together = _find_near(splits, out, say), None
     if held is not None:
         splits, near, together = _cut(splits, held, near, out, files, config, seed=seed)
-    _check(splits, labels, bad)
+    _check(splits, bad)
+    asked.check(labels)
     splits["train"] = hide_labels(splits["train"], config.labelled_fraction, seed=seed)
     crossings = _cross(splits, near)
     for name, rows in splits.items():
@@ -73,13 +77,16 @@ def prepare(
         "licence": source.licence,
         "modalities": list(modalities),
         "task": config.task,
+        "task_options": config.task_options,
+        "facts": asked.facts,
+        "imbalance": config.imbalance,
         "inputs": {m: config.inputs.get(m).model_dump(mode="json") for m in modalities},
         "teacher_apart": [m for m in modalities if len(files[m]) > 1],
         "validation": "of the source" if "validation" in tables else f"cut from train by {'group' if groups else modalities[0]}",
         "kept_together": together,
         "labelled_fraction": config.labelled_fraction,
         "splits": {
-            name: _account(rows, splits["train"], labels, kinds)
+            name: _account(rows, splits["train"], asked, labels, kinds)
             | {
                 "groups": describe_groups(rows, splits["train"], groups),
                 "near_duplicates": None if near is None else describe_near(rows, splits["train"], crossings[name]),
@@ -107,6 +114,9 @@ def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str,
                 )
         if not table.num_rows:
             raise DataError(f"data: {split} has no rows")
+        place = table.column_names.index(asked.column)
+        cells = asked.cells(table.column(place), f"data: {split}: column {asked.column!r}")
+        tables[split] = table.set_column(place, asked.column, cells)
     return tables
 
 
@@ -122,7 +132,7 @@ def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -
             bad.refuse()  # too few rows may be left because of these
         raise
     learnt = _limit("train", train.keep(~held), config, seed=seed)
-    validation = _limit("validation", train.keep(held & (train.labels >= 0)), config, seed=seed)
+    validation = _limit("validation", train.keep(held & (train.strata >= 0)), config, seed=seed)
     pool = train.keep(np.isin(train.number, np.concatenate([learnt.number, validation.number])))
     return {"train": pool, "test": _limit("test", splits["test"], config, seed=seed)}, validation.number
 
@@ -161,7 +171,7 @@ def _cut(
     before = np.isin(pool.number, held)
     inner = np.empty((0, 2), np.int64) if near is None else near[near[:, 1] < count]
     after = settle(pool, before, inner)
-    cut = {"train": pool.keep(~after), "validation": pool.keep(after & (pool.labels >= 0))}
+    cut = {"train": pool.keep(~after), "validation": pool.keep(after & (pool.strata >= 0))}
     cut = {name: _limit(name, rows, config, seed=seed) for name, rows in cut.items()}  # again: families came over
     used = {}  # split -> modality -> the inputs of the pool that it has
     for name, rows in cut.items():
@@ -194,15 +204,13 @@ def _files(name: str, config: Data, teacher_inputs: Any) -> dict[str, Any]:
     return {name: own} if teacher in (None, own) else {name: own, f"teacher_{name}": teacher}
 
 
-def _check(splits: dict[str, Rows], labels: list[str], bad: BadRows) -> None:
+def _check(splits: dict[str, Rows], bad: BadRows) -> None:
     """Raises DataError where too little is left to learn from."""
-    if len(labels) < 2:
-        raise DataError(f"data: the training split has {len(labels)} labels ({', '.join(labels)}); a classifier needs at least 2")
     for name, rows in splits.items():
         if not len(rows):
             skipped = ", ".join(f"{count:,} with {reason}" for reason, count in bad.counts.items()) or "none"
             raise DataError(f"data: no usable row is left for {name}; rows skipped in all splits: {skipped}")
-    if not (splits["train"].labels >= 0).any():
+    if not (splits["train"].strata >= 0).any():
         raise DataError("data: no row with a label is left for train; raise data.train_limit or give more labels")
 
 
@@ -249,10 +257,9 @@ def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
     np.save(folder / "near_train.npy", np.isin(owned(rows), near[:, 0]))
 
 
-def _account(rows: Rows, train: Rows, labels: list[str], kinds: list[str]) -> dict:
+def _account(rows: Rows, train: Rows, asked: Task, labels: list[str], kinds: list[str]) -> dict:
     """What one split holds. `seen_in_train` counts the distinct inputs that train has too: an answer to them may be remembered."""
-    labelled, modalities = rows.labels >= 0, [m for m in rows.codes if m != PRESENT]
-    counts = np.bincount(rows.labels[labelled], minlength=len(labels))
+    labelled, modalities = rows.strata >= 0, [m for m in rows.codes if m != PRESENT]
     return {
         "rows": len(rows),
         "labelled_rows": int(labelled.sum()),
@@ -261,10 +268,8 @@ def _account(rows: Rows, train: Rows, labels: list[str], kinds: list[str]) -> di
         **({"lacking": {m: int(lacking(rows, m).sum()) for m in modalities}} if PRESENT in rows.codes else {}),
         "labelled_inputs": len(np.unique(rows.codes[rows.owner][labelled])),
         "seen_in_train": {m: pc.sum(pc.is_in(rows.inputs[m].keys, train.inputs[m].keys)).as_py() or 0 for m in modalities},
-        "label_counts": dict(zip(labels, counts.tolist(), strict=True)),
         "kind_counts": {kind: int((rows.kinds == index).sum()) for index, kind in enumerate(kinds)},
-        "majority_label": labels[int(counts.argmax())],
-        "majority_share": float(counts.max() / max(counts.sum(), 1)),
+        **asked.account(rows.labels[labelled], labels),
     }
 
 

@@ -27,7 +27,7 @@ class Split:
     name: str
     inputs: dict[str, Any]  # distinct inputs by modality
     rows: dict[str, np.ndarray]  # by modality: (R,) int32, the input of each row
-    labels: np.ndarray  # (R,) int32 index in PreparedData.labels, -1 is unlabelled
+    labels: np.ndarray  # (R, ...) as the task has them (compress/tasks/labels.py); of one of K: int32 index in PreparedData.labels
     kinds: np.ndarray  # (R,) int16 index in PreparedData.kinds, -1 is none
     groups: np.ndarray  # (R,) int32, the rows that belong together, numbered through all splits; -1 is none
     near_train: np.ndarray  # (R,) bool: the input that owns the row is a near duplicate of one in train
@@ -72,7 +72,12 @@ class PreparedData:
     @property
     def task(self) -> Task:
         """What is asked of the rows."""
-        return task(self.report["task"])
+        return task(self.report["task"], options=self.report.get("task_options"), facts=self.report.get("facts"))
+
+    @property
+    def outputs(self) -> int:
+        """How many logits a model of this task gives."""
+        return self.task.port(self.labels).shape[0]
 
     def split(self, name: str) -> Split:
         """The split "train", "validation" or "test"; nothing is read until it is used."""

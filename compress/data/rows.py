@@ -15,6 +15,7 @@ from compress.errors import DataError
 from compress.io_spec import PRESENT
 from compress.modalities.modality import modality as room
 from compress.recipe.sections import Data
+from compress.tasks.labels import known
 from compress.tasks.task import Task
 
 EXAMPLES = 5  # rows that an error or a report shows for each reason
@@ -49,13 +50,14 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Rows:
-    """R rows of one split. All arrays are (R,); rows of a cut or limited split keep their place in the source in `number`."""
+    """R rows of one split. All arrays are (R,) but for labels; rows of a cut or limited split keep their place in the source in `number`."""
 
     split: str  # the source's split, for messages
     number: np.ndarray  # int64, 1 is the source's first row
     codes: dict[str, np.ndarray]  # modality: int32 index in `inputs`, -1 where the cell is blank
     inputs: dict[str, Distinct]
-    labels: np.ndarray  # int32, -1 is unlabelled
+    labels: np.ndarray  # (R, ...) as the task has them: see compress/tasks/labels.py
+    strata: np.ndarray  # int32 classes that splits spread evenly, -1 is unlabelled; the labels themselves where a row has one of K
     kinds: np.ndarray  # int16, -1 is none
     groups: np.ndarray  # int32, the same number for a group in every split, -1 is none
 
@@ -73,7 +75,7 @@ class Rows:
         for modality, code in self.codes.items():
             used, dense = np.unique(code[mask], return_inverse=True)
             codes[modality], inputs[modality] = dense.astype(np.int32), self.inputs[modality].take(used)
-        own = {name: getattr(self, name)[mask] for name in ("number", "labels", "kinds", "groups")}
+        own = {name: getattr(self, name)[mask] for name in ("number", "labels", "strata", "kinds", "groups")}
         return replace(self, codes=codes, inputs=inputs, **own)
 
 
@@ -84,6 +86,7 @@ class BadRows:
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[dict]] = field(default_factory=dict)
     rows: set[tuple[str, int]] = field(default_factory=set)
+    hint: str = ""  # the task's own way out for rows without a label
 
     def add(self, reason: str, rows: Rows, mask: np.ndarray, shown: Callable[[int], str] = lambda _: "blank cell") -> None:
         """Counts the rows where `mask` (R,) is true; `shown(i)` is what a message says about row i."""
@@ -106,7 +109,7 @@ class BadRows:
             lines += [f"    {row['split']} row {row['row']}: {row['value']}" for row in self.examples[reason]]
         ways = ["Mend them, or set data.on_bad_row: skip to leave them out."]
         if "no label" in self.counts:
-            ways.append("data.allow_unlabelled: true takes training rows without a label as unlabelled.")
+            ways += ["data.allow_unlabelled: true takes training rows without a label as unlabelled.", *filter(None, [self.hint])]
         raise DataError("\n".join([*lines, *ways]))
 
     def to_json(self) -> dict:
@@ -129,14 +132,14 @@ def encode(
 ) -> Rows:
     """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No file is opened."""
     encoded = {modality: _distinct(table.column(modality)) for modality in modalities}
-    names = table.column(task.column).cast(pa.string())
-    codes, unlabelled = task.encode(table.column(task.column), labels)
+    answers, unlabelled = task.encode(table.column(task.column), labels)
     rows = Rows(
         split=split,
         number=np.arange(1, table.num_rows + 1),
         codes={modality: codes for modality, (codes, _) in encoded.items()},
         inputs={modality: inputs for modality, (_, inputs) in encoded.items()},
-        labels=codes,
+        labels=answers,
+        strata=task.strata(answers),
         kinds=_index(table, "kind", kinds).astype(np.int16),
         groups=_index(table, "group", groups).astype(np.int32),
     )
@@ -150,8 +153,8 @@ def encode(
     if not (config.allow_unlabelled and split == "train"):
         bad.add("no label", rows, unlabelled)
         unusable |= unlabelled
-    unknown = (rows.labels < 0) & ~unlabelled
-    bad.add("unknown answer", rows, unknown, lambda index: f"{names[index].as_py()!r} is no label of the training split")
+    unknown = ~known(rows.labels) & ~unlabelled
+    bad.add(task.unknown, rows, unknown, lambda index: task.fault(table.column(task.column)[index].as_py(), labels))
     kept = ~(unusable | unknown)
     return (_mark_missing(rows, blank, kept) if config.allow_missing else rows).keep(kept)
 

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from compress.data.rows import Rows
 from compress.errors import DataError
+from compress.tasks.labels import unlabelled
 
 _VALIDATION, _LIMIT, _LABELLED = range(3)  # one random stream for each choice
 _NO_PAIRS = np.empty((0, 2), np.int64)
@@ -41,8 +42,8 @@ def hold_out(rows: Rows, fraction: float, *, seed: int) -> np.ndarray:
     units, weights = _weigh(rows)
     if not weights.any():
         return np.zeros(len(rows), bool)
-    place = _arrange(units, rows.labels, seed=seed, stream=_VALIDATION)
-    free = np.flatnonzero((weights > 0) & ~_carries_a_label(units, rows.labels, -place))
+    place = _arrange(units, rows.strata, seed=seed, stream=_VALIDATION)
+    free = np.flatnonzero((weights > 0) & ~_carries_a_label(units, rows.strata, -place))
     if not len(free):
         raise DataError(
             f"data: no validation can be cut from train: {_why_whole(rows, int((weights > 0).sum()))}. Give a validation split."
@@ -61,8 +62,8 @@ def settle(rows: Rows, held: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     owners = rows.codes[rows.owner]
     size = np.bincount(units[np.unique(owners, return_index=True)[1]])  # inputs of each unit
     goes = held[first] & (size <= len(np.unique(owners[held])))
-    lost = np.setdiff1d(rows.labels[~held], rows.labels[~goes[units]])
-    goes[units[np.isin(rows.labels, lost)]] = False
+    lost = np.setdiff1d(rows.strata[~held], rows.strata[~goes[units]])
+    goes[units[np.isin(rows.strata, lost)]] = False
     return goes[units] if goes.any() else held
 
 
@@ -72,9 +73,9 @@ def limit(rows: Rows, count: int | None, *, seed: int, every_label: bool = False
     if count is None or count >= inputs:
         return rows
     units, _ = _weigh(rows)
-    place = _arrange(units, rows.labels, seed=seed, stream=_LIMIT)
+    place = _arrange(units, rows.strata, seed=seed, stream=_LIMIT)
     if every_label:
-        place = place - _carries_a_label(units, rows.labels, place)
+        place = place - _carries_a_label(units, rows.strata, place)
     of_input = np.empty(inputs, np.int64)
     of_input[owners] = units
     order = np.lexsort((of_input, place[of_input]))  # whole units: those of one place by number
@@ -82,21 +83,24 @@ def limit(rows: Rows, count: int | None, *, seed: int, every_label: bool = False
 
 
 def hide_labels(rows: Rows, fraction: float, *, seed: int) -> Rows:
-    """The same rows; of the inputs that have a label about `fraction` keeps it, whole units, one of each label first; the rest becomes -1."""
+    """The same rows; of the inputs that have a label about `fraction` keeps it, whole units, one of each label first; the rest has none."""
     units, weights = _weigh(rows)
     if fraction == 1 or not weights.any():
         return rows
-    place = _arrange(units, rows.labels, seed=seed, stream=_LABELLED)
-    place = place - _carries_a_label(units, rows.labels, place)
+    place = _arrange(units, rows.strata, seed=seed, stream=_LABELLED)
+    place = place - _carries_a_label(units, rows.strata, place)
     labelled = np.flatnonzero(weights)
     kept = _fill(labelled[np.argsort(place[labelled])], weights, fraction * weights.sum())
-    return replace(rows, labels=np.where(np.isin(units, kept), rows.labels, -1).astype(np.int32))
+    keeps = np.isin(units, kept)
+    labels = rows.labels.copy()
+    labels[~keeps] = unlabelled(labels, int((~keeps).sum()))
+    return replace(rows, labels=labels, strata=np.where(keeps, rows.strata, -1).astype(np.int32))
 
 
 def _weigh(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """(R,) the unit of each row, counted from 0, and (U,) how many inputs with a label each has."""
     units = np.unique(unite(rows), return_inverse=True)[1]
-    labelled = np.flatnonzero(rows.labels >= 0)
+    labelled = np.flatnonzero(rows.strata >= 0)
     inputs = labelled[np.unique(rows.codes[rows.owner][labelled], return_index=True)[1]]  # a row of each input
     return units, np.bincount(units[inputs], minlength=units.max(initial=-1) + 1)
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.data.answers import look_at_answers
 from compress.data.manifest import read_every_column
 from compress.device.audio_file import read_samples, sound_length
 from compress.device.errors import AudioError, DeviceError, FileError
@@ -26,6 +27,7 @@ from compress.recipe.seen import Pictures, Seen, Sounds, Texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
+TASK = "single_label"  # the usual one, which the label's column is guessed for
 HEADERS = 4000  # pictures or sounds of a split whose headers are read
 DECODED = 200  # pictures or sounds of all splits that are read to the end
 LONGEST_S = 30  # seconds of a sound that are read to find broken and silent ones
@@ -42,12 +44,16 @@ def survey(
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    task: str = "single_label",
 ) -> Seen:
-    """What the files of the splits (train, test and, if there is one, validation) hold; image ... group: columns, where the user names them.
+    """What the files of the splits (train, test and, if there is one, validation) hold; image ... group: columns, where the user names them;
+    `task`: a name in TASKS, which needs `label` where it is not the usual one.
 
     `base` is the folder of the recipe to be written. Raises: DataError for files that cannot be read, or in which it cannot be told what is
     what.
     """
+    if task != TASK and label is None:
+        raise DataError(f"--task {task}: a column of names is guessed, others are not; --label COLUMN says which it is")
     tables = {split: read_every_column(split, path) for split, path in files.items()}
     for split, table in tables.items():
         if not table.num_rows:
@@ -57,7 +63,7 @@ def survey(
     folder = files["train"].parent
     asked = {role: name for role, name in zip(ROLES, (image, audio, text, label, group), strict=True) if name is not None}
     roles = decide_roles([profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked)
-    return _count(tables, files, roles, base)
+    return _count(tables, files, roles, base, task=task)
 
 
 def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) -> None:
@@ -82,16 +88,18 @@ def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) ->
             )
 
 
-def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Roles, base: Path) -> Seen:
+def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Roles, base: Path, *, task: str) -> Seen:
     """The numbers of the columns that a model will read."""
     columns, train = roles.columns, tables["train"]
-    labels = _labels(train.column(columns["label"]))
-    broken: Counter[str] = Counter()
+    usual = task == TASK
+    answers = None if usual else look_at_answers({split: table.column(columns["label"]) for split, table in tables.items()}, task)
+    labels = answers.labels if answers else _labels(train.column(columns["label"]))
+    broken: Counter[str] = Counter(answers.broken if answers else {})
     pictures, decoded = _pictures(tables, files, columns[IMAGE], broken) if IMAGE in columns else (None, 0)
     sounds, heard = _sounds(tables, files, columns[AUDIO], broken) if AUDIO in columns else (None, 0)
     if TEXT in columns:
         broken["empty text"] += sum(_blanks(table.column(columns[TEXT])) for table in tables.values())
-    for split, table in tables.items():
+    for split, table in tables.items() if usual else ():
         column = _plain(table.column(columns["label"]))
         if split != "train":
             known = sum(1 for value in column.to_pylist() if value and value.strip() and value not in labels)
@@ -104,14 +112,17 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
         rows={split: table.num_rows for split, table in tables.items()},
         inputs=_different(train.column(group)),
         labels=labels,
-        unlabelled=_blanks(_plain(train.column(columns["label"]))),
+        unlabelled=answers.unlabelled if answers else _blanks(_plain(train.column(columns["label"]))),
         pictures=pictures,
         sounds=sounds,
         texts=_texts(train.column(columns[TEXT])) if TEXT in columns else None,
         groups=_groups(train.column(columns["group"]), tables["test"].column(columns["group"])) if "group" in columns else None,
         broken={reason: count for reason, count in broken.items() if count},
         decoded=decoded + heard,
-        ceiling=_ceiling(train, columns),
+        task=task,
+        task_options=answers.options if answers else {},
+        answers=answers.told if answers else (),
+        ceiling=_ceiling(train, columns) if usual else 1.0,
         ignored=roles.ignored,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .errors import DeviceError
 from .golden import check_golden, read_golden
 from .manifest import check_files, read_manifest
 from .sessions import open_session, refusal
+from .tasks import answerer
 
 
 def read_inputs(bundle: BundleFolder) -> dict[str, np.ndarray]:
@@ -51,4 +53,6 @@ def _litert_file(bundle: BundleFolder, model: Model) -> str:
 def check_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: int, tolerance: float | None = None) -> dict[str, Any]:
     """One model against its golden answers: see `check_golden`."""
     session = open_model(bundle, model, runtime=runtime, threads=threads)
-    return check_golden(session, bundle.folder / GOLDEN, tolerance=model.tolerance if tolerance is None else tolerance, logits=model.logits)
+    decisions = partial(answerer(bundle.task).decisions, facts=bundle.facts)
+    allowed = model.tolerance if tolerance is None else tolerance
+    return check_golden(session, bundle.folder / GOLDEN, tolerance=allowed, logits=model.logits, decisions=decisions)

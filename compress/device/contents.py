@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class BundleFolder:
     inputs: dict[str, dict[str, Any]]  # ports of io_spec.json by name
     max_batch: int
     task: str  # of device/tasks: how outputs become an answer
+    facts: dict[str, Any] = field(default_factory=dict)  # what the task knows of this model and its data, such as thresholds
 
     @property
     def takes_gaps(self) -> bool:
@@ -68,6 +69,7 @@ def read_bundle(folder: Path) -> BundleFolder:
             inputs={port["name"]: port for port in spec["inputs"]},
             max_batch=spec["max_batch"],
             task=table["task"],
+            facts=dict(table.get("facts") or {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{folder}: {MODELS}, {LABELS} or {IO_SPEC} is not as this runner knows it ({error!r})") from error

@@ -1,7 +1,7 @@
 """Golden samples: real inputs with the answers that each model of a bundle gave where it was built (`golden.npz`).
 
 Arrays: one (N, ...) array for each input port, `logits` (N, K) float32 of the shipped model, `logits.<model>` of the others,
-`labels` (N,) int. N is at least 1. Plain arrays only: nothing is ever unpickled.
+`labels` (N, ...). N is at least 1. Plain arrays only: nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
 from .errors import GoldenError
 
+Decisions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # logits (N, K) -> margins and decisions, each (M,)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first date: a real one would make every bundle different
 
 
@@ -46,11 +47,13 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def check_golden(session: Any, path: Path, *, tolerance: float, logits: str = "logits") -> dict[str, Any]:
+def check_golden(
+    session: Any, path: Path, *, tolerance: float, logits: str = "logits", decisions: Decisions | None = None
+) -> dict[str, Any]:
     """How close `session` comes to the recorded answers: {max_difference, agreement, samples}.
 
-    `max_difference` is the largest difference of a logit as a share of the largest recorded magnitude, `agreement` the share of samples
-    with the same arg-max. Raises GoldenError above `tolerance` or for a value that is not finite.
+    `max_difference` is the largest difference of a logit as a share of the largest recorded magnitude, `agreement` the share of the
+    task's decisions that are the same (None: there are none; without `decisions` those of one of K labels). Raises GoldenError above `tolerance` or for a value that is not finite.
     """
     arrays = read_golden(path)
     missing = [name for name in (*session.inputs, logits) if name not in arrays]
@@ -63,13 +66,21 @@ def check_golden(session: Any, path: Path, *, tolerance: float, logits: str = "l
             f"{path}: the model answers {actual.shape} with {np.sum(~np.isfinite(actual))} non-finite logits, not {expected.shape}"
         )
     difference = float(np.abs(actual - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-    agreement = float((actual.argmax(-1) == expected.argmax(-1)).mean())
+    decide = decisions or _largest
+    same = decide(actual)[1] == decide(expected)[1]
+    agreement = float(same.mean()) if same.size else None
     if difference > tolerance:
         raise GoldenError(
             f"{path}: logits differ by {difference:.2g} of their largest magnitude (at most {tolerance:.2g}) on {len(expected)} samples, "
-            f"{agreement:.1%} give the same label; this runtime does not compute the model as it was built"
+            f"{'' if agreement is None else f'{agreement:.1%} of the answers are the same; '}this runtime does not compute the model as it was built"
         )
     return {"max_difference": difference, "agreement": agreement, "samples": len(expected)}
+
+
+def _largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from .tasks import single_label
+
+    return single_label.decisions(logits, {})
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], *, place: str) -> None:

@@ -32,7 +32,7 @@ def main(argv: list[str], *, folder: Path) -> int:
 
 
 def predict(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prints the most probable label, then the three best with their probabilities."""
+    """Prints the answer, then what else is likely."""
     from .predictor import Predictor
     from .tasks import answerer
 
@@ -77,7 +77,8 @@ def verify(arguments: argparse.Namespace, folder: Path) -> None:
     signature = "verified" if arguments.key else "not checked: give --key" if (folder / SIGNATURE).exists() else "none"
     lines = [f"{len(files)} files as listed; signature: {signature}"]
     for name, result in golden.items():
-        share = f"{result['agreement']:.1%} of {result['samples']} golden answers"
+        same = "" if result["agreement"] is None else f"{result['agreement']:.1%} of "
+        share = f"{same}{result['samples']} golden answers"
         lines.append(f"{name}: {share}, largest difference {result['max_difference']:.1e} ({arguments.runtime})")
     _show({"files": len(files), "signature": signature, "runtime": arguments.runtime, "golden": golden}, lines, as_json=arguments.json)
 

@@ -112,7 +112,7 @@ class Predictor:
         """The second half: an answer for each row of the arrays (R, ...), R at most what the model takes at once."""
         outputs, count = self.run(feeds), len(next(iter(feeds.values())))
         rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
-        answers = [{**self._answer(row, self.bundle.labels), "model": self.model.name} for row in rows]
+        answers = [{**self._answer(row, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name} for row in rows]
         if not self.bundle.takes_gaps:
             return answers
         names = self.bundle.asked

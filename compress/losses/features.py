@@ -35,7 +35,9 @@ def hint_l1(student: Outputs, teacher: Outputs, labels: Tensor, *, tap: str = "e
 def cosine(student: Outputs, teacher: Outputs, labels: Tensor, *, tap: str = "embedding", project: nn.Module) -> Tensor:
     """The direction of the teacher's state: mean over rows of 1 - cos(project(s), t).
 
-    Needs: the teacher's state. Source: the loss of DistilBERT, arXiv 1910.01108, section 3. Siblings: hint, which also asks for the length.
+    Of a tap that reads "attention" it is attention transfer: half of the squared distance of the maps, each over its length (arXiv 1612.03928,
+    equation 2). Needs: the teacher's state. Source: the loss of DistilBERT, arXiv 1910.01108, section 3. Siblings: hint, which also asks for
+    the length.
     """
     return (1 - F.cosine_similarity(*hidden_pair(student, teacher, tap, project), dim=1)).mean()
 

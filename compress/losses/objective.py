@@ -79,16 +79,24 @@ class Objective(nn.Module):
         mixed: tuple[Tensor, float] | None = None,
         *,
         done: float = 0.0,
+        shift: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R,).
+        """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R, ...).
 
-        mixed: the labels (R,) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
+        shift: (K,) what losses on labels alone see added to the logits.
+
+        mixed: the labels (R, ...) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
         (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
         """
-        parts = {term.name: term.loss(student, teacher, labels) for term in self.terms}
+        shifted = student if shift is None else student._replace(logits=student.logits + shift)
+
+        def terms(answers: Tensor) -> dict[str, Tensor]:
+            return {term.name: term.loss(shifted if term.of_labels else student, teacher, answers) for term in self.terms}
+
+        parts = terms(labels)
         if mixed:
-            others, share = mixed
-            parts = {term.name: share * parts[term.name] + (1 - share) * term.loss(student, teacher, others) for term in self.terms}
+            others, share = terms(mixed[0]), mixed[1]
+            parts = {name: share * part + (1 - share) * others[name] for name, part in parts.items()}
         total = sum(weight_at(term.config, done) * self.scales.get(term.name, 1.0) * parts[term.name] for term in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
 

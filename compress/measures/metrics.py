@@ -93,6 +93,13 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))
 
 
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval (low, high) of the mean of values (n,): z times its standard error either way; of one value the value itself."""
+    half = Z_95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
 def paired_ratio(numerator: np.ndarray, denominator: np.ndarray, *, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """(median, low, high) of numerator / denominator taken round by round, with a 95 % bootstrap interval of the median.
 

@@ -1,4 +1,4 @@
-"""Paired comparison of two models that answered the same rows: only the rows that one of them alone has right tell them apart.
+"""Paired comparison of two models that answered the same rows: only the rows that one of them answers better tell them apart.
 
 `compare_paired` gives difference, interval, p and verdict as data (`Paired`); `which_ships` is the law that follows from them.
 """
@@ -15,16 +15,17 @@ from compress.measures.metrics import Z_95
 
 LEVEL = 0.05  # a difference that chance makes in fewer than this share of such comparisons is shown
 DRAWS = 10_000  # half-samples of the clusters
+MOST = 4_000  # clusters that are drawn one by one where their gains are numbers: a second
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Model a against model b on the same rows, in points (percent of the rows): positive where a is better."""
+    """Model a against model b on the same rows, in points (percent of the rows, or of a row's gain): positive where a is better."""
 
     difference: float
     low: float  # of the 95 % interval
     high: float
-    a_only: int  # rows that a alone has right
+    a_only: int  # rows that a alone has right, or answers better
     b_only: int
     p: float  # two-sided: how often models that do not differ would seem to differ this much
     samples: int  # rows
@@ -60,7 +61,7 @@ def show_interval(paired: dict[str, Any]) -> str:
 
 
 def describe_paired(paired: dict[str, Any]) -> str:
-    """All numbers of `Paired.to_json` in words: the interval, the rows that one model alone has right, and p."""
+    """All numbers of `Paired.to_json` in words: the interval, the rows that one model answers better, and p."""
     among = f" in {paired['clusters']:,} groups" if paired["clusters"] else ""
     rows = f"{paired['a_only']:,} rows against {paired['b_only']:,} of {paired['samples']:,}{among}"
     return f"{show_interval(paired)}, {rows}, {show_p(paired['p'])}"
@@ -72,17 +73,19 @@ def show_p(p: float) -> str:
 
 
 def compare_paired(
-    right_a: np.ndarray, right_b: np.ndarray, *, clusters: np.ndarray | None = None, margin: float | None = None, seed: int = 0
+    gains_a: np.ndarray, gains_b: np.ndarray, *, clusters: np.ndarray | None = None, margin: float | None = None, seed: int = 0
 ) -> Paired:
-    """How model a differs from model b, from which rows each has right.
+    """How model a differs from model b, from which rows each has right, or from how good each answer is.
 
-    Rows that stand for themselves: the exact McNemar test and Tango's interval. Rows that share an input or a group are one draw of
-    luck: half-samples of the clusters. Shapes: right_a, right_b (R,) bool; clusters (R,) int, rows of equal number belong together.
-    Raises ValueError without rows.
+    Right or wrong, and rows that stand for themselves: the exact McNemar test and Tango's interval. Rows that share an input or a group
+    are one draw of luck: half-samples of the clusters, as of rows whose answers are more or less good. Shapes: gains_a, gains_b (R,) bool
+    or float; clusters (R,) int, rows of equal number belong together. Raises ValueError without rows.
     """
-    a, b = np.asarray(right_a, bool), np.asarray(right_b, bool)
+    a, b = np.asarray(gains_a), np.asarray(gains_b)
     if not len(a):
         raise ValueError("no rows to compare two models on")
+    if a.dtype != bool or b.dtype != bool:
+        return _compare_gains(a.astype(np.float64), b.astype(np.float64), clusters, margin=margin, seed=seed)
     won, lost = int((a & ~b).sum()), int((b & ~a).sum())
     _, group = np.unique(np.arange(len(a)) if clusters is None else clusters, return_inverse=True)
     sizes = np.bincount(group)  # (G,)
@@ -95,6 +98,16 @@ def compare_paired(
         method, groups = "half-sample bootstrap over the groups", len(sizes)
     difference = (won - lost) / len(a)
     return Paired(100 * difference, 100 * low, 100 * high, won, lost, p, len(a), groups, method, margin)
+
+
+def _compare_gains(a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None, *, margin: float | None, seed: int) -> Paired:
+    """`compare_paired` of gains that are numbers, such as 1 less an absolute error."""
+    _, group = np.unique(np.arange(len(a)) if clusters is None else clusters, return_inverse=True)
+    sizes = np.bincount(group)  # (G,)
+    low, high, p = resample_gains(np.bincount(group, weights=a - b), sizes, seed=seed)
+    groups, method = None if len(sizes) == len(a) else len(sizes), "half-sample bootstrap of the differences"
+    better = int((a > b).sum()), int((a < b).sum())
+    return Paired(100 * float((a - b).mean()), 100 * low, 100 * high, *better, p, len(a), groups, method, margin)
 
 
 def mcnemar(won: int, lost: int) -> float:
@@ -143,6 +156,34 @@ def resample_clusters(net: np.ndarray, sizes: np.ndarray, *, draws: int = DRAWS,
     low = low if p < LEVEL and total > 0 else min(low, wide[0])
     high = high if p < LEVEL and total < 0 else max(high, wide[1])
     return float(low), float(high), p
+
+
+def resample_gains(net: np.ndarray, sizes: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
+    """(low, high, p) of sum(net) / sum(sizes) as `resample_clusters` has them, where the net gain of a cluster is any number.
+
+    Clusters that are equal on both sides take no part in p. The interval is widened by what Student's t asks for few clusters; more
+    than MOST of them are drawn in so many bundles, which leaves their variance as it is. Shapes: net (G,) float, sizes (G,) int rows."""
+    from scipy.stats import t
+
+    draw, clusters = np.random.default_rng(seed), len(net)
+    if clusters > MOST:
+        bundle = draw.integers(MOST, size=clusters)
+        net, sizes = np.bincount(bundle, net, MOST), np.bincount(bundle, sizes, MOST)
+    both = np.stack([net, sizes], 1)
+    halves = np.concatenate([draw.integers(2, size=(block, len(net)), dtype=np.int8) @ both for block in _blocks(draws, len(net))])
+    total, spread = float(net.sum()), 1e-9 * float(np.abs(net).sum())
+    p = 1.0 if abs(total) <= spread else min(1.0, 2 * (int((np.sign(total) * halves[:, 0] <= spread).sum()) + 1) / (draws + 1))
+    ratios = halves[:, 0] / np.maximum(halves[:, 1], 1)
+    middle = total / float(sizes.sum())
+    wide = float(t.ppf(0.975, max(1, clusters - 1))) / Z_95 * (clusters / max(1, clusters - 1)) ** 0.5
+    low, high = (middle + wide * (end - middle) for end in np.percentile(ratios[halves[:, 1] > 0], [2.5, 97.5]))
+    return float(low), float(high), p
+
+
+def _blocks(draws: int, width: int) -> list[int]:
+    """Sizes of the blocks in which `draws` lines of `width` coins are drawn, 32 MB each as floats."""
+    block = max(1, 2**22 // width)
+    return [min(block, draws - start) for start in range(0, draws, block)]
 
 
 def _independent_interval(net: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:

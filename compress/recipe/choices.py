@@ -106,7 +106,7 @@ def keeps_sides(seen: Seen) -> str | None:
     """Why pictures must not be mirrored, as far as the labels tell; None: nothing speaks against it."""
     if any(SIDED.search(label) for label in seen.labels):
         return "labels name left or right"
-    if all(len(label.strip()) == 1 for label in seen.labels):
+    if seen.labels and all(len(label.strip()) == 1 for label in seen.labels):
         return "labels are single characters, as of pictures of letters or digits"
     return None
 

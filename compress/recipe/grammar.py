@@ -24,6 +24,7 @@ from compress.recipe.overrides import apply_overrides
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Recipe, Section
 from compress.recipe.starts import check_starts
+from compress.recipe.tasks import check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
 from compress.tables import INJECTED, MODALITIES, TABLES, encoder_table, read_plugin
 
@@ -105,14 +106,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     tables, unusable = _read_tables(plugged, path.parent)
     grammar = recipe_type(tables["MODALITIES"])
     overridden, unreachable = apply_overrides(source.data, overrides, grammar)
+    fill_objective(source.data, tables)
     origins = _Origins(path, {place: line for place, line in source.lines.items() if not _starts_with(place, overridden)}, overridden)
     recipe, invalid = _validate(source.data, grammar)
-    broken = {fault.place for fault in source.faults}
+    unbuilt = list(check_unbuilt(source.data, tables))
+    broken = {fault.place for fault in [*source.faults, *unbuilt]}
     invalid = [fault for fault in invalid if not _starts_with(fault.place, broken)]  # a refused value is no second fault
-    names = list(_check_names(source.data, tables))
+    names = [fault for fault in _check_names(source.data, tables) if fault.place not in broken]
+    fits = list(check_task(source.data, tables, recipe))
     if recipe:
-        names += [*check_starts(recipe, tables), *check_losses(recipe, tables)]
-    faults = [*source.faults, *invalid, *unusable, *names, *_check_files(source.data, path.parent)]
+        fits += [*check_starts(recipe, tables), *check_losses(recipe, tables)]
+    faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *_check_files(source.data, path.parent)]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]
     if problems or recipe is None:
@@ -191,6 +195,9 @@ def _read_tables(data: dict[str, Any], base: Path) -> tuple[dict[str, dict[str, 
             for entry in found.get("MODALITIES", {}).values():
                 for literal in ("words", "student", "device"):
                     class_literal(entry, literal)
+            for entry in found.get("TASKS", {}).values():
+                for literal in ("losses", "objective", "device"):
+                    class_literal(entry, literal)
         except (RecipeError, LookupError) as error:
             faults.append(Fault(place, str(error)))
         else:
@@ -209,8 +216,9 @@ def _check_names(data: dict[str, Any], tables: dict[str, dict[str, str]]) -> Ite
         if name not in tables.get(table, {}):
             near = did_you_mean(name, tables.get(table, {}))
             yield Fault((*place, key), f"unknown {_singular(table)} {name!r}{near}. See 'compress list {table.lower()}'")
-        elif table != "TASKS":
-            yield from _check_options(section.get("options", {}), tables[table][name], (*place, "options"))
+        else:
+            options = "task_options" if table == "TASKS" else "options"
+            yield from _check_options(section.get(options, {}), tables[table][name], (*place, options))
 
 
 def _references(data: dict[str, Any], modalities: dict[str, str]) -> Iterator[tuple[Place, str, str, str | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from compress.recipe.sections import Section
 
@@ -78,10 +78,14 @@ def did_you_mean(name: Any, names: Iterable[str]) -> str:
 def section_at(place: Place, root: type[Section]) -> type[Section] | None:
     """The section of the grammar `root` that stands at a place, or whose list does; None where there is none."""
     section: type[Section] | None = root
+    named = False  # the step is a name of the user's own
     for step in place:
-        if isinstance(step, str):
+        if isinstance(step, str) and not named:
             field = section.model_fields.get(step) if section else None
             section = _section_in(field.annotation) if field else None
+            named = field is not None and get_origin(field.annotation) is dict and section is not None
+        else:
+            named = False
     return section
 
 

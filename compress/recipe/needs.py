@@ -34,12 +34,18 @@ def hidden_states(losses: Iterable[Any]) -> list[str]:
 
 
 def check_losses(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
-    """A fault for each loss that could not have what it needs."""
+    """A fault for each loss that could not have what it needs, and for taps whose name is taken."""
+    for name in set(recipe.distill.taps) & {"logits", *STATES}:
+        yield Fault(("distill", "taps", name), f"every model has {name} already; give the tap another name")
     for index, loss in enumerate(recipe.distill.losses):
         entry = tables["LOSSES"].get(loss.name)
         state = hidden_state(entry, loss.options) if entry else None
-        if state and state not in STATES:
-            yield Fault(("distill", "losses", index, "options", "tap"), f"no hidden state {state!r}; there is {', '.join(STATES)}")
+        if state and state not in (*STATES, *recipe.distill.taps):
+            there = ", ".join((*STATES, *recipe.distill.taps))
+            yield Fault(
+                ("distill", "losses", index, "options", "tap"),
+                f"no hidden state {state!r}; there is {there}, and distill.taps may name more",
+            )
         if loss.name == "simkd" and recipe.student.classifier != "teacher":
             message = "simkd leads to what the teacher's last layer reads, so the student must end in it: set student.classifier to teacher"
             yield Fault(("distill", "losses", index, "name"), message)

@@ -12,8 +12,8 @@ class Limits(Section):
 
     distance: float = Field(
         gt=0,
-        description="||difference|| / ||logits||; a row is sure, and must keep its answer, where its two largest "
-        "logits lie further apart than twice this share of the logits' root mean square.",
+        description="||difference|| / ||logits||; an answer is sure, and must stay, where no logit that moves by this share of the logits' "
+        "root mean square tips it: of one of K labels, where the two largest lie further apart than twice that.",
     )
     bias: float = Field(gt=0, description="Mean difference of any one class, as a share of the logits' root mean square.")
     gain: float = Field(gt=0, description="|slope - 1| of the best fit of any one class, where it varies enough to tell.")
@@ -36,7 +36,9 @@ class Parity(Section):
     """
 
     samples: int = Field(256, ge=1, description="Rows compared: of the test split, and where it has fewer, of validation and train too.")
-    min_agreement: Fraction = Field(0.995, description="Share of the sure rows with the same arg-max; of fewer than 30 it is not asked.")
+    min_agreement: Fraction = Field(
+        0.995, description="Share of the sure answers (of tags: tag by tag) that stay; of fewer than 30 it is not asked."
+    )
     fp32: Limits = Field(Limits(distance=5e-4, bias=2e-4, gain=1e-2), description="torch -> ONNX Runtime or LiteRT, both in float32.")
     fp16: RoundedLimits = Field(RoundedLimits(distance=1e-2, bias=1e-2, gain=0.03, layer=5e-3), description="float32 -> float16.")
     int8: RoundedLimits = Field(

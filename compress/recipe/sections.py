@@ -5,7 +5,7 @@ Each field's description is its documentation, with its unit; `compress schema` 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from compress.recipe.gaps import why_no_gaps
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
+from compress.recipe.terms import Loss, Tap
 
 
 class Data(Section):
@@ -21,7 +22,13 @@ class Data(Section):
     source: str = Field(description="Name in DATASETS: easy_vqa, manifest or hub.")
     options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
     inputs: ByModality = Field(description="What a row is made of, by modality, and in which form the student reads it.")
-    task: str = Field("single_label", description="What is asked of the rows: a name in TASKS.")
+    task: str = Field("single_label", description="What is asked of the rows: a name in TASKS; `compress list tasks` shows them.")
+    task_options: dict[str, Any] = Field({}, description="Options of that task, such as the separator of several tags.")
+    imbalance: Literal["none", "batches", "logits"] = Field(
+        "none",
+        description="What every training does about rare labels. batches: each label (of several, the row's rarest) is drawn as often; logits: the "
+        "loss on labels sees the logits plus the label's log odds. With either, balanced accuracy decides in place of accuracy.",
+    )
     seed: int = Field(
         0,
         ge=0,
@@ -52,8 +59,7 @@ class Data(Section):
     )
     allow_missing: bool = Field(
         False,
-        description="Take rows that lack an input (a blank cell), as long as they have another; otherwise they are an error. The models then read "
-        "which inputs a row has.",
+        description="Take rows that lack an input (a blank cell) but not all; otherwise they are an error. Models read which are there.",
     )
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
@@ -88,12 +94,7 @@ class Train(Section):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled decay; biases and normalisation are spared.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
     validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
-    modality_dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Chance that a row's input is hidden in a step, one of them always staying; needs data.allow_missing.",
-    )
+    modality_dropout: Fraction = Field(0.0, description="Chance that a row's input is hidden, never all; needs data.allow_missing.")
     patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
     checkpoint_seconds: float = Field(
         30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
@@ -169,20 +170,6 @@ class Student(Section):
     )
 
 
-class Loss(Section):
-    """One term of the sum that the student minimises."""
-
-    name: str = Field(description="Name in LOSSES: `compress list losses`.")
-    weight: float = Field(1.0, ge=0, description="Factor of the term.")
-    options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
-    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
-        "constant",
-        description="How the weight goes over the steps. linear, cosine: from weight to end_weight; warmup: from end_weight to weight in the "
-        "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
-    )
-    end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
-
-
 class Distill(Section):
     """Training the student on labels and on the teacher."""
 
@@ -190,6 +177,9 @@ class Distill(Section):
         [Loss(name="cross_entropy"), Loss(name="kd", options={"temperature": 2.0})],
         min_length=1,
         description="Terms of the loss; those that read labels skip unlabelled rows.",
+    )
+    taps: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Tap] = Field(
+        {}, description="Layers inside that losses compare, by a name of your own; the embedding, what the last layer reads, needs none."
     )
     objective: Literal["losses", "auto"] = Field(
         "losses",
@@ -217,6 +207,16 @@ class Distill(Section):
     def hidden(self) -> list[str]:
         """The hidden states of the teacher that the losses compare, and that are therefore stored beside its logits."""
         return hidden_states(self.losses)
+
+    @property
+    def teacher_taps(self) -> dict[str, tuple[str, str]]:
+        """Of the teacher's taps that the losses compare, path and reading by name."""
+        return {name: (tap.teacher, tap.reads) for name, tap in self.taps.items() if name in self.hidden}
+
+    @property
+    def student_taps(self) -> dict[str, tuple[str, str]]:
+        """The same of the student."""
+        return {name: (tap.student, tap.reads) for name, tap in self.taps.items() if name in self.hidden}
 
 
 class Quantize(Section):

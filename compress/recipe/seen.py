@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,8 @@ class Seen:
     groups: tuple[int, int] | None = None  # different groups of the training rows, and how many of them the test file has too
     broken: dict[str, int] = field(default_factory=dict)  # reason -> rows
     decoded: int = 0  # pictures and sounds that were read to the end to find broken ones
+    task: str = "single_label"
+    task_options: dict[str, Any] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()  # what is told of answers that are not one of K labels
     ceiling: float = 1.0  # share of the training rows that can be right at best, since equal inputs have different labels
     ignored: dict[str, str] = field(default_factory=dict)  # column -> why it is not read

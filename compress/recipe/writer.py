@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
@@ -19,9 +20,12 @@ from compress.recipe.choices import (
     stride,
     student_steps,
 )
+from compress.recipe.declarations import class_literal
 from compress.recipe.seen import Seen
+from compress.tables import TASKS
 
 MARGIN, WIDTH = 34, 120  # columns: where comments beside a value start, and where lines end
+LOSSES: tuple[dict[str, Any], ...] = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 4.0}})
 FEW = 10  # rows of a label below which it is hardly learnt
 SKEWED = 10  # times more rows of the commonest label than of the rarest
 WELL = 0.95  # share of the rows that can be right, below which it is said
@@ -76,7 +80,10 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
     yield f"#   compress run {file}       runs it; every word that may stand here: compress schema"
     yield from _comment(f"Estimated, not measured: {_minutes(choice.total_s)} on two cores (seconds: {stages}).", indent=0)
     yield f"name: {quoted(name)}"
-    yield f"description: {quoted(f'Tells {len(seen.labels):,} labels apart by {inputs}.')}"
+    what = {"multi_label": f"Gives {len(seen.labels):,} tags", "regression": "Tells a number"}.get(
+        seen.task, f"Tells {len(seen.labels):,} labels apart"
+    )
+    yield f"description: {quoted(f'{what} by {inputs}.')}"
     yield "seed: 0"
 
 
@@ -100,7 +107,7 @@ def _data(seen: Seen, choice: Choice) -> Iterator[str]:
         yield from _groups(seen.groups)
     yield "  inputs:"
     yield from _inputs(seen, choice)
-    yield from _labels(seen.labels)
+    yield from _task(seen) if seen.answers else _labels(seen.labels)
     if seen.ceiling < WELL:
         yield from _comment(
             f"Equal inputs have different labels: at best {100 * seen.ceiling:.0f} % of the training rows can be right, whatever the model."
@@ -139,6 +146,22 @@ def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
             f"    text: {{length: {choice.text_length}}}",
             f"{counted}; half of the texts have up to {middle:,}, 95 of 100 up to {near_all:,}, the longest {longest:,}; more is cut off",
         )
+
+
+def _task(seen: Seen) -> Iterator[str]:
+    """The task, and what was seen of its answers."""
+    yield f"  task: {seen.task}"
+    if seen.task_options:
+        yield f"  task_options: {{{', '.join(f'{key}: {_written(value)}' for key, value in seen.task_options.items())}}}"
+    for line in seen.answers:
+        yield from _comment(f"{line}.")
+    few = [label for label, count in seen.labels.items() if count < FEW]
+    if few:
+        yield from _comment(f"Tags with fewer than {FEW} rows, which teach little: {len(few):,}.")
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else quoted(str(value))
 
 
 def _labels(labels: dict[str, int]) -> Iterator[str]:
@@ -223,8 +246,9 @@ def _student(choice: Choice) -> Iterator[str]:
 def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "distill:"
     yield _beside("  losses:", "`compress list losses` shows formulas and options")
-    yield "    - {name: cross_entropy}"
-    yield "    - {name: kd, options: {temperature: 4.0}}"
+    for loss in LOSSES if not seen.answers else class_literal(TASKS[seen.task], "objective"):
+        options = ", ".join(f"{key}: {value}" for key, value in loss.get("options", {}).items())
+        yield f"    - {{name: {loss['name']}{f', options: {{{options}}}' if options else ''}}}"
     yield _beside("  compare_alone: true", "also train without the teacher, and see which is better on validation")
     yield "  augment:"
     if choice.image_size:

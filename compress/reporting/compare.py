@@ -147,8 +147,8 @@ def _pairs(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[list[str]], 
 def _pair(run: Run, first: Run, who: str, name: str, against: str) -> list[str]:
     test, scored = first.data.split("test"), first.answers["rows"]
     labels = np.asarray(test.labels)[scored]
-    right = [one.answers[f"model_{_model(one, who)}"] == labels for one in (run, first)]
-    paired = compare_paired(*right, clusters=test.clusters[scored])
+    gains = [one.data.task.gains(one.answers[f"model_{_model(one, who)}"], labels) for one in (run, first)]
+    paired = compare_paired(*gains, clusters=test.clusters[scored])
     counts = [f"{paired.a_only:,}", f"{paired.b_only:,}", show_p(paired.p).removeprefix("p ")]
     return [
         who,

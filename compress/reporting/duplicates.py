@@ -35,10 +35,10 @@ def score_apart(data: PreparedData, predictions: Path, *, model: str) -> str | N
     test = data.split("test")
     with np.load(predictions) as stored:
         rows, answers = stored["rows"], stored[f"model_{model}"]
-    right, near = answers == np.asarray(test.labels)[rows], np.asarray(test.near_train)[rows]
+    labels, near = np.asarray(test.labels)[rows], np.asarray(test.near_train)[rows]
     if near.all() or not near.any():
         return None
     return (
-        f"Without the near duplicates {model} has {100 * right[~near].mean():.1f} % of {int((~near).sum()):,} test rows, "
-        f"with them {100 * right.mean():.1f} % of {len(rows):,}."
+        f"Without the near duplicates {model} has {100 * data.task.gains(answers[~near], labels[~near]).mean():.1f} % of {int((~near).sum()):,} test rows, "
+        f"with them {100 * data.task.gains(answers, labels).mean():.1f} % of {len(rows):,}."
     )

@@ -9,6 +9,8 @@ from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
 from compress.store.artifacts import Engines, OnnxModels, TorchModel
 
+SKEW = 10  # times more rows of the commonest label than of another
+
 
 def list_notes(
     summary: dict[str, Any],
@@ -22,7 +24,7 @@ def list_notes(
 ) -> list[str]:
     """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
-    for name, key in {"the commonest answer": "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
+    for name, key in {data.task.constant: "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
         paired = accuracy.get(f"against_{key}")
         if paired and paired["verdict"] != "better":
             value = 100 * summary[f"{key}_accuracy"]
@@ -33,6 +35,7 @@ def list_notes(
             notes.append(
                 f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s."
             )
+    notes += list_skew(data)
     notes += [f"{leak[0].upper()}{leak[1:]}" for leak in list_leaks(data.report)]
     vocabulary = student.details.get("vocabulary")
     if vocabulary and vocabulary["saved_parameters"]:
@@ -55,6 +58,19 @@ def list_notes(
     if any(entry["format"] == "litert" for entry in onnx.details["mobile"]):
         notes.append("LiteRT's file holds one row: its times at larger batches are of that many calls.")
     return notes
+
+
+def list_skew(data: PreparedData) -> list[str]:
+    """The sentence that says which metrics to read where a label has less than a tenth of the rows of the commonest, and nothing was done."""
+    counts = data.report["splits"]["train"].get("label_counts") or {}
+    few = {label: count for label, count in counts.items() if SKEW * count < max(counts.values())}
+    if not few or data.report.get("imbalance", "none") != "none":
+        return []
+    some = ", ".join(f"{label} {count:,}" for label, count in [*few.items()][:5]) + (", ..." if len(few) > 5 else "")
+    return [
+        f"{len(few):,} labels have less than a tenth of the commonest one's {max(counts.values()):,} training rows ({some}): read the means over "
+        "labels (balanced accuracy, macro F1) first; data.imbalance trains and decides by them."
+    ]
 
 
 def list_left_out(onnx: OnnxModels) -> dict[str, str]:

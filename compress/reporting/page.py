@@ -50,13 +50,14 @@ def render_page(
         measurements=measurements,
         models=models,
         batches=_batches(models),
+        metrics={name: entry["unit"] for name, entry in models[summary["shipped_model"]].get("metrics", {}).items()},
         compared=compared,
         variants=sorted({m["runtime"] for m in models.values() if m["role"] == "variant"}),
         extras=extras,
         **quality_parts(models, compared, shipped=summary["shipped_model"], labels=measurements.get("labels") or []),
         misses=misses,
-        tradeoff=_tradeoff(models, summary["shipped_model"]),
-        curves=_curves(extras.get("history") or {}),
+        tradeoff=_tradeoff(models, summary["shipped_model"], summary["measure"]),
+        curves=_curves(extras.get("history") or {}, summary["measure"]),
         deciders=_deciders(extras["deciders"]),
         sensitivity=_sensitivity(extras.get("sensitivity") or []),
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
@@ -119,20 +120,20 @@ def _batches(models: dict[str, Any]) -> list[str]:
     return sorted({batch for model in models.values() for batch in model["latency"] or {}}, key=int)
 
 
-def _tradeoff(models: dict[str, Any], shipped: str) -> Markup | None:
+def _tradeoff(models: dict[str, Any], shipped: str, measure: str) -> Markup | None:
     points = [
         {"name": name, "role": model["role"], "shipped": name == shipped, "latency_ms": model["latency"]["1"]["median_ms"]}
         | {key: model["accuracy"][source] for key, source in (("accuracy", "value"), ("low", "low"), ("high", "high"))}
         for name, model in models.items()
         if model["role"] != "variant" and (model["latency"] or {}).get("1")
     ]
-    return Markup(plot_tradeoff(points)) if points else None
+    return Markup(plot_tradeoff(points, measure=measure)) if points else None
 
 
-def _curves(history: dict[str, list[dict]]) -> Markup | None:
+def _curves(history: dict[str, list[dict]], measure: str) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
     terms = [plot_terms(name, curve) for name, curve in curves.items() if len(curve[0].get("terms", {})) > 1]
-    return Markup(plot_curves(curves) + "".join(terms)) if curves else None
+    return Markup(plot_curves(curves, measure=measure) + "".join(terms)) if curves else None
 
 
 def _deciders(found: dict[str, Any] | None) -> dict[str, Any] | None:

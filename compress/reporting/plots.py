@@ -80,16 +80,16 @@ def plot_reliability(bins: Mapping[str, Sequence[dict]], *, shipped: str, size: 
 
 
 @matplotlib.rc_context(SETTINGS)
-def plot_curves(curves: Mapping[str, Sequence[dict]], *, size: tuple[float, float] = (7.2, 3.0)) -> str:
-    """Validation accuracy (percent) over the steps, one line a training run. curves: {name: [{step, accuracy}]}."""
+def plot_curves(curves: Mapping[str, Sequence[dict]], *, measure: str = "accuracy", size: tuple[float, float] = (7.2, 3.0)) -> str:
+    """Validation accuracy, or another `measure` (percent), over the steps, one line a training run. curves: {name: [{step, accuracy}]}."""
     figure, axes = _new_axes(size)
     colours = (SHIPPED, STUDENT, TEACHER, INK)
     for place, (name, curve) in enumerate(curves.items()):
         steps, values = [entry["step"] for entry in curve], [100 * entry["accuracy"] for entry in curve]
         axes.plot(steps, values, color=colours[place % 4], linewidth=1.8, marker="o", markersize=3, label=name)
-    axes.set(xlabel="step", ylabel="validation accuracy, %")
+    axes.set(xlabel="step", ylabel=f"validation {measure}, %")
     axes.legend(frameon=False, loc="lower right")
-    return _to_svg(figure, "Validation accuracy while training")
+    return _to_svg(figure, f"Validation {measure} while training")
 
 
 @matplotlib.rc_context(SETTINGS)

@@ -22,7 +22,7 @@ def summarise_run(
     exports: dict[str, str] | None = None,
     comparison: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The summary. Accuracies are fractions, ratios say how often the teacher's value holds the student's, times are seconds and ms.
+    """The summary. Accuracies are fractions (of another task than one of K labels: its mean gain, `measure`), ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
     stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
@@ -34,6 +34,7 @@ def summarise_run(
     return {
         "schema_version": SCHEMA_VERSION,
         "name": name,
+        "measure": measurements["task"]["measure"],
         "teacher_accuracy": teacher["accuracy"]["value"],
         "student_accuracy": student["accuracy"]["value"],
         "size_ratio": teacher["size"]["value"] / student["size"]["value"],
@@ -49,6 +50,11 @@ def summarise_run(
         "student_parameters": student["parameters"]["value"],
         "teacher_latency_ms": _median(teacher),
         "student_latency_ms": _median(student),
+        **{
+            f"{role}_{end}": model["accuracy"][end]
+            for role, model in (("teacher", teacher), ("student", student), ("shipped", shipped))
+            for end in ("low", "high")
+        },
         "majority_accuracy": None,
         **{f"{baseline}_accuracy": found["value"] for baseline, found in measurements["baselines"].items()},
         "teacher_helps": comparison and comparison["verdict"] == "helps",
@@ -94,10 +100,11 @@ def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:
 def describe_run(summary: dict[str, Any]) -> str:
     """What the run came to, in one line."""
     ratio = summary["shipped_latency_ratio"]
+    measured = " of" if summary["measure"] == "accuracy" else f" ({summary['measure']}) on"
     speed = f"{ratio:.1f}x faster at batch 1" if ratio else "not timed on this machine"
     return (
         f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
-        f"{100 * summary['shipped_accuracy']:.2f} % of {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
+        f"{100 * summary['shipped_accuracy']:.2f} %{measured} {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
     )
 
 

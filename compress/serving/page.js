@@ -30,7 +30,7 @@ function show(answers) {
     const card = document.createElement("div");
     card.className = `answer ${role}`;
     card.append(element("h3", `${role}: ${model}, ${size(size_bytes)}`));
-    card.append(element("div", "label" in given ? given.label : JSON.stringify(given), "given"));
+    card.append(element("div", "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given), "given"));
     if (Array.isArray(top)) {
       const list = document.createElement("ol");
       for (const entry of top) {

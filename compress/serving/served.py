@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from compress.io_spec import IOSpec
 from compress.modalities.modality import modality
 from compress.reporting.runs import Run, read_run
 from compress.store.artifacts import find_fault
-from compress.tables import MODALITIES
+from compress.tables import MODALITIES, TASKS
+from compress.tasks.task import task
 
 SAMPLES = 12
 
@@ -120,7 +122,8 @@ def _teacher(run: Path, student: BundleFolder, *, threads: int) -> Member:
     file = exported / "teacher.onnx"
     inputs = {port.name: asdict(port) for port in IOSpec.load(teacher / IO_SPEC).inputs}
     model = Model("teacher", str(file), "fp32", 0.0, "logits")
-    told = BundleFolder(teacher, student.identity, (model,), "teacher", student.labels, inputs, student.max_batch, student.task)
+    facts = {**student.facts, **json.loads((teacher / "artifact.json").read_text())["details"].get("facts", {})}
+    told = BundleFolder(teacher, student.identity, (model,), "teacher", student.labels, inputs, student.max_batch, student.task, facts)
     size = sum(os.path.getsize(path) for path in (file, exported / "teacher.onnx.data") if path.is_file())
     return Member("teacher", Predictor.around(told, model, open_session(file, threads=threads)), size)
 
@@ -141,7 +144,7 @@ def _run_samples(run: Run, served: Served) -> Iterator[Sample]:
                 feeds[member.role][port.name] = modality(port.name).arrays(taken, port, told.folder).astype(port.dtype, copy=False)
         names = run.data.report["modalities"]
         shown = {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in names}
-        yield Sample(shown, run.data.labels[test.labels[row]], feeds)
+        yield Sample(shown, run.data.task.show(test.labels[row], run.data.labels), feeds)
 
 
 def _golden_samples(student: Predictor) -> Iterator[Sample]:
@@ -151,9 +154,16 @@ def _golden_samples(student: Predictor) -> Iterator[Sample]:
         feeds = {name: arrays[name][number : number + 1] for name in told.inputs}
         yield Sample(
             {name: _shown(told, name, feeds[name]) for name in told.asked},
-            told.labels[int(arrays["labels"][number])],
+            _label(told, arrays["labels"][number]),
             {"student": feeds},
         )
+
+
+def _label(bundle: BundleFolder, label: np.ndarray) -> str:
+    """A golden label, a row of (N, ...), as its task shows it; as it is where only a plugin knows the task."""
+    if ".py:" in TASKS.get(bundle.task, ".py:"):
+        return str(label.tolist())
+    return task(bundle.task, facts=bundle.facts).show(label, list(bundle.labels))
 
 
 def _shown(bundle: BundleFolder, name: str, array: np.ndarray) -> str:

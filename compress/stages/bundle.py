@@ -32,6 +32,7 @@ from compress.recipe.declarations import literal
 from compress.recipe.sections import Recipe
 from compress.reporting.bundle_readme import readme
 from compress.store.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
+from compress.tasks.task import Task
 from compress.training.rows import sample_rows
 
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "int8": 1e-1}  # of a golden logit; int8 kernels round, and some saturate, differently by CPU
@@ -79,7 +80,7 @@ def bundle(
         chosen=chosen,
         io_spec=onnx.io_spec,
         labels=data.labels,
-        task=data.task.name,
+        task=data.task.with_facts(student.details.get("facts", {})),
         assets=[student.file(asset) for m in onnx.io_spec.modalities for asset in modality(m).assets],
         recipe_yaml=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
         summary=summary | {"description": resolved["description"], "task": data.task.sentence(data.labels)},
@@ -100,12 +101,12 @@ def tensorrt_model(onnx: OnnxModels, files: Collection[str], chosen: str) -> str
 
 
 def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:
-    """Real rows, of test and where it has too few of validation, as one array a port, with the model's own logits (N, K) and the labels (N,)."""
+    """Real rows, of test and where it has too few of validation, as one array a port, with the model's own logits (N, K) and the labels (N, ...)."""
     feeds, labels = sample_rows(data, io_spec, student.path, GOLDEN_SAMPLES, splits=("test", "validation"))
     for place in range(min(len(data.report["modalities"]), len(labels)) if PRESENT in feeds else 0):  # each input is missing once
         if feeds[PRESENT][place].all():
             feeds[PRESENT][place, place] = 0
-    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": labels.astype(np.int64)}
+    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": labels}
 
 
 def write_bundle(
@@ -114,7 +115,7 @@ def write_bundle(
     models: dict[str, Path],
     chosen: str,
     io_spec: IOSpec,
-    task: str,
+    task: Task,
     labels: list[str],
     assets: Sequence[Path],
     recipe_yaml: str,
@@ -127,13 +128,13 @@ def write_bundle(
     """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
-    `logits` (N, K) of the chosen model and `labels` (N,); `engine` may set `model`, `opt_batch` and `workspace_mib`;
+    `logits` (N, K) of the chosen model and `labels` (N, ...); `engine` may set `model`, `opt_batch` and `workspace_mib`;
     `assets` are what the inputs are read with, such as tokenizer.json; `mobile` are files of other runtimes (.ort and their operators,
     .tflite), copied as they are;
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """
-    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, labels=labels, assets=assets, golden=golden)
+    _check_arguments(out, models=models, chosen=chosen, io_spec=io_spec, task=task, labels=labels, assets=assets, golden=golden)
     out.mkdir(parents=True, exist_ok=True)
     try:
         files = _copy_models(out, models, chosen)
@@ -142,9 +143,14 @@ def write_bundle(
         write_golden(out / "golden.npz", _with_other_answers(golden, sessions, chosen))
         _write_json(
             out / "models.json",
-            {"chosen": chosen, "task": task, "models": [_describe_model(out, name, file, chosen) for name, file in files.items()]},
+            {
+                "chosen": chosen,
+                "task": task.name,
+                "facts": task.facts,
+                "models": [_describe_model(out, name, file, chosen) for name, file in files.items()],
+            },
         )
-        closeness = {name: _check_answers(out, name, session, chosen) for name, session in sessions.items()}
+        closeness = {name: _check_answers(out, name, session, chosen, task) for name, session in sessions.items()}
         _write_assets(out, io_spec=io_spec, labels=labels, assets=assets, recipe_yaml=recipe_yaml)
         card = describe_model(summary, io_spec=io_spec, labels=labels, licences=licences)
         (out / "model_card.md").write_text(card, encoding="utf-8")
@@ -154,7 +160,7 @@ def write_bundle(
             (out / "mobile").mkdir(exist_ok=True)
             shutil.copyfile(path, out / "mobile" / path.name)
         (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec), encoding="utf-8")
-        _copy_runner(out, io_spec)
+        _copy_runner(out, io_spec, task)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)
     except DeviceError as error:
@@ -192,10 +198,10 @@ def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str
     inputs = ", ".join(f"{port.name} {port.dtype} {'x'.join(map(str, port.shape))}" for port in io_spec.inputs)
     lines = [f"# {summary.get('name', 'model')}", "", str(summary.get("description", "")), ""]
     lines += ["## Task", "", str(summary.get("task", f"classification into {len(labels)} labels")), ""]
-    lines += [f"Reads {inputs}; answers with one of: {', '.join(labels[:50])}{', ...' if len(labels) > 50 else ''}.", ""]
+    lines += [f"Reads {inputs}; answers of: {', '.join(labels[:50])}{', ...' if len(labels) > 50 else ''}.", ""]
     for title in ("Data", "Teacher"):
         lines += [f"## {title}", "", str(summary.get(title.lower(), "not recorded")), ""]
-    lines += ["## Quality", "", "| model | accuracy | 95 % interval | samples |", "|---|---|---|---|"]
+    lines += ["## Quality", "", f"| model | {summary.get('measure', 'accuracy')} | 95 % interval | samples |", "|---|---|---|---|"]
     lines += [_accuracy_line(summary, role) for role in ("teacher", "student", "shipped")]
     lines += ["", "## Size, speed and precision", ""]
     lines += [f"- {text}: {_number(summary[key])}" for key, text in SUMMARY_LINES.items() if key in summary]
@@ -210,9 +216,12 @@ def _accuracy_line(summary: dict[str, Any], role: str) -> str:
     accuracy, samples = summary.get(f"{role}_accuracy"), summary.get("samples")
     if accuracy is None or not samples:
         return f"| {role} | not recorded | | |"
-    if not 0 <= accuracy <= 1:
-        raise BundleError(f"bundle: summary.{role}_accuracy is {accuracy}; give it as a fraction, 0 to 1")
-    low, high = wilson_interval(round(accuracy * samples), samples)
+    if accuracy > 1:
+        raise BundleError(f"bundle: summary.{role}_accuracy is {accuracy}; give it as a fraction, at most 1")
+    if f"{role}_low" in summary:
+        low, high = summary[f"{role}_low"], summary[f"{role}_high"]
+    else:
+        low, high = wilson_interval(round(accuracy * samples), samples)
     return f"| {role} | {accuracy:.2%} | {low:.2%} to {high:.2%} | {samples} |"
 
 
@@ -230,6 +239,7 @@ def _check_arguments(
     models: dict[str, Path],
     chosen: str,
     io_spec: IOSpec,
+    task: Task,
     labels: list[str],
     assets: Sequence[Path],
     golden: dict[str, np.ndarray],
@@ -241,9 +251,9 @@ def _check_arguments(
     for name in models:
         if not re.fullmatch(r"(fp32|fp16|int8)[A-Za-z0-9_-]*", name):
             raise BundleError(f"bundle: model name {name!r} does not start with its precision, one of {', '.join(TOLERANCES)}")
-    classes = io_spec.outputs[0].shape[0]
-    if len(labels) != classes:
-        raise BundleError(f"bundle: {len(labels)} labels, but the model has {classes} classes")
+    outputs = io_spec.outputs[0].shape[0]
+    if task.port(labels).shape != (outputs,):
+        raise BundleError(f"bundle: {len(labels)} labels, but the model has {outputs} outputs")
     needed, given = sorted(asset for m in io_spec.modalities for asset in modality(m).assets), sorted(path.name for path in assets)
     if needed != given:
         raise BundleError(
@@ -289,8 +299,9 @@ def _with_other_answers(golden: dict[str, np.ndarray], sessions: dict[str, Sessi
     return arrays
 
 
-def _check_answers(out: Path, name: str, session: Session, chosen: str) -> dict[str, Any]:
-    return check_golden(session, out / "golden.npz", tolerance=TOLERANCES[_precision(name)], logits=_logits(name, chosen))
+def _check_answers(out: Path, name: str, session: Session, chosen: str, task: Task) -> dict[str, Any]:
+    tolerance = TOLERANCES[_precision(name)]
+    return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=_logits(name, chosen), decisions=task.decisions)
 
 
 def _describe_model(out: Path, name: str, file: str, chosen: str) -> dict[str, Any]:
@@ -324,7 +335,7 @@ def _write_assets(out: Path, *, io_spec: IOSpec, labels: list[str], assets: Sequ
         shutil.copyfile(path, out / path.name)
 
 
-def _copy_runner(out: Path, io_spec: IOSpec) -> None:
+def _copy_runner(out: Path, io_spec: IOSpec, task: Task) -> None:
     source = Path(compress.device.__file__).parent
     for path in sorted(source.rglob("*.py")):
         target = out / "run.py" if path.name == ENTRY else out / "device" / path.relative_to(source)
@@ -332,6 +343,7 @@ def _copy_runner(out: Path, io_spec: IOSpec) -> None:
         shutil.copyfile(path, target)
     for m in io_spec.modalities:
         shutil.copyfile(modality(m).reader, out / "device" / "modalities" / f"{m}.py")  # a plugin's lies elsewhere
+    shutil.copyfile(task.reader, out / "device" / "tasks" / f"{task.name}.py")
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,16 @@ from compress.modalities.wordings import read_wordings
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
+from compress.models.taps import Tap, attach_taps
+from compress.recipe.needs import reads_teacher
 from compress.recipe.sections import Recipe
+from compress.recipe.terms import Loss
 from compress.store.artifacts import Targets, TorchModel
+from compress.tables import LOSSES
+from compress.tasks.labels import known
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import History, predict, train
 from compress.training.rows import in_other_words, model_io, open_rows, training_rows
 from compress.training.teaching import choose_teaching, objective_for, save_projections
@@ -38,7 +45,7 @@ DISTILLED, ALONE = "the distilled student", "the student alone"
 
 
 class Scored(NamedTuple):
-    """Shares of right answers of both students to the same rows, and the distilled one against the one alone."""
+    """Mean gains (shares of right answers) of both students on the same rows, and the distilled one against the one alone."""
 
     distilled: float
     alone: float
@@ -52,19 +59,20 @@ class Scored(NamedTuple):
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
-    known = write_assets(recipe, teacher.path, targets, data, ctx.out)
+    assets = write_assets(recipe, teacher.path, targets, data, ctx.out)
     io = model_io(data, recipe.data.inputs.get, ctx.out)
-    rows = training_rows(data.split("train"), io, targets, ctx.out)
+    rows = against_imbalance(training_rows(data.split("train"), io, targets, ctx.out), data)
     check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
     assert targets.path
     kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
-    started, details = new_student(recipe, io, teacher.path, known, rows, ctx)  # once: to pick first weights may take longer than a pass
-    fresh = partial(copy.deepcopy, end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started)
+    started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass
+    begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
+    fresh = partial(fresh_copy, begun, recipe.distill.student_taps)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
     ctx.say(
-        f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((rows.labels < 0).sum()):,} of them unlabelled"
+        f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
     details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=taught.objective).to_json()
     save_projections(taught.objective, ctx.out)
@@ -72,17 +80,21 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     if recipe.distill.compare_alone:
         arms["alone"] = started  # with a last layer of its own
         unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
-        objective = objective_for(recipe.distill.losses, arms["alone"], unaided, with_teacher=False)
+        alone = labels_alone(recipe.distill.losses, data)
+        objective = objective_for(alone, arms["alone"], unaided, with_teacher=False)
         details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
-        validated = score_arms(arms, check.data, np.asarray(check.data.labels >= 0), data, clusters=data.split("validation").clusters)
+        validated = score_arms(arms, check.data, known(check.data.labels), data, clusters=data.split("validation").clusters)
         details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out))
         shipped = details["comparison"]["shipped_arm"]
         ctx.say(f"distill: {details['comparison']['sentence']}")
     details["shipped_arm"] = shipped
+    details["facts"] = data.task.fit(
+        predict(arms[shipped], check)[known(check.data.labels)], np.asarray(check.data.labels)[known(check.data.labels)]
+    )
     for arm, trained in arms.items():
         save_student(trained, ctx.out if arm == shipped else ctx.out / arm, recipe, io)
     best = details["history_alone" if shipped == "alone" else "history"]["best"]
-    samples = int((check.data.labels >= 0).sum())
+    samples = int(known(check.data.labels).sum())
     return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
 
 
@@ -135,6 +147,13 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict
     return model, details
 
 
+def fresh_copy(model: nn.Module, taps: Mapping[str, Tap]) -> nn.Module:
+    """The student before its first step, whose tapped layers are heard."""
+    copied = copy.deepcopy(model)
+    attach_taps(copied, taps, side="student")
+    return copied
+
+
 def teacher_classifier(folder: Path, split: Split) -> nn.Linear:
     """The last layer of the teacher in a model folder, which makes logits of its embedding. Raises RecipeError where there is no such layer."""
     io, model = IOSpec.load(folder / "io_spec.json"), load_model(folder)
@@ -174,9 +193,20 @@ def write_assets(recipe: Recipe, teacher: Path, targets: Targets, data: Prepared
 def score_arms(arms: dict[str, nn.Module], rows: Rows, keep: np.ndarray, data: PreparedData, *, clusters: np.ndarray) -> Scored:
     """Both students on the rows `keep` (R,) bool, all labelled; rows of the same of `clusters` (R,) int are one draw of luck."""
     batches, labels = Batches(rows, 512, shuffle=False, keep=keep), rows.labels[keep]
-    a, b = (data.task.right(predict(model, batches)[keep], labels) for model in (arms["distilled"], arms["alone"]))  # (n,) bool
+    a, b = (gains_of(predict(arms[arm], batches)[keep], labels, data) for arm in ("distilled", "alone"))  # (n,)
     paired = compare_paired(a, b, clusters=clusters[keep], margin=SAME_POINTS)
     return Scored(float(a.mean()), float(b.mean()), paired)
+
+
+def gains_of(logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> np.ndarray:
+    """(n,) how good a student's answers are, each with what its own logits (n, K) say of how to answer."""
+    task = data.task.with_facts(data.task.fit(logits, labels))
+    return task.gains(task.answers(logits), labels)
+
+
+def labels_alone(losses: list[Loss], data: PreparedData) -> list[Loss]:
+    """The losses that need no teacher, or that of the task where the recipe has none."""
+    return [loss for loss in losses if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
 
 
 def score_reworded(arms: dict[str, nn.Module], rows: Rows, data: PreparedData, io: IOSpec, folder: Path) -> Scored | None:

@@ -16,12 +16,15 @@ from compress.data.prepared import PreparedData
 from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective, at_the_end
 from compress.models.saved import load_model
+from compress.models.taps import attach_taps
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.sections import Loss, Quantize, Recipe
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, Rows, scheduled_batches
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
 from compress.training.teaching import load_projections, objective_for
@@ -31,23 +34,28 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     """States of the fake-quantized student, with validation accuracy of each form and the sensitivity of each layer."""
     assert recipe.quantize and student.path and student.io_spec
     config, quantizer = recipe.quantize, QUANTIZERS[recipe.quantize.method]
-    rows = training_rows(data.split("train"), student.io_spec, targets, student.path)
+    rows = against_imbalance(training_rows(data.split("train"), student.io_spec, targets, student.path), data)
     check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
-    def score(model: nn.Module) -> float:
-        return data.task.score(predict(model, check), check.data.labels)
+    task = data.task.with_facts(student.details.get("facts", {}))
 
-    model = load_model(student.path)
+    def score(model: nn.Module) -> float:
+        return task.score(predict(model, check), check.data.labels)
+
+    model, taps = load_model(student.path), recipe.distill.student_taps
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
     if not quantizer.calibrated:
         return TorchModel(io_spec=student.io_spec, details=details)
     teaches = who_teaches(config, student)
+    detach = attach_taps(model, taps, side="student")
     if quantizer.trained and teaches != "teacher":
         rows = second_teacher(model, rows, ctx.out / CHECKPOINT / "answers", alone=teaches == "student")
     if quantizer.trained and teaches != config.teacher:
         ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
     objective = taught_objective(recipe, student, model, rows) if quantizer.trained else None
+    detach()  # its layers are about to be replaced
     model = quantizer.prepare(model, config)
+    attach_taps(model, taps, side="student")
     calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
     use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()
@@ -71,7 +79,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)
     details["validation"][config.method] = scored = score(model)
     save_quantized(model, ctx.out / ("qat" if quantizer.trained else "ptq"))  # with the layers that went back to float
-    samples = int((check.data.labels >= 0).sum())
+    samples = int(known(check.data.labels).sum())
     ctx.say("quantize: validation " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in details["validation"].items()))
     return TorchModel(
         io_spec=student.io_spec, metrics={"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": samples}}, details=details

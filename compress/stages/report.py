@@ -154,7 +154,7 @@ def write_report(
     extras, each key optional: deciders ({bars: {name: points}, rows: [{...}], note}); description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
     stages ([{name, seconds, peak_bytes}]); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
-    samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}}]. misses: lines of the budget that were missed.
+    samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}, right: {model: bool}}]. misses: lines of the budget that were missed.
     """
     from compress.reporting.page import render_page  # matplotlib and jinja2 load only where a report is written
 
@@ -173,21 +173,24 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     with np.load(predictions) as stored:
         rows, answers = stored["rows"], {name: stored[f"model_{name}"] for name in models}
     labels = np.asarray(test.labels)[rows]
-    wrong = np.any([answer != labels for answer in answers.values()], axis=0)  # a disagreement has someone wrong
+    right = {name: data.task.right(answer, labels) for name, answer in answers.items()}
+    wrong = ~np.all([*right.values()], axis=0)  # a disagreement has someone wrong
     draw = np.random.default_rng(seed)
     first, last = (answers[name] for name in (models[0], models[-1]))
     apart = np.any(np.reshape(first != last, (len(rows), -1)), axis=1)  # the teacher and what ships answer otherwise: these come first
     hard = np.array(sorted(draw.permutation(np.flatnonzero(wrong)), key=lambda place: not apart[place]), int)[: count // 2]
     easy = draw.permutation(np.flatnonzero(~wrong))[: count - len(hard)]
     return [
-        _describe_row(data, test, rows[place], {name: int(answer[place]) for name, answer in answers.items()}) for place in (*hard, *easy)
+        _describe_row(data, test, rows[place], {name: answer[place] for name, answer in answers.items()})
+        | {"right": {name: bool(found[place]) for name, found in right.items()}}
+        for place in (*hard, *easy)
     ]
 
 
-def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, int]) -> dict[str, Any]:
+def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, np.ndarray]) -> dict[str, Any]:
     shown = data.report["modalities"]
     return {
         "inputs": {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in shown},
-        "label": data.labels[test.labels[row]],
-        "predictions": {name: data.labels[k] if k >= 0 else "not a number" for name, k in answers.items()},
+        "label": data.task.show(test.labels[row], data.labels),
+        "predictions": {name: data.task.show(found, data.labels) for name, found in answers.items()},
     }

@@ -17,9 +17,11 @@ from compress.modalities.modality import modality
 from compress.modalities.wordings import write_wordings
 from compress.models.saved import load_model
 from compress.models.student import over_features
+from compress.models.taps import attach_taps
 from compress.recipe.sections import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features, Targets, TorchModel
+from compress.tasks.labels import known
 from compress.training.answers import encode, hidden_widths, write_answers
 from compress.training.batches import Rows
 from compress.training.rows import add_wordings, open_features, open_rows, read_more
@@ -33,6 +35,10 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     """
     assert teacher.path and teacher.io_spec
     model: Any = load_model(teacher.path)
+    taps = recipe.distill.teacher_taps
+    if features is not None and any(path.startswith("encoders.") for path, _ in taps.values()):
+        ctx.say("targets: a tap lies inside the teacher's encoders, so they read every input once more")
+        features = None
     train, views, wordings = data.split("train"), draw_views(recipe), None
     for m in recipe.modalities:
         words = recipe.distill.augment.get(m)
@@ -44,6 +50,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     if features is not None:
         body = over_features(model)
         more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
+    attach_taps(body, taps, side="teacher")
     count = len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0)
 
     io, folder = teacher.io_spec, teacher.path
@@ -52,7 +59,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         rows = open_features(features, train, view=view) if features else open_rows(train, io, folder, teacher=True)
         return add_wordings(rows, wordings, more) if wordings and more is not None else rows
 
-    widths = {"logits": len(data.labels), **hidden_widths(body, rows_of(0), recipe.distill.hidden)}
+    widths = {"logits": data.outputs, **hidden_widths(body, rows_of(0), recipe.distill.hidden)}
     progress = ctx.out / "checkpoint" / "views"
     first = read_progress(progress)
     out = {name: open_array(ctx.out / f"{name}.npy", (len(views), count, width), again=first > 0) for name, width in widths.items()}
@@ -67,15 +74,16 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         if not np.isfinite(array).all():
             what = "a logit" if name == "logits" else f"a number in {name!r}"
             raise CompressError(f"targets: the teacher gave {what} that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
-    known, metrics, known_words = int((train.labels >= 0).sum()), {}, "no row has a label"
-    if known:
-        scored = 100 * data.task.score(np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels))
-        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": known}}
-        known_words = f"the teacher knows {scored:.2f} % of the training labels"
+    labelled, metrics, known_words = int(known(train.labels).sum()), {}, "no row has a label"
+    if labelled:
+        task = data.task.with_facts(teacher.details.get("facts", {}))
+        scored = 100 * task.score(np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels))
+        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": labelled}}
+        known_words = f"the teacher's {data.task.measure} on the training labels is {scored:.2f} %"
     others = f" and {count - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
     states = [f"{name} of {array.shape[2]} numbers ({array.nbytes / 1e6:,.0f} MB)" for name, array in out.items() if name != "logits"]
     ctx.say(f"targets: {len(views)} views of {len(train):,} rows{others}{''.join(f', {state}' for state in states)}; {known_words}")
-    details = {"views": views.to_json(), "rows": len(train), "classes": len(data.labels), "hidden": list(recipe.distill.hidden)}
+    details = {"views": views.to_json(), "rows": len(train), "classes": data.outputs, "hidden": list(recipe.distill.hidden)}
     return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
 
 

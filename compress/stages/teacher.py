@@ -9,6 +9,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,8 +29,10 @@ from compress.models.student import over_features
 from compress.recipe.sections import Loss, Recipe, Train
 from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
+from compress.tasks.labels import known
 from compress.training.batches import INFERENCE_BATCH, Batches, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import model_io, open_all_views, open_features, open_rows, teacher_words
 
@@ -42,13 +45,15 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
         model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source](recipe, data, ctx)
     details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
-    if features:
-        scored = details["history"]["best"]
-    else:
-        scored = data.task.score(predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False)), rows.labels)
+    there = known(rows.labels)
+    if not features:
+        details["logits"] = predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False))
+    logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
+    details["facts"] = data.task.fit(logits, labels)
+    scored = data.task.with_facts(details["facts"]).score(logits, labels)
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
-    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, validation {data.task.metric} {100 * scored:.2f} %")
-    metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": int((rows.labels >= 0).sum())}}
+    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, validation {data.task.measure} {100 * scored:.2f} %")
+    metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": len(labels)}}
     return TorchModel(io_spec=io, metrics=metrics, details=details)
 
 
@@ -65,7 +70,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     for encoder in model.encoders.values():
         encoder[0].load_pretrained()
         encoder[0].requires_grad_(False)
-    rows, check = open_all_views(features, data.split("train")), open_features(features, data.split("validation"))
+    rows, check = against_imbalance(open_all_views(features, data.split("train")), data), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
     batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
@@ -73,14 +78,15 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     history = train(
         over_features(model),
         batches,
-        objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
+        objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
         config=schedule,
         ctx=ctx,
         validate=lambda m: data.task.score(predict(m, validation), check.labels),
         label="teacher",
     )
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
-    return model.eval(), io, {"history": history.to_json(), "encoders": features.details["encoders"]}
+    details = {"history": history.to_json(), "encoders": features.details["encoders"]}
+    return model.eval(), io, details | {"logits": predict(over_features(model), validation)}
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
@@ -160,21 +166,23 @@ def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data:
     Seeded by data.seed, because such a teacher is shared by runs that differ in the recipe's seed alone.
     """
     rows, check = (open_rows(data.split(name), io, None, teacher=True) for name in ("train", "validation"))
-    validation = Batches(check, INFERENCE_BATCH, shuffle=False)
+    rows, validation = against_imbalance(rows, data), Batches(check, INFERENCE_BATCH, shuffle=False)
     before = data.task.score(predict(model, validation), check.labels)
     ctx = replace(ctx, seed=recipe.data.seed)
     batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)
     history = train(
         model,
         batches,
-        objective=Objective([Loss(name="cross_entropy")], with_teacher=False),
+        objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
         config=schedule,
         ctx=ctx,
         validate=lambda m: data.task.score(predict(m, validation), check.labels),
         label="fine_tune",
         known=before,
     )
-    ctx.say(f"teacher: validation accuracy {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps")
+    ctx.say(
+        f"teacher: validation {data.task.measure} {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps"
+    )
     return {**history.to_json(), "before": before}
 
 

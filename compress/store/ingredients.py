@@ -12,7 +12,7 @@ from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import EXTRAS, WEIGHTS, asked_extras
 from compress.recipe.sections import Recipe
 from compress.store.artifacts import hash_file
-from compress.tables import DATASETS, MODALITIES, Stage, resolve
+from compress.tables import DATASETS, MODALITIES, TASKS, Stage, resolve
 
 RUNNER = Path(__file__).parents[1] / "device"
 FLAVOURS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}  # package -> flavour of the engine
@@ -75,6 +75,8 @@ def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
         found["runner"] = {path.relative_to(RUNNER).as_posix(): hash_file(path) for path in sorted(RUNNER.rglob("*.py"))}
         readers = {m: plugin_reader(MODALITIES[m]) for m in loaded.recipe.modalities}
         found["runner"] |= {f"modalities/{m}.py": hash_file(path) for m, path in readers.items() if path}
+        if answers := plugin_reader(TASKS[recipe.data.task]):
+            found["runner"][f"tasks/{recipe.data.task}.py"] = hash_file(answers)
     return found
 
 
@@ -83,7 +85,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def plugin_reader(entry: str) -> Path | None:
-    """The file for the device of a plugin's modality "file.py:class"; None for one of ours."""
+    """The file for the device of a plugin's modality or task "file.py:class"; None for one of ours."""
     file, _ = entry.rsplit(":", 1)
     return Path(file).with_name(class_literal(entry, "device")) if file.endswith(".py") else None
 

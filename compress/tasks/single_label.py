@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import CompressError
+from compress.errors import DataError
 from compress.io_spec import Port
 from compress.tasks.task import Task
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class SingleLabel(Task):
-    """The label is a name or a number; logits are (R, K) in the order of the labels, and the largest one answers."""
+    """The label is a name or a number; logits are (R, K) in the order of the labels, and the largest one answers.
+
+    Under data.imbalance (fact `balanced`) each label counts as much as another, however many rows it has.
+    """
 
     column = "label"
     losses = (
@@ -43,7 +46,31 @@ class SingleLabel(Task):
         "pkt",
         "contrastive",
     )
+    objective = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 2.0}})
+    rivals = {
+        "kd, T = 1": {"name": "kd", "options": {"temperature": 1.0}},
+        "kd, T = 4": {"name": "kd", "options": {"temperature": 4.0}},
+        "dist": {"name": "dist"},
+    }
+    one_of_many = True
     metric = "accuracy"
+    measure = "accuracy"
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Task:
+        """The same task; balanced, another metric decides."""
+        told = super().with_facts(facts)
+        if told.facts.get("balanced"):
+            told.metric, told.measure = "balanced_accuracy", "balanced accuracy"
+        return told
+
+    def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+        """Names as strings, or a dictionary of them."""
+        import pyarrow as pa
+
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not pa.types.is_string(kind):
+            raise DataError(f"{place} is {column.type}, but a label is a name or a whole number; {_OTHER_TASK}")
+        return column
 
     def names(self, column: pa.ChunkedArray) -> list[str]:
         """The labels that the training split uses: in the column's own order if it is a dictionary, else by number or alphabet."""
@@ -57,6 +84,11 @@ class SingleLabel(Task):
         numeric = all(name.isascii() and name.isdigit() for name in used)
         return sorted(used, key=lambda name: (int(name), name)) if numeric else sorted(used)
 
+    def check(self, names: list[str]) -> None:
+        """Two labels are needed."""
+        if len(names) < 2:
+            raise DataError(f"data: the training split has {len(names)} labels ({', '.join(names)}); a classifier needs at least 2")
+
     def encode(self, column: pa.ChunkedArray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """(R,) int32 places in `names`."""
         import pyarrow as pa
@@ -66,9 +98,37 @@ class SingleLabel(Task):
         codes = pc.fill_null(pc.index_in(plain, pa.array(names, pa.string())), -1).to_numpy()
         return codes.astype(np.int32), _blank(plain)
 
+    def fault(self, cell: Any, names: list[str]) -> str:
+        """The name that train has not."""
+        return f"{cell!r} is no label of the training split"
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The labels themselves."""
+        return labels
+
+    def shift(self, labels: np.ndarray, names: list[str]) -> np.ndarray:
+        """The log share of each label, less their mean, which softmax does not see; a label counts for half a row more than it has."""
+        log_p = np.log(np.bincount(labels, minlength=len(names)) + 0.5)
+        return log_p - log_p.mean()
+
+    def account(self, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+        """Rows of each label, and the commonest one with its share."""
+        counts = np.bincount(labels[labels >= 0], minlength=len(names))
+        return {
+            "label_counts": dict(zip(names, counts.tolist(), strict=True)),
+            "majority_label": names[int(counts.argmax())],
+            "majority_share": float(counts.max() / max(counts.sum(), 1)),
+        }
+
     def port(self, names: list[str]) -> Port:
         """logits (K,) float32."""
         return Port("logits", "float32", (len(names),))
+
+    def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
+        """The votes for each label, so the commonest one answers; of equally frequent ones the first."""
+        votes = np.zeros((count, int(labels.max(initial=0)) + 1), np.int64)
+        np.add.at(votes, (codes, labels), 1)
+        return votes
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -78,23 +138,37 @@ class SingleLabel(Task):
         return METRICS
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
-        """(R,) int32 arg-max."""
+        """(R,) int32 arg-max; -1 where a logit is not finite."""
         return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1).astype(np.int32)
 
-    def right(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The arg-max is the label; no row without a label is right."""
-        return (self.answers(logits) == labels) & (labels >= 0)
+    def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(R,) bool: the answer is the label; if balanced, times R / (K n) where n of these R rows have one of K labels."""
+        right = self.right(answers, labels)
+        if not self.facts.get("balanced"):
+            return right
+        counts = np.bincount(labels[labels >= 0], minlength=1)
+        share = (labels >= 0).sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))  # (K,)
+        return np.where(right, share[np.maximum(labels, 0)], 0.0)
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        """Share of the labelled rows that are right; raises CompressError where there is none."""
-        known = labels >= 0
-        if not known.any():
-            raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
-        return float(self.right(logits[known], labels[known]).mean())
+    def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The answer is the label; no row without a label is right."""
+        return (answers == labels) & (labels >= 0)
+
+    def parts(self, answers: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        """The rows of each label."""
+        right = self.right(answers, labels)
+        return {name: right[labels == k] for k, name in enumerate(names) if np.any(labels == k)}
+
+    def show(self, answer: np.ndarray, names: list[str]) -> str:
+        """The name."""
+        return names[int(answer)] if answer >= 0 else "not a number"
 
     def sentence(self, names: list[str]) -> str:
         """`classification into K labels`."""
         return f"classification into {len(names)} labels"
+
+
+_OTHER_TASK = "data.task: regression learns numbers, multi_label takes several names a row"
 
 
 def _blank(column: pa.ChunkedArray) -> np.ndarray:

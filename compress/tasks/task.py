@@ -1,18 +1,28 @@
 """`Task`: all that the program must know of one kind of answer; a room is a subclass that says what differs.
 
-What a device needs is a second file, in compress/device/tasks.
+What a device needs is a second file, in compress/device/tasks (for a plugin: the file that `device` names), which imports numpy alone.
+How good a row's answer is is one number (`gains`); its mean over the rows is what decides everywhere, so two models can be compared in pairs.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib.util
+import inspect
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+import compress.device
+from compress.device.tasks import answerer
+from compress.errors import CompressError
 from compress.io_spec import Port
 from compress.tables import TASKS, resolve
+from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,26 +30,91 @@ if TYPE_CHECKING:
     from compress.measures.metrics import Metric
 
 
+CLOSE = 0.9  # a gain from which on an answer that is more or less good is shown as right
+
+
 class Task:
-    """One kind of answer. Literals are read from source by `check`, which runs nothing."""
+    """One kind of answer. Literals are read from source by `check`, which runs nothing; keyword-only parameters are data.task_options."""
 
     column: ClassVar[str] = "label"  # of a source's table
-    losses: ClassVar[tuple[str, ...]] = ()  # names in LOSSES that fit; those of a plugin always may be tried
-    metric: ClassVar[str] = ""  # the name in `metrics` that decides
+    losses: ClassVar[tuple[str, ...]] = ()  # names in LOSSES that fit, the one on labels alone first; those of a plugin always may be tried
+    objective: ClassVar[tuple[dict[str, Any], ...]] = ()  # distill.losses where the recipe has none
+    rivals: ClassVar[dict[str, dict[str, Any]]] = {}  # teacher terms that compete under distill.objective: auto
+    metric: str = ""  # the name in `metrics` that decides
+    measure: str = ""  # what the mean of `gains` is called
+    constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
+    unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
+    hint: ClassVar[str] = ""  # a way out where rows have no answer
+    one_of_many: ClassVar[bool] = (
+        False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
+    )
+    balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
+    foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
+    device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.facts: dict[str, Any] = {}  # what was learnt from the training split, and of one model from validation; it ships
 
-    def names(self, column: pa.ChunkedArray) -> list[str]:
-        """What an answer may be, from the training split's column, in the order of the model's outputs."""
+    def with_facts(self, facts: Mapping[str, Any]) -> Task:
+        """The same task, knowing these too."""
+        told = copy.copy(self)
+        told.facts = {**self.facts, **facts}
+        return told
+
+    @property
+    def reader(self) -> Path:
+        """The file that makes answers on a device."""
+        if self.device:
+            return Path(inspect.getfile(type(self))).with_name(self.device)
+        return Path(compress.device.__file__).parent / "tasks" / f"{self.name}.py"
+
+    @property
+    def runner(self) -> ModuleType:
+        """That file's module."""
+        return _load(self.reader) if self.device else answerer(self.name)
+
+    def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+        """A source's column in the form that the methods below take; raises DataError for one of another task, opened by `place`."""
         raise NotImplementedError
 
+    def names(self, column: pa.ChunkedArray) -> list[str]:
+        """What an answer may be, from the training split's column, in the order of the model's outputs; DataError where that is no task."""
+        raise NotImplementedError
+
+    def learn(self, column: pa.ChunkedArray, names: list[str]) -> dict[str, Any]:
+        """What else is known from the training split's column, as plain data."""
+        return {}
+
+    def check(self, names: list[str]) -> None:
+        """Raises DataError where too few answers are left to tell apart, once unusable rows are out of the way."""
+
     def encode(self, column: pa.ChunkedArray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The answers (R, ...) as numbers, negative where there is none or an unknown one; and (R,) bool where there is none."""
+        """The answers (R, ...) as numbers (see compress/tasks/labels.py), without one where it is unknown; and (R,) bool where there is none."""
+        raise NotImplementedError
+
+    def fault(self, cell: Any, names: list[str]) -> str:
+        """What is wrong with a cell that `encode` knows no answer for."""
+        raise NotImplementedError
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """(R,) int32 classes that splits spread evenly, -1 where a row has no answer; labels (R, ...) of one split."""
+        raise NotImplementedError
+
+    def shift(self, labels: np.ndarray, names: list[str]) -> np.ndarray:
+        """(K,) the logarithm of each answer's odds among known labels (R, ...), for data.imbalance: logits."""
+        raise NotImplementedError
+
+    def account(self, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+        """What the labelled rows of a split hold, as it stands in report.json: `label_counts`, and what else the task counts."""
         raise NotImplementedError
 
     def port(self, names: list[str]) -> Port:
         """What a model gives out."""
+        raise NotImplementedError
+
+    def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
+        """(count, K) logits of the best answer to the rows of each code: labels (R, ...), all known, and codes (R,) in [0, count)."""
         raise NotImplementedError
 
     @property
@@ -47,16 +122,40 @@ class Task:
         """What is measured."""
         raise NotImplementedError
 
+    def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        """What a model's answers need and its validation rows say, as plain data for `facts`: logits (R, K), labels (R, ...)."""
+        return {}
+
     def answers(self, logits: np.ndarray) -> np.ndarray:
-        """(R,) answers to logits (R, K); -1, which no label equals, where a logit is not finite."""
+        """(R, ...) answers to logits (R, K), in the form of labels; none, which no label equals, where a logit is not finite."""
         raise NotImplementedError
 
-    def right(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """(R,) bool: which rows are answered right; logits (R, K), labels (R, ...)."""
+    def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(R,) how good each answer is among all of these: bool where it is right or wrong, else a number; their mean is at most 1."""
         raise NotImplementedError
+
+    def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(R,) bool: which answers the report shows as right."""
+        return self.gains(answers, labels) >= CLOSE
 
     def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        """The deciding metric over the labelled rows; the higher the better."""
+        """Mean gain of the labelled rows, the higher the better; raises CompressError where there is none."""
+        there = known(labels)
+        if not there.any():
+            raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
+        return float(self.gains(self.answers(logits[there]), np.asarray(labels)[there]).mean())
+
+    def decisions(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) by how much a logit may move before each decision tips, and (M,) the decisions; logits (R, K)."""
+        margins, decided = self.runner.decisions(logits, self.facts)
+        return margins, decided
+
+    def parts(self, answers: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        """Gains by part of the answers, such as label by label: name -> (n,); parts without rows are left out."""
+        raise NotImplementedError
+
+    def show(self, answer: np.ndarray, names: list[str]) -> str:
+        """One answer or label, a row of (R, ...), as the report shows it."""
         raise NotImplementedError
 
     def sentence(self, names: list[str]) -> str:
@@ -64,8 +163,17 @@ class Task:
         raise NotImplementedError
 
 
+def task(name: str, *, options: Mapping[str, Any] | None = None, facts: Mapping[str, Any] | None = None) -> Task:
+    """The room of a task, with its options and what is known of the data."""
+    found: Task = resolve(TASKS[name])(name, **(options or {}))
+    return found.with_facts(facts or {})
+
+
 @cache
-def task(name: str) -> Task:
-    """The room of a task."""
-    found: Any = resolve(TASKS[name])(name)
-    return found
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"compress_device_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise CompressError(f"{path}: cannot be loaded as Python; the task's `device` names the file that answers on a device")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -28,7 +28,7 @@ def quick_call(model: nn.Module, *sample: Any) -> tuple[Callable[..., Any], str]
     def call(*given: Any) -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = model(*given)
-        return Outputs(*(None if x is None else x.float() for x in found)) if isinstance(found, Outputs) else found.float()
+        return found.map(lambda x: x.float()) if isinstance(found, Outputs) else found.float()
 
     if disagreement(exact, call(*sample)) <= TOLERANCE:
         return call, "bfloat16"

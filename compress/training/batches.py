@@ -17,6 +17,7 @@ from compress.context import Context
 from compress.io_spec import PRESENT, Outputs
 from compress.modalities.draws import uniforms
 from compress.recipe.sections import Train
+from compress.tasks.labels import known, unlabelled
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
 
@@ -35,7 +36,7 @@ class LiveTeacher:
 class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.
 
-    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R,) int, -1 unlabelled;
+    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R, ...), see compress/tasks/labels.py;
     targets: (V, R, K) float16 teacher logits of each view, or None; hidden[tap]: (V, R, D) float16, its hidden states where a loss
     compares them; views: the variants of the grouping inputs; live: the teacher itself, which then answers the very variant that the
     student sees.
@@ -48,6 +49,8 @@ class Rows:
     views: Views = Views()
     live: LiveTeacher | None = None
     hidden: dict[str, np.ndarray] = field(default_factory=dict)
+    strata: np.ndarray | None = None  # (R,) int, drawn evenly: see compress/training/imbalance.py
+    shift: np.ndarray | None = None  # (K,) what losses on labels see added to the logits
 
     @property
     def group(self) -> str:
@@ -57,9 +60,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r,) int64; teacher: its logits (r, K) and hidden states, float32;
+    """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r, ...) int64 or float32; teacher: its logits (r, K) and hidden
+    states, float32;
     index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs. mixed: where each input was mixed with another, the labels
-    of these (r,) int64, and the share of `labels`."""
+    of these (r, ...), and the share of `labels`. shift: (K,) what the loss on labels adds to the logits."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
@@ -68,6 +72,7 @@ class Batch:
     index: np.ndarray
     grouping: np.ndarray
     mixed: tuple[Tensor, float] | None = None
+    shift: Tensor | None = None
 
 
 class Batches:
@@ -83,6 +88,9 @@ class Batches:
         self.order = order
         self.groups, starts = np.unique(owner[order], return_index=True)  # grouping inputs that have rows
         self.starts = np.append(starts, len(order))
+        self.odds = None
+        if data.strata is not None and shuffle:
+            self.odds = even_odds(data.strata[order], np.repeat(np.arange(len(self.groups)), np.diff(self.starts)))
 
     @property
     def steps(self) -> int:
@@ -92,7 +100,9 @@ class Batches:
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one pass from `first_step` on."""
         places = np.arange(len(self.groups))
-        if self.shuffle:
+        if self.odds is not None:
+            places = np.random.default_rng((self.seed, epoch)).choice(places, size=len(places), p=self.odds)
+        elif self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(places)
         for step in range(first_step, self.steps):
             yield self.collect(places[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
@@ -112,7 +122,7 @@ class Batches:
             inputs[m], rows[m] = torch.from_numpy(take(data.inputs[m], distinct)), torch.from_numpy(inverse.astype(np.int64))
             if data.live:
                 seen[m] = torch.from_numpy(take(data.live.inputs[m], distinct))
-        labels, mixed = data.labels[index].astype(np.int64), None
+        labels, mixed = np.asarray(data.labels[index]), None
         if self.shuffle and data.targets is None and data.views.fresh:
             draw = np.random.default_rng((self.seed, epoch, step))
             mixture, partners = data.views.mixture(draw), draw.permutation(len(places))
@@ -122,7 +132,7 @@ class Batches:
                     given[data.group], share = data.views.mix(given[data.group], partners, mixture)
             if mixture:
                 labels, others = pair_labels(labels, partners, counts)
-                mixed = torch.from_numpy(others), share
+                mixed = as_tensor(others), share
         elif self.shuffle and len(data.views) > 1:
             view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
             inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
@@ -130,7 +140,7 @@ class Batches:
         if data.targets is not None:
             stored = {"logits": data.targets, **data.hidden}
             views = np.repeat(view, counts)
-            teacher = Outputs(**{name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
+            teacher = Outputs.of({name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows)
@@ -138,7 +148,8 @@ class Batches:
             present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
             inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
             rows[PRESENT] = torch.arange(len(index))
-        return Batch(inputs, rows, torch.from_numpy(labels), teacher, index, owners, mixed)
+        shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
+        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift)
 
 
 def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:
@@ -155,7 +166,7 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     a twentieth of the labels would end at once.
     """
     owner = np.asarray(rows.rows[rows.group])
-    keep = rows.labels >= 0 if labelled else None
+    keep = known(rows.labels) if labelled else None
     every, own = len(np.unique(owner)), len(np.unique(owner if keep is None else owner[keep]))
     schedule = fit_schedule(config, own, of=every)
     if line := schedule_line(config, schedule, own):
@@ -163,14 +174,38 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep, hide=config.modality_dropout), schedule
 
 
-def pair_labels(labels: np.ndarray, partners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of inputs mixed in pairs the rows' own labels and those of the partners' first rows, (r,) each; both are -1 where one is unlabelled.
+def even_odds(strata: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(G,) how likely each group is drawn, so that each stratum among them comes as often; those without any keep their share.
 
-    labels: (r,), input by input; counts: (n,) rows of each input; partners: (n,) places of inputs.
+    strata: (R,) int, -1 unlabelled, and groups: (R,) int in [0, G), of rows; a group counts for its rarest stratum."""
+    counts = np.bincount(strata[strata >= 0], minlength=int(strata.max(initial=0)) + 1)
+    rarity = np.where(strata >= 0, counts[strata], len(strata) + 1)
+    order = np.lexsort((rarity, groups))
+    first = order[np.unique(groups[order], return_index=True)[1]]  # the row of each group with its rarest stratum
+    own = strata[first]  # (G,)
+    sizes = np.bincount(own + 1)
+    labelled = own >= 0
+    odds = np.ones(len(own))
+    odds[labelled] = labelled.sum() / (len(np.unique(own[labelled])) * sizes[own[labelled] + 1])
+    return odds / odds.sum()
+
+
+def as_tensor(labels: np.ndarray) -> Tensor:
+    """Labels (r, ...) as losses read them: numbers as float32, places and tags as int64."""
+    return torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64))
+
+
+def pair_labels(labels: np.ndarray, partners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of inputs mixed in pairs the rows' own labels and those of the partners' first rows, (r, ...) each; neither has any where one lacks them.
+
+    labels: (r, ...), input by input; counts: (n,) rows of each input; partners: (n,) places of inputs.
     """
-    others = np.repeat(labels[(np.cumsum(counts) - counts)[partners]], counts)
-    known = (labels >= 0) & (others >= 0)
-    return np.where(known, labels, -1), np.where(known, others, -1)
+    others = np.repeat(labels[(np.cumsum(counts) - counts)[partners]], counts, axis=0)
+    without = ~(known(labels) & known(others))
+    own, others = labels.copy(), others.copy()
+    for answers in (own, others):
+        answers[without] = unlabelled(answers, int(without.sum()))
+    return own, others
 
 
 def take(array: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from compress.data.prepared import Split
 from compress.io_spec import IOSpec
 from compress.modalities.wordings import Wordings
 from compress.models.saved import load_model
+from compress.models.taps import Tap, attach_taps
 from compress.training.arithmetic import quick_call
 from compress.training.batches import Batches, LiveTeacher, Rows
 from compress.training.rows import add_wordings, open_rows, read_more
@@ -22,13 +24,14 @@ TRIED = 3  # batches that a cost is measured on, after one to warm up
 INPUTS = 16  # grouping inputs of such a batch
 
 
-def open_live(folder: Path, split: Split, wordings: Wordings | None) -> LiveTeacher:
-    """The teacher in a model folder, over the split's inputs and those in other words as it reads them."""
+def open_live(folder: Path, split: Split, wordings: Wordings | None, taps: Mapping[str, Tap] | None = None) -> LiveTeacher:
+    """The teacher in a model folder, over the split's inputs and those in other words as it reads them, with what its tapped layers give."""
     io = IOSpec.load(folder / "io_spec.json")
     rows = open_rows(split, io, folder, teacher=True)
     if wordings:
         rows = add_wordings(rows, wordings, read_more(wordings, io, folder))
     model = load_model(folder)
+    attach_taps(model, taps or {}, side="teacher")
     batches = Batches(rows, 4, shuffle=False)
     sample = batches.collect(np.arange(min(4, len(batches.groups))))
     call, _ = quick_call(model, sample.inputs, sample.rows)

@@ -32,11 +32,11 @@ LOG_EVERY = 20  # steps between two scalars
 
 @dataclass
 class History:
-    """What a training run tells afterwards; accuracies are shares, `curve` holds one entry a validation."""
+    """What a training run tells afterwards; accuracies are shares (of another task: its mean gain), `curve` holds one entry a validation."""
 
     steps: int = 0
     planned_steps: int = 0
-    best: float = -1.0
+    best: float = -math.inf
     best_step: int = 0
     stopped_early: bool = False
     resumed_at: int = 0
@@ -71,7 +71,7 @@ def train(
     model, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
     objective.to(accelerator.device)
     total = total_steps(config, batches.steps)
-    start = History(planned_steps=total, best=-1.0 if known is None else known)
+    start = History(planned_steps=total, best=-math.inf if known is None else known)
     run = _Run(model, objective, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:
@@ -161,9 +161,10 @@ def train_step(
     model.train()
     device = accelerator.device
     outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-    teacher = batch.teacher and Outputs(*(None if x is None else x.to(device) for x in batch.teacher))
+    teacher = batch.teacher and batch.teacher.map(lambda x: x.to(device))
     mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done)
+    shift = None if batch.shift is None else batch.shift.to(device)
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done, shift=shift)
     if not torch.isfinite(loss):
         raise CompressError(f"{place}: {describe_fault(parts, outputs, teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()
@@ -178,7 +179,7 @@ def describe_fault(parts: dict[str, torch.Tensor], student: Outputs, teacher: Ou
     terms = ", ".join(f"{name} {part.item()}" for name, part in parts.items() if not torch.isfinite(part)) or "their weighted sum"
     sides = {"student": student, "teacher": teacher or Outputs(None)}
     for who, outputs in sides.items():
-        bad = [~torch.isfinite(x).flatten(1).all(1).cpu().numpy() for x in outputs if x is not None]
+        bad = [~torch.isfinite(x).flatten(1).all(1).cpu().numpy() for x in (*outputs[:2], *(outputs.taps or {}).values()) if x is not None]
         rows = index[np.logical_or.reduce(bad)] if bad else index[:0]
         if len(rows):
             return f"the loss is no number ({terms}); the {who} gives none in {len(rows)} of {len(index)} rows, such as {rows[:5].tolist()}"

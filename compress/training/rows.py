@@ -15,6 +15,7 @@ from compress.modalities.modality import modality
 from compress.modalities.wordings import Wordings, read_wordings
 from compress.recipe.sections import Recipe
 from compress.store.artifacts import Features, Targets
+from compress.tasks.labels import known, unlabelled
 from compress.training.batches import Rows
 from compress.training.views import Views
 
@@ -62,7 +63,7 @@ def add_wordings(rows: Rows, wordings: Wordings, values: np.ndarray) -> Rows:
     m = wordings.modality
     inputs = {**rows.inputs, m: np.concatenate([rows.inputs[m], values])}
     which = {m: np.concatenate([array, wordings.rows[m]]) for m, array in rows.rows.items()}
-    labels = np.concatenate([rows.labels, np.full(len(wordings.rows[m]), -1, rows.labels.dtype)])
+    labels = np.concatenate([rows.labels, unlabelled(rows.labels, len(wordings.rows[m]))])
     return replace(rows, inputs=inputs, rows=which, labels=labels)
 
 
@@ -73,7 +74,7 @@ def in_other_words(rows: Rows, split: Split, data: PreparedData, io: IOSpec, mod
     values = modality(m).arrays([data.paraphrases.get(text, text) for text in texts], io.input(m), model)
     rephrased = np.array([text in data.paraphrases for text in texts])[rows.rows[m]]
     rephrased &= ~split.lacks(m)
-    return replace(rows, inputs={**rows.inputs, m: values}), rephrased & np.asarray(rows.labels >= 0)
+    return replace(rows, inputs={**rows.inputs, m: values}), rephrased & known(rows.labels)
 
 
 def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
@@ -94,7 +95,7 @@ def open_all_views(features: Features, split: Split) -> Rows:
         inputs[m] = array.reshape(-1, array.shape[2])
         shifts = np.arange(views)[:, None] % len(array) * array.shape[1]  # a modality with one view is the same in all of them
         rows[m] = (np.asarray(split.rows[m])[None] + shifts).reshape(-1)
-    return Rows(inputs, rows, np.tile(np.asarray(split.labels), views))
+    return Rows(inputs, rows, np.concatenate([np.asarray(split.labels)] * views))
 
 
 def sample_feeds(
@@ -115,7 +116,7 @@ def sample_rows(
     teacher: bool = False,
     splits: tuple[str, ...] = ("test", "validation", "train"),
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Up to `count` rows as `sample_feeds` gives them, of the first split and where it has fewer of those after it; and their labels (R,)."""
+    """Up to `count` rows as `sample_feeds` gives them, of the first split and where it has fewer of those after it; and their labels (R, ...)."""
     parts, labels, left = [], [], count
     for split in map(data.split, splits):
         if left:

@@ -25,6 +25,7 @@ from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.sections import Loss, Recipe
 from compress.store.artifacts import CHECKPOINT
 from compress.tables import LOSSES
+from compress.tasks.labels import known
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import predict, train
@@ -34,11 +35,6 @@ from compress.training.views import draw_views, mixes
 PILOT_SHARE, PILOT_STEPS = 0.08, 60  # of a training's steps, and at least so many
 FEW_ROWS = 200  # a validation split with fewer labelled rows does not choose
 PROJECTIONS = "projections.safetensors"
-RIVALS = {  # teacher terms that compete with the recipe's own
-    "kd, T = 1": Loss(name="kd", options={"temperature": 1.0}),
-    "kd, T = 4": Loss(name="kd", options={"temperature": 4.0}),
-    "dist": Loss(name="dist"),
-}
 Run = Callable[..., Any]
 
 
@@ -66,7 +62,7 @@ def choose_teaching(
     noted = _read(ctx.out)
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
-        live = open_live(teacher, data.split("train"), read_wordings(targets))
+        live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
             noted |= _weigh(config.teacher, taught, fresh, ctx)
@@ -90,13 +86,14 @@ def choose_losses(
 ) -> tuple[list[Loss], dict[str, Any]]:
     """The recipe's losses, or under `objective: auto` those that taught best in a pilot of PILOT_SHARE of the steps; and what is told of it."""
     own = recipe.distill.losses
-    labelled = int((np.asarray(check.data.labels) >= 0).sum())
+    labelled = int(known(check.data.labels).sum())
     if recipe.distill.objective == "losses":
         return own, {}
     if labelled < FEW_ROWS:
         return own, {"objective": f"the recipe's losses, because {labelled} validation rows are too few to choose by"}
-    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name="cross_entropy")]
-    rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in RIVALS.items()}}
+    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
+    others = {name: Loss.model_validate(loss) for name, loss in data.task.rivals.items()}
+    rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in others.items()}}
     batches, config = scheduled_batches(rows, recipe.distill.train, label="pilots", ctx=ctx)
     steps, scores = max(PILOT_STEPS, round(PILOT_SHARE * total_steps(config, batches.steps))), {}
     short = config.model_copy(
@@ -134,15 +131,17 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     pairs = {name: (student.at(name), teacher.at(name)) for name in states if teacher is not None}
     widths = {name: (s.shape[1], t.shape[1]) for name, (s, t) in pairs.items() if s is not None and t is not None}
     labels = np.asarray(rows.labels)
-    counts = np.bincount(labels[labels >= 0], minlength=student.logits.shape[1])
-    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=torch.from_numpy(counts))
+    counts = None  # of one of K labels
+    if labels.ndim == 1 and labels.dtype.kind in "iu":
+        counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=student.logits.shape[1]))
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts)
 
 
 @torch.no_grad()
 def balance(model: nn.Module, batch: Batch, objective: Objective) -> dict[str, float]:
     """The factors of `starting_scales` for a fresh student on one batch with its teacher's answers."""
     model.eval()
-    _, parts = objective(model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed)
+    _, parts = objective(model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed, shift=batch.shift)
     return starting_scales(objective, parts)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.baseline import lookup_accuracy, majority_accuracy
+from compress.data.baseline import describe_baselines
 from compress.data.prepare import open_data, prepare
 
 
@@ -18,7 +18,8 @@ def scored(make_source: Callable, config: Callable, tmp_path: Path) -> Callable[
         tables["validation"] = tables["test"]
         prepare(make_source(tables), config(inputs={"text": {"length": 8}}, **changes), tmp_path, say=print)
         data = open_data(tmp_path)
-        return majority_accuracy(data), lookup_accuracy(data, "text")
+        found = describe_baselines(data)
+        return found["majority"], found["text_alone"]
 
     return scores
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from compress.data.baseline import lookup_accuracy
+from compress.data.baseline import describe_baselines
 from compress.data.easy_vqa import easy_vqa
 from compress.data.prepare import open_data, prepare
 from compress.data.source import Source
@@ -70,7 +70,7 @@ def test_question_alone_gives_67_percent(tables: dict[str, pa.Table], config: Ca
     """
     source = Source(identity="easy_vqa", read=lambda: {**tables, "validation": tables["test"]}, licence="MIT")
     report = prepare(source, config(inputs={"text": {"length": 8}}), tmp_path, say=print)
-    assert lookup_accuracy(open_data(tmp_path), "text") == report["baselines"]["text_alone"]
+    assert describe_baselines(open_data(tmp_path)) == report["baselines"]
     assert report["baselines"]["text_alone"] == pytest.approx(0.6694, abs=0.00005)
 
 

@@ -60,6 +60,14 @@ def test_unlabelled_classes_become_null(tmp_path: Path) -> None:
     assert hub(base=tmp_path, folder="saved").read()["train"]["label"].to_pylist() == ["b", None, None]
 
 
+def test_lists_of_classes_become_tags(tmp_path: Path) -> None:
+    tags = datasets.List(datasets.ClassLabel(names=["a", "b", "c"]))
+    features = datasets.Features({"text": datasets.Value("string"), "label": tags})
+    rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "label": [[2, 0], [], None]}, features=features)
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
+    assert hub(base=tmp_path, folder="saved").read()["train"]["label"].to_pylist() == [["c", "a"], [], None]
+
+
 def test_folder_of_parquet_files_is_loaded(rows: dict, tmp_path: Path) -> None:
     for split, some in rows.items():
         datasets.Dataset.from_list(some).remove_columns("image").to_parquet(str(tmp_path / "files" / f"{split}-00000-of-00001.parquet"))

@@ -85,7 +85,7 @@ def test_manifest_fault_names_file_and_column(content: str, options: dict, messa
     assert str(caught.value).startswith(f"data.options.train ({tmp_path / 'a.csv'})")
 
 
-@pytest.mark.parametrize("row", [{"text": 3, "label": "a"}, {"text": "a", "label": 1.5}, {"text": "a", "label": ["b"]}])
+@pytest.mark.parametrize("row", [{"text": 3, "label": "a"}, {"text": "a", "group": 1.5, "label": "a"}])
 def test_manifest_refuses_a_column_of_another_type(row: dict, tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [row])
     with pytest.raises(DataError, match="but strings are needed"):

@@ -29,6 +29,7 @@ def make_rows() -> Callable[..., Rows]:
             codes={"text": owners.astype(np.int32)},
             inputs={"text": texts},
             labels=np.asarray(labels, np.int32),
+            strata=np.asarray(labels, np.int32),
             kinds=np.full(count, -1, np.int16),
             groups=np.full(count, UNGROUPED, np.int32) if groups is None else np.asarray(groups, np.int32),
         )

@@ -54,7 +54,7 @@ def test_check_gives_the_difference_as_a_share_of_the_largest_logit(tmp_path: Pa
 
 def test_check_refuses_a_difference_above_the_tolerance(tmp_path: Path, arrays) -> None:
     write_golden(tmp_path / "golden.npz", arrays)
-    with pytest.raises(GoldenError, match=r"differ by 1 .*at most 0.05.* on 16 samples, 0.0% give the same label"):
+    with pytest.raises(GoldenError, match=r"differ by 1 .*at most 0.05.* on 16 samples, 0.0% of the answers are the same"):
         check_golden(Answers(np.roll(LOGITS, 1, axis=-1)), tmp_path / "golden.npz", tolerance=0.05)
 
 

@@ -17,6 +17,7 @@ from compress.io_spec import Outputs
 from compress.recipe.declarations import declaration
 from compress.recipe.needs import hidden_state, reads_teacher
 from compress.tables import LOSSES, resolve
+from compress.tasks.task import task
 
 ROWS, CLASSES, NARROW, WIDE = 6, 5, 3, 4
 COUNTS = torch.tensor([10, 1, 5, 4, 0])
@@ -32,33 +33,49 @@ def bind(name: str, project: nn.Module | None = None) -> Callable[..., Tensor]:
     return partial(function, **{key: value for key, value in given.items() if key in inspect.signature(function).parameters})
 
 
-def draw(seed: int = 0, rows: int = ROWS) -> tuple[Outputs, Outputs, Tensor]:
+def draw(name: str, seed: int = 0, *, rows: int = ROWS) -> tuple[Outputs, Outputs, Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def one(width: int) -> Tensor:
         return torch.randn(rows, width, generator=generator).requires_grad_()
 
-    labels = torch.randint(CLASSES - 1, (rows,), generator=generator)
+    labels = labels_of(name, torch.randint(CLASSES - 1, (rows,), generator=generator))
     return Outputs(one(CLASSES), one(WIDE)), Outputs(one(CLASSES), one(WIDE)), labels
 
 
-def agreeing() -> tuple[Outputs, Outputs, Tensor]:
+def of_task(name: str) -> str:
+    """The task that a loss on labels is of."""
+    return next((one for one in ("multi_label", "regression") if name in task(one).losses and name not in task("single_label").losses), "")
+
+
+def labels_of(name: str, labels: Tensor) -> Tensor:
+    """Labels (R,) in the form of the loss's task."""
+    tags = nn.functional.one_hot(labels, CLASSES)
+    return {"multi_label": tags, "regression": tags.float()}.get(of_task(name), labels)
+
+
+def without(labels: Tensor) -> Tensor:
+    return torch.full_like(labels, torch.nan if labels.is_floating_point() else -1)
+
+
+def agreeing(name: str) -> tuple[Outputs, Outputs, Tensor]:
     """A student equal to a teacher that is sure and right, and whose states lie at right angles, so that each loss is at its least."""
     labels = torch.arange(CLASSES)
-    sure = Outputs(60.0 * torch.eye(CLASSES), 3.0 * torch.eye(CLASSES))
-    return Outputs(*(x.clone() for x in sure)), sure, labels
+    logits = {"multi_label": 120 * torch.eye(CLASSES) - 60, "regression": torch.eye(CLASSES)}.get(of_task(name), 60 * torch.eye(CLASSES))
+    sure = Outputs(logits, 3.0 * torch.eye(CLASSES))
+    return Outputs(*(x.clone() for x in sure)), sure, labels_of(name, labels)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_zero_at_agreement_and_positive_elsewhere(name: str) -> None:
     # contrastive: -log(1 / (1 + 4 exp(-10))) = 4 exp(-10) = 0.00018 with five rows at right angles and T = 0.1
-    assert bind(name)(*agreeing()).item() == pytest.approx(0, abs=3e-4 if name == "contrastive" else 1e-5)
-    assert bind(name)(*draw()).item() > 1e-3
+    assert bind(name)(*agreeing(name)).item() == pytest.approx(0, abs=3e-4 if name == "contrastive" else 1e-5)
+    assert bind(name)(*draw(name)).item() > 1e-3
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_gives_the_teacher_no_gradient(name: str) -> None:
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     bind(name)(student, teacher, labels).backward()
     assert teacher.logits.grad is None and teacher.embedding.grad is None
     read = student.embedding if name in FROM_STATES else student.logits
@@ -67,7 +84,7 @@ def test_loss_gives_the_teacher_no_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_does_not_depend_on_the_order_of_rows(name: str) -> None:
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     shuffled = (Outputs(*(x[order] for x in outputs)) for outputs in (student, teacher))
     assert bind(name)(*shuffled, labels[order]).item() == pytest.approx(bind(name)(student, teacher, labels).item(), rel=1e-4)
@@ -75,7 +92,7 @@ def test_loss_does_not_depend_on_the_order_of_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_finite_in_bfloat16_and_with_equal_rows(name: str) -> None:
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     low = [Outputs(*(x.detach().bfloat16()[[0, 0, 1, 2, 2, 2]].requires_grad_() for x in outputs)) for outputs in (student, teacher)]
     loss = bind(name)(*low, labels)
     loss.backward()
@@ -85,19 +102,19 @@ def test_loss_is_finite_in_bfloat16_and_with_equal_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", FROM_LABELS)
 def test_loss_of_labels_leaves_unlabelled_rows_out(name: str) -> None:
-    student, _, labels = draw()
+    student, _, labels = draw(name)
     masked = labels.clone()
-    masked[2:] = -1
+    masked[2:] = without(labels)[2:]
     assert bind(name)(student, None, masked).item() == pytest.approx(bind(name)(Outputs(student.logits[:2]), None, labels[:2]).item())
-    loss = bind(name)(student, None, torch.full_like(labels, -1))
+    loss = bind(name)(student, None, without(labels))
     loss.backward()
     assert loss.item() == 0 and student.logits.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize("name", FROM_TEACHER)
 def test_loss_of_the_teacher_learns_from_unlabelled_rows(name: str) -> None:
-    student, teacher, labels = draw()
-    loss = bind(name)(student, teacher, torch.full_like(labels, -1))
+    student, teacher, labels = draw(name)
+    loss = bind(name)(student, teacher, without(labels))
     assert torch.isfinite(loss) and loss.item() > 0
     if name != "dkd":  # which takes the teacher's answer where there is no label
         assert loss.item() == pytest.approx(bind(name)(student, teacher, labels).item())
@@ -105,7 +122,7 @@ def test_loss_of_the_teacher_learns_from_unlabelled_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", FROM_STATES)
 def test_loss_of_states_takes_one_row_and_looks_at_no_logits(name: str) -> None:
-    student, teacher, labels = draw(rows=1)
+    student, teacher, labels = draw(name, rows=1)
     loss = bind(name)(Outputs(None, student.embedding), Outputs(None, teacher.embedding), labels)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(student.embedding.grad).all()
@@ -119,7 +136,7 @@ def test_card_says_what_the_loss_needs(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FROM_STATES if "project" in inspect.signature(resolve(LOSSES[name])).parameters])
 def test_projection_brings_the_student_to_the_teachers_width_and_learns(name: str) -> None:
-    student, teacher, labels = draw()
+    student, teacher, labels = draw(name)
     narrow, project = Outputs(student.logits, student.embedding[:, :NARROW]), nn.Linear(NARROW, WIDE)
     bind(name, project)(narrow, teacher, labels).backward()
     assert project.weight.grad is not None and project.weight.grad.abs().sum() > 0
@@ -132,6 +149,10 @@ def softmax(x: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def kl(p: np.ndarray, q: np.ndarray) -> float:
     return float(sum(a * np.log(a / b) for a, b in zip(p, q, strict=True)))
+
+
+def yes(logit: Any) -> Any:
+    return 1 / (1 + np.exp(-logit))
 
 
 def huber(x: float) -> float:
@@ -183,6 +204,13 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "logit_mse": lambda: [((s[r] - s[r].mean() - t[r] + t[r].mean()) ** 2).mean() for r in rows],
         "logit_l1": lambda: [np.abs(s[r] - s[r].mean() - t[r] + t[r].mean()).mean() for r in rows],
         "teacher_label": lambda: [-log_q[r][t[r].argmax()] for r in rows],
+        "binary_cross_entropy": lambda: [-np.log(np.where(y[r] > 0, yes(s[r]), 1 - yes(s[r]))) for r in rows],
+        "binary_kd": lambda: [
+            4 * kl(np.array([yes(b / 2), 1 - yes(b / 2)]), np.array([yes(a / 2), 1 - yes(a / 2)])) for a, b in zip(s.flat, t.flat)
+        ],
+        "squared_error": lambda: [(s[r] - y[r]) ** 2 for r in rows],
+        "absolute_error": lambda: [np.abs(s[r] - y[r]) for r in rows],
+        "number_kd": lambda: [(s[r] - t[r]) ** 2 for r in rows],
         "hint": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "simkd": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "hint_l1": lambda: [np.abs(s[r] - t[r]).mean() for r in rows],
@@ -203,7 +231,7 @@ PAIRS = ("dkd", "dist")  # whose references are identities and golden numbers, i
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in PAIRS])
 def test_loss_agrees_with_a_slow_reference(name: str) -> None:
     for seed in range(3):
-        student, teacher, labels = draw(seed)
+        student, teacher, labels = draw(name, seed)
         s, t = ((o.embedding if name in FROM_STATES else o.logits).detach().double().numpy() for o in (student, teacher))
         expected = reference(name, s, t, labels.numpy())
         assert bind(name)(student, teacher, labels).item() == pytest.approx(expected, rel=2e-4)

@@ -20,13 +20,14 @@ student: {{encoders: {{image: {{model: mobilenet_v4}}}}, classifier: {classifier
 plugins: {plugins}
 distill:
   losses: [{losses}]
+  taps: {taps}
 """
 
 
 @pytest.fixture
 def load(tmp_path: Path):
-    def load(losses: str, *, classifier: str = "own", plugins: str = "[]"):
-        (tmp_path / "a.yaml").write_text(RECIPE.format(losses=losses, classifier=classifier, plugins=plugins))
+    def load(losses: str, *, classifier: str = "own", plugins: str = "[]", taps: str = "{}"):
+        (tmp_path / "a.yaml").write_text(RECIPE.format(losses=losses, classifier=classifier, plugins=plugins, taps=taps))
         return load_recipe(tmp_path / "a.yaml").recipe
 
     return load
@@ -49,14 +50,18 @@ def test_recipe_stores_states_only_where_a_loss_compares_them(load) -> None:
 
 
 def test_loss_whose_teacher_may_be_none_needs_none() -> None:
-    assert [name for name in LOSSES if not reads_teacher(LOSSES[name])] == ["cross_entropy", "weighted_cross_entropy", "focal"]
+    of_labels = {"cross_entropy", "weighted_cross_entropy", "focal", "binary_cross_entropy", "squared_error", "absolute_error"}
+    assert {name for name in LOSSES if not reads_teacher(LOSSES[name])} == of_labels
 
 
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
         ("{name: simkd}", r"a.yaml:7 distill.losses\[0\].name: simkd leads to .*set student.classifier to teacher"),
-        ("{name: hint, options: {tap: mid}}", r"a.yaml:7 distill.losses\[0\].options.tap: no hidden state 'mid'; there is embedding"),
+        (
+            "{name: hint, options: {tap: mid}}",
+            r"a.yaml:7 distill.losses\[0\].options.tap: no hidden state 'mid'; there is embedding, and distill.taps",
+        ),
         ("{name: hint, options: {project: 1}}", "options.project: unknown option"),
         ("{name: focal, options: {counts: [1]}}", "options.counts: unknown option"),
     ],
@@ -64,6 +69,32 @@ def test_loss_whose_teacher_may_be_none_needs_none() -> None:
 def test_loss_that_cannot_have_what_it_needs_is_a_fault(load, losses: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load(losses)
+
+
+TAPS = "{mid: {student: encoders.image.body, teacher: encoders.image.layer2, reads: attention}, other: {student: a, teacher: b}}"
+
+
+def test_taps_are_heard_only_where_a_loss_compares_them(load) -> None:
+    distill = load("{name: cosine, options: {tap: mid}}, {name: hint}", taps=TAPS).distill
+    assert distill.hidden == ["embedding", "mid"]
+    assert distill.student_taps == {"mid": ("encoders.image.body", "attention")}
+    assert distill.teacher_taps == {"mid": ("encoders.image.layer2", "attention")}
+    assert load("{name: kd}", taps=TAPS).distill.teacher_taps == {}
+
+
+@pytest.mark.parametrize(
+    ("taps", "words"),
+    [
+        ("{mid: {student: a}}", r"distill.taps.mid.teacher: this key is required: Dotted path of the teacher's"),
+        ("{mid: {student: a, teacher: b, read: attention}}", r"unknown key 'read' \(did you mean 'reads'\?\)"),
+        ("{embedding: {student: a, teacher: b}}", "distill.taps.embedding: every model has embedding already"),
+        ("{Mid: {student: a, teacher: b}}", "distill.taps.Mid"),
+        ("{mid: {student: a, teacher: b, reads: map}}", "must be one of vector, attention"),
+    ],
+)
+def test_tap_that_is_not_well_declared_is_a_fault(load, taps: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load("{name: kd}", taps=taps)
 
 
 def test_simkd_fits_a_student_that_ends_in_the_teachers_layer(load) -> None:

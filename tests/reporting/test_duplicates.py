@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> PreparedData:
         for file, values in arrays.items():
             np.save(folder / f"{file}.npy", values)
     near_test = {"of": "image", "inputs": 2, "rows": 2, "examples": [EXAMPLE]}
-    report = {"modalities": ["image"], "teacher_apart": [], "splits": {"test": {"near_duplicates": near_test}}}
+    report = {"modalities": ["image"], "task": "single_label", "teacher_apart": [], "splits": {"test": {"near_duplicates": near_test}}}
     return PreparedData(tmp_path, ["no", "yes"], [], report)
 
 

@@ -131,7 +131,7 @@ def test_model_card_refuses_percent(tmp_path: Path, bundle_arguments) -> None:
         ({"chosen": "fp16"}, "'fp16' is not among fp32, int8_qat"),
         ({"models": {"fp32": Path("/none.onnx")}}, "none.onnx is missing"),
         ({"models": {"best": Path("/none.onnx")}, "chosen": "best"}, "'best' does not start with its precision"),
-        ({"labels": ["no", "yes"]}, "2 labels, but the model has 4 classes"),
+        ({"labels": ["no", "yes"]}, "2 labels, but the model has 4 outputs"),
         ({"assets": []}, "needs .*tokenizer.json.*, found none"),
         ({"engine": {"model": "int4"}}, "engine.model is 'int4'"),
     ],

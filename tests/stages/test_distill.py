@@ -224,6 +224,17 @@ def test_projection_lies_beside_the_student_and_is_no_part_of_it(call, with_stat
     assert not any("project" in name and "hint" in name for name in load_model(tmp_path / "out").state_dict())
 
 
+def test_tapped_layer_of_the_student_is_compared_and_one_that_is_not_there_refused(call, with_states: Targets, tmp_path: Path) -> None:
+    shutil.copy(with_states.path / "embedding.npy", with_states.path / "mid.npy")
+    files = {**with_states.files, "mid.npy": with_states.files["embedding.npy"]}
+    targets = dataclasses.replace(with_states, files=files, details={**with_states.details, "hidden": ["mid"]})
+    words = ("distill.losses=[{name: kd}, {name: hint, options: {tap: mid}}]", "distill.taps={mid: {student: head.mix.0, teacher: x}}")
+    artifact, _ = call(*words, *ONE_STEP, targets=targets, out=tmp_path / "out")
+    assert set(artifact.details["history"]["curve"][-1]["terms"]) == {"kd", "hint"}
+    with pytest.raises(RecipeError, match="distill.taps.mid.student: there is no layer 'head.mx'"):
+        call(words[0], "distill.taps={mid: {student: head.mx, teacher: x}}", *ONE_STEP, targets=targets, out=tmp_path / "other")
+
+
 def test_teacher_without_one_last_layer_is_refused_before_training(call, with_states: Targets, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stage, "last_layer", lambda model, outputs: None)
     monkeypatch.setattr(stage, "train", lambda *arguments, **settings: pytest.fail("a step was made"))

@@ -29,7 +29,9 @@ from compress.recipe.parity import Limits, Parity
 from compress.recipe.sections import Quantize
 from compress.stages.export.from_torch import clean, compare_quantizers, export_module, run_torch
 from compress.stages.export.gate import Gate, judge, measure, widen
+from compress.tasks.task import task
 
+decisions = task("single_label").decisions
 ROWS, PIXELS, TOKENS, VOCABULARY = 128, 16, 6, 23
 
 
@@ -48,7 +50,7 @@ class Hop:
     def check(self, graph: onnx.ModelProto) -> None:
         """Raises ParityError, or CompressError where the graph does not even run."""
         got = run_model(graph, self.feeds, optimise=self.optimise)["logits"]
-        gate = Gate(Parity(), self.feeds)
+        gate = Gate(Parity(), self.feeds, decisions=decisions)
         gate.compare("a", "b", self.expected, got, kind=self.kind, layers=lambda: self.layers(graph), doubt=self.doubt)  # type: ignore[arg-type]
 
 
@@ -287,7 +289,7 @@ def test_planted_fault_is_caught(student: str, hop: str, fault: Callable[[Graph]
 def test_difference_of_logits_golden_numbers() -> None:
     e = np.array([[2.0, 0.0], [-2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]])
     # m = sqrt(16 / 8) = sqrt 2; D is 0.5 of the first class and 0.1 for the second one
-    found = measure(e, e * [1.5, 1] + [0, 0.1], Limits(distance=1e-3, bias=1, gain=1e-2))
+    found = measure(e, e * [1.5, 1] + [0, 0.1], Limits(distance=1e-3, bias=1, gain=1e-2), decisions=decisions)
     assert found["distance"] == pytest.approx(((4 * 1 + 4 * 0.01) / 8) ** 0.5 / 2**0.5)
     assert found["bias"] == pytest.approx(0.1 / 2**0.5)  # the first class errs up and down: its mean is right
     assert found["gain"] == pytest.approx(0.5)  # class 2 does not vary and has no slope
@@ -298,8 +300,8 @@ def test_gain_is_not_asked_where_noise_within_the_limit_could_move_it() -> None:
     chance = np.random.default_rng(0)
     e = np.array([10.0, 12.0]) + 0.01 * chance.standard_normal((64, 2))  # a nearly random student: one answer for all
     limits = Limits(distance=0.01, bias=0.01, gain=0.03)
-    assert measure(e, e + 0.003 * chance.standard_normal((64, 2)), limits)["gain"] is None
-    assert measure(1000 * (e - [10, 12]), 1000 * (e - [10, 12]), limits)["gain"] == pytest.approx(0)
+    assert measure(e, e + 0.003 * chance.standard_normal((64, 2)), limits, decisions=decisions)["gain"] is None
+    assert measure(1000 * (e - [10, 12]), 1000 * (e - [10, 12]), limits, decisions=decisions)["gain"] == pytest.approx(0)
 
 
 def test_row_is_sure_by_the_limit_and_not_by_the_difference_that_was_measured() -> None:
@@ -308,7 +310,7 @@ def test_row_is_sure_by_the_limit_and_not_by_the_difference_that_was_measured() 
     got[:, 1] = np.where(e[:, 1] == 0.95, 1.01, 0.0)  # every row that is near a tie changes its answer
     limits = Limits(distance=0.1, bias=0.1, gain=0.1)
     # m = sqrt((2 + 0.95^2) / 4) = 0.852: sure above 0.17, which is half of the rows
-    found = measure(e, got, limits)
+    found = measure(e, got, limits, decisions=decisions)
     assert (found["sure_rows"], found["agreement"]) == (40, 1.0)
     assert judge(found, limits, min_agreement=0.995) == []
 
@@ -319,23 +321,23 @@ def test_one_row_of_110_that_changes_its_answer_near_a_tie_passes() -> None:
     e[7] = [1, 1.0001, 0, 0, 0]
     got = e.astype(np.float16).astype(np.float32)
     assert got[7].argmax() != e[7].argmax()
-    Gate(Parity(), {"text": e}).compare("fp32", "fp16", e, got, kind="fp16")
+    Gate(Parity(), {"text": e}, decisions=decisions).compare("fp32", "fp16", e, got, kind="fp16")
 
 
 def test_sure_rows_must_keep_their_answer() -> None:
     e = np.tile([[3.0, 0.0, 0.0]], (200, 1)) + np.random.default_rng(0).standard_normal((200, 3)) / 10
     got = e.copy()
     got[:2] = got[:2, [1, 0, 2]]
-    with pytest.raises(ParityError, match=r"the arg-max agrees on 99\.00 % of 200 sure rows \(at least 99\.5 %\)"):
-        Gate(Parity(), {"text": e}).compare("a", "b", e, got, kind="int8")
+    with pytest.raises(ParityError, match=r"the answer stays on 99\.00 % of 200 sure rows \(at least 99\.5 %\)"):
+        Gate(Parity(), {"text": e}, decisions=decisions).compare("a", "b", e, got, kind="int8")
 
 
 def test_few_sure_rows_leave_the_word_to_distance_and_bias() -> None:
     e = np.random.default_rng(0).standard_normal((20, 3))
-    gate = Gate(Parity(), {"text": e})
+    gate = Gate(Parity(), {"text": e}, decisions=decisions)
     gate.compare("a", "b", e, e, kind="fp16")
     assert gate.records[0]["agreement"] is None
-    with pytest.raises(ParityError, match=r"the arg-max has no say, \d+ rows are sure; a class is off by 5\.55e-02 of"):
+    with pytest.raises(ParityError, match=r"the answers have no say, \d+ of them are sure; a class is off by 5\.55e-02 of"):
         gate.compare("a", "b", e, e + [0.05, 0, 0], kind="fp16")
     assert [record["passed"] for record in gate.records] == [True, False]
 
@@ -343,7 +345,7 @@ def test_few_sure_rows_leave_the_word_to_distance_and_bias() -> None:
 def test_answers_that_are_not_finite_are_refused() -> None:
     e = np.ones((4, 2))
     with pytest.raises(ParityError, match="not finite"):
-        Gate(Parity(), {"text": e}).compare("a", "b", e, np.full((4, 2), np.nan), kind="int8")
+        Gate(Parity(), {"text": e}, decisions=decisions).compare("a", "b", e, np.full((4, 2), np.nan), kind="int8")
 
 
 def test_students_own_doubt_widens_the_distance_and_narrows_with_rows() -> None:

@@ -10,6 +10,7 @@ import pytest
 from compress.measures.paired import compare_paired
 from compress.stages.benchmark import pairs
 from compress.stages.benchmark.pairs import pair_test, pair_validation
+from compress.tasks.task import task
 
 ROWS = np.arange(7)
 LABELS = np.array([0, 1, 0, 2, 1, 2, 1])
@@ -27,9 +28,9 @@ ROLES = {
 def data(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Seven rows over three images; the commonest answer is 1, and who knows the text alone answers 0."""
     split = SimpleNamespace(labels=LABELS, rows={"image": IMAGES, "text": np.zeros(7, int)}, clusters=IMAGES)
-    monkeypatch.setattr(pairs, "majority_answer", lambda data: 1)
-    monkeypatch.setattr(pairs, "lookup_answers", lambda data, m: np.zeros(7, int) if m == "text" else None)
-    return SimpleNamespace(split=lambda name: split)
+    baselines = {"majority": np.ones(7, int), "text_alone": np.zeros(7, int)}
+    monkeypatch.setattr(pairs, "baseline_answers", lambda data: {} if data.bare else baselines)
+    return SimpleNamespace(split=lambda name: split, task=task("single_label"), bare=False)
 
 
 def describe(names: tuple[str, ...]) -> dict[str, dict]:
@@ -63,8 +64,7 @@ def test_rows_that_were_thinned_meet_their_own_baseline_answers(data: SimpleName
 
 
 def test_data_without_labels_to_learn_from_have_no_baselines(data: SimpleNamespace) -> None:
-    unlabelled = SimpleNamespace(labels=np.full(5, -1), rows={})
-    bare = SimpleNamespace(split=lambda name: unlabelled if name == "train" else data.split(name))
+    bare = SimpleNamespace(split=data.split, task=data.task, bare=True)
     models = describe(("teacher",))
     pair_test(models, {"teacher": LABELS}, ROWS, data=bare)
     assert models["teacher"]["accuracy"] == {}

@@ -64,6 +64,7 @@ def measurements():
         "baselines": {"majority": {**share(0.3), "answer": "yes"}, "text_alone": {"value": 0.67, "samples": 9673}},
         "device": {"name": "AMD EPYC", "runtime": "onnxruntime 1.31.1", "flags": ["avx2"], "vnni": False},
         "target": "onnxruntime_x86",
+        "task": {"name": "single_label", "measure": "accuracy", "constant": "the commonest answer"},
         "threads": 1,
         "samples": 9673,
         "command": "python -m compress.stages.benchmark job.json measurements.json",
@@ -194,6 +195,7 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "inputs": {"image": modality("image").show(np.zeros((1, 64, 64, 3), np.uint8), 0), "text": "is it red?"},
         "label": "yes",
         "predictions": {"teacher": "yes", "student": "no"},
+        "right": {"teacher": True, "student": False},
     }
     page = write(tmp_path, summary, measurements, extras=extras, samples=[sample], misses=["budget.max_size_mb: 0.35, limit 0.3"])
     links = Links()
@@ -227,7 +229,7 @@ def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measure
 
 def test_report_escapes_what_it_shows(tmp_path, summary, measurements):
     text = modality("text").show(pa.array(["<script>alert(1)</script>"]), 0)
-    sample = {"inputs": {"text": text}, "label": "<b>", "predictions": {"student": "<i>"}}
+    sample = {"inputs": {"text": text}, "label": "<b>", "predictions": {"student": "<i>"}, "right": {"student": False}}
     page = write(tmp_path, {**summary, "name": "<u>"}, measurements, samples=[sample])
     assert not re.search(r"<script|<b>\s*</dd|<i>|<u>", page) and "&lt;red&gt;" in page and "&lt;script&gt;" in page
 

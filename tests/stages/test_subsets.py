@@ -40,7 +40,7 @@ class Data(PreparedData):
 
 
 def test_each_set_of_inputs_is_scored_on_the_rows_that_have_all(model: Candidate, tmp_path: Path) -> None:
-    data = Data(tmp_path, ["no", "yes"], [], {"modalities": ["image", "text"]})
+    data = Data(tmp_path, ["no", "yes"], [], {"modalities": ["image", "text"], "task": "single_label"})
     found = {tuple(line["inputs"]): line["accuracy"]["fp32"] for line in score_subsets({"fp32": model}, data, threads=1)}
     # rows 0, 2 and 3 count: with the image the answer is 1, right twice; with the text alone 0, right once
     assert {names: (share["correct"], share["samples"]) for names, share in found.items()} == {

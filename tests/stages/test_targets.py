@@ -83,6 +83,15 @@ def test_embedding_is_stored_beside_the_logits_where_a_loss_compares_it(call, wh
     assert made["targets"].details["hidden"] == [] and "embedding.npy" not in made["targets"].files
 
 
+def test_tapped_layer_of_the_head_is_stored_too(call, whole_run, tmp_path: Path) -> None:
+    tap = "distill.taps={mid: {student: head.mix.0, teacher: head.mix.0}}"
+    artifact, said, _ = call("distill.losses=[{name: hint, options: {tap: mid}}, {name: hint}]", tap)
+    assert artifact.details["hidden"] == ["embedding", "mid"]
+    mid, end = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("mid", "embedding"))
+    np.testing.assert_array_equal(np.maximum(mid, 0), end)  # the embedding is the ReLU behind that layer
+    assert not any("once more" in line for line in said)  # the encoders' features are there
+
+
 def test_teacher_without_stored_features_gives_the_same_answers(call, whole_run, tmp_path: Path) -> None:
     train = open_data(whole_run.result.artifacts["data"].path).split("train")
     few = dataclasses.replace(  # the rows of four images: the encoders run here

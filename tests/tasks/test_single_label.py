@@ -9,6 +9,8 @@ import pytest
 from compress.device import tasks as on_device
 from compress.errors import CompressError
 from compress.io_spec import Port
+from compress.measures.metrics import METRICS
+from compress.recipe.needs import reads_teacher
 from compress.tables import LOSSES, TASKS
 from compress.tasks.task import task
 
@@ -23,15 +25,17 @@ def column(*values: object, type: pa.DataType | None = None) -> pa.ChunkedArray:
 def test_task_names_losses_and_a_metric_that_there_are(name: str) -> None:
     room = task(name)
     assert room.losses and set(room.losses) <= set(LOSSES)
-    assert room.metric in room.metrics
-    assert room.name == name and task(name) is room
+    assert room.metric in room.metrics and room.measure and room.constant
+    assert not reads_teacher(LOSSES[room.losses[0]])
+    assert {loss["name"] for loss in (*room.objective, *room.rivals.values())} <= set(room.losses)
+    assert room.objective[0]["name"] == room.losses[0]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_task_is_known_to_the_device(name: str) -> None:
     assert name in on_device.TASKS
     module = on_device.answerer(name)
-    assert callable(module.answer) and callable(module.lines)
+    assert callable(module.answer) and callable(module.lines) and callable(module.decisions)
 
 
 def test_labels_are_in_the_order_of_the_alphabet() -> None:
@@ -67,12 +71,26 @@ def test_answer_is_the_largest_logit_and_none_where_one_is_not_finite() -> None:
 
 
 def test_right_is_an_answer_that_is_the_label() -> None:
-    assert TASK.right(LOGITS, np.array([1, 1, 1, -1])).tolist() == [True, False, False, False]  # the last has no answer and no label
+    assert TASK.gains(TASK.answers(LOGITS), np.array([1, 1, 1, -1])).tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]  # the last has no answer and no label
 
 
 def test_score_counts_labelled_rows_alone() -> None:
     logits = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert TASK.score(logits, np.array([1, 1, 0, -1])) == pytest.approx(2 / 3)
+
+
+def test_balanced_score_is_the_mean_over_labels() -> None:
+    told = TASK.with_facts({"balanced": True})
+    logits, labels = np.eye(3)[[0, 0, 0, 1, 0]], np.array([0, 0, 0, 1, 1])
+    assert (told.metric, told.measure) == ("balanced_accuracy", "balanced accuracy")
+    assert told.score(logits, labels) == pytest.approx(METRICS["balanced_accuracy"].compute(logits, labels)) == pytest.approx(0.75)
+    assert told.gains(told.answers(logits), labels).tolist() == pytest.approx([5 / 6] * 3 + [5 / 4, 0])  # 5 rows, 2 labels, 3 and 2 rows
+    assert TASK.metric == "accuracy"
 
 
 def test_score_of_no_labelled_row_is_an_error() -> None:
@@ -87,10 +105,10 @@ def test_sentence_says_how_many_labels() -> None:
 def test_device_gives_the_same_answer_with_its_probability() -> None:
     labels, logits = ["a", "b", "c"], np.array([[1.0, 3.0, 2.0]], np.float32)
     module = on_device.answerer("single_label")
-    found = module.answer({"logits": logits}, labels)
+    found = module.answer({"logits": logits}, labels, facts={})
     # e^3 / (e^1 + e^2 + e^3) = 20.0855 / 30.1929
     assert found["label"] == labels[TASK.answers(logits)[0]] == "b"
     assert found["probability"] == pytest.approx(0.66524, abs=1e-5)
     assert [entry["label"] for entry in found["top"]] == ["b", "c", "a"]
     assert module.lines(found) == ["b  0.665", "  0.665  b", "  0.245  c", "  0.090  a"]
-    assert [entry["label"] for entry in module.answer({"logits": logits}, labels, top=2)["top"]] == ["b", "c"]
+    assert [entry["label"] for entry in module.answer({"logits": logits}, labels, facts={}, top=2)["top"]] == ["b", "c"]

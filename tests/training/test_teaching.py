@@ -23,12 +23,14 @@ from compress.recipe.sections import Loss
 from compress.tasks.task import task
 from compress.training import teaching
 from compress.training.batches import Batch, Batches, LiveTeacher, Rows
-from compress.training.teaching import RIVALS, balance, choose_losses, choose_teaching, load_projections, objective_for, save_projections
+from compress.training.teaching import balance, choose_losses, choose_teaching, load_projections, objective_for, save_projections
 from compress.training.views import draw_views
 
 CE, MSE = Loss(name="cross_entropy"), Loss(name="logit_mse")
 DATA: Any = SimpleNamespace(task=task("single_label"), split=lambda name: None)
 LN2 = math.log(2)
+
+RIVALS = {name: Loss.model_validate(loss) for name, loss in task("single_label").rivals.items()}
 
 
 class Fresh(nn.Module):

@@ -8,11 +8,14 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label",)
+TASKS = ("single_label", "multi_label", "regression")
 
 
 def answerer(name: str) -> ModuleType:
-    """The module of the task `name`, with `answer(outputs, labels, top)` and `lines(answer)`; raises DeviceError where there is none."""
+    """The module of the task `name`, with `answer(outputs, labels, facts, top)`, `lines(answer)` and `decisions(logits, facts)`.
+
+    Raises DeviceError where there is none.
+    """
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise DeviceError(f"{name!r} is no name of a task; copy the bundle again")
     try:

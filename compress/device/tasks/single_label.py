@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 
-def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, top: int = 3) -> dict[str, Any]:
+def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{label, probability, top: [{label, probability}]} of the first row: outputs["logits"] (1, K)."""
     logits = outputs["logits"][0].astype(np.float64)  # (K,)
     p = np.exp(logits - logits.max())
@@ -27,3 +27,9 @@ def probability(outputs: dict[str, np.ndarray], answered: dict[str, np.ndarray])
 def lines(answer: dict[str, Any]) -> list[str]:
     """The answer as `predict` prints it."""
     return [f"{answer['label']}  {answer['probability']:.3f}"] + [f"  {e['probability']:.3f}  {e['label']}" for e in answer["top"]]
+
+
+def decisions(logits: np.ndarray, facts: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) half of how far the two largest of the logits (R, K) lie apart, and (R,) which is the largest."""
+    top = np.sort(logits, axis=1)[:, -2:]
+    return (top[:, 1] - top[:, 0]) / 2, logits.argmax(axis=1)

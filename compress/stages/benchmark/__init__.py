@@ -49,11 +49,13 @@ def benchmark(
 ) -> Measurements:
     """Every exported file against the test split; see `compare` for what the measurements hold."""
     inputs = model_inputs(teacher, data, teacher=True)
-    models = {"teacher": Candidate(teacher_onnx.file("teacher.onnx"), "teacher", "fp32", teacher_onnx.details["parameters"], inputs)}
+    facts = {"teacher": teacher.details.get("facts", {}), "student": student.details.get("facts", {})}
+    file = teacher_onnx.file("teacher.onnx")
+    models = {"teacher": Candidate(file, "teacher", "fp32", teacher_onnx.details["parameters"], inputs, facts=facts["teacher"])}
     inputs = model_inputs(student, data)
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
-        models[name] = Candidate(file, "student", precision, onnx.details["parameters"], inputs, target)
+        models[name] = Candidate(file, "student", precision, onnx.details["parameters"], inputs, target, facts=facts["student"])
     others, skipped = variants(models, recipe.benchmark.runtimes, onnx=onnx, data=data, out=ctx.out)
     models |= others
     for name, why in skipped.items():
@@ -68,8 +70,8 @@ def benchmark(
     inputs, split = model_inputs(student, data, split="validation"), data.split("validation")
     rows = select_rows(np.asarray(split.labels), None)
     files = {name: replace(models[name], inputs=inputs) for name in onnx.details["files"]}
-    right = {name: right_answers(model, data, rows, threads=ctx.threads) for name, model in files.items()}
-    for name, scored in pair_validation(measurements["models"], right, split, rows).items():
+    gains = {name: validate(model, data, rows, threads=ctx.threads) for name, model in files.items()}
+    for name, scored in pair_validation(measurements["models"], gains, split, rows).items():
         measurements["models"][name]["validation"] = scored
     shown = ["teacher", *timed_files(models)]
     if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
@@ -121,11 +123,11 @@ def in_runtime(name: str, model: Candidate, runtime: str, *, onnx: OnnxModels, d
     return variant
 
 
-def right_answers(model: Candidate, data: PreparedData, rows: np.ndarray, *, threads: int) -> np.ndarray:
-    """(R,) bool: which rows of the validation split, which is what a choice may look at, the file answers right."""
-    split = data.split("validation")
-    answers = answer(score(model, split, rows, threads=threads), len(data.labels), name=str(model.path))
-    return answers == np.asarray(split.labels)[rows]
+def validate(model: Candidate, data: PreparedData, rows: np.ndarray, *, threads: int) -> np.ndarray:
+    """(R,) how good the file's answers are to rows of the validation split, which is what a choice may look at."""
+    split, task = data.split("validation"), data.task.with_facts(model.facts)
+    answers = answer(score(model, split, rows, threads=threads), task, outputs=data.outputs, name=str(model.path))
+    return task.gains(answers, np.asarray(split.labels)[rows])
 
 
 def model_inputs(model: TorchModel, data: PreparedData, *, split: str = "test", teacher: bool = False) -> dict[str, np.ndarray]:
@@ -167,7 +169,7 @@ def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, da
                 files[id(array)] = _file_of(array) or str(job.parent.resolve() / f"inputs_{len(files)}_{name}.npy")
                 if not _file_of(array):
                     np.save(files[id(array)], array)
-    keys = ("role", "precision", "parameters", "target", "runtime", "of")
+    keys = ("role", "precision", "parameters", "target", "runtime", "facts", "of")
     entries = {
         name: {key: getattr(model, key) for key in keys}
         | {"path": str(Path(model.path).resolve()), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}

@@ -16,19 +16,19 @@ from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
-from compress.measures.metrics import agreement
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
 from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.tables import load_plugins
+from compress.tasks.task import Task
 
 SCHEMA_VERSION = 1
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R,) int16 array of answers a model.
+    """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R, ...) array of answers a model.
 
-    Gives {schema_version, device, threads, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
+    Gives {schema_version, device, threads, task, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
     agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, cold_start, ...}}, baselines}; shares are fractions, latencies ms."""
     load_plugins(map(Path, job["plugins"]))
     device = describe_device()
@@ -42,6 +42,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
+        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant},
         "labels": data.labels,
         "kinds": data.kinds,
         "samples": len(rows),
@@ -57,17 +58,19 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
         logits = score(model, test, rows, threads=job["score_threads"])
-        answers[name] = answer(logits, len(data.labels), name=name)
-        result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data)
-        if model.of is None:
+        task = data.task.with_facts(model.facts)
+        answers[name] = answer(logits, task, outputs=data.outputs, name=name)
+        result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
+        if model.of is None and task.one_of_many:
             result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels)
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:
-            result["models"][name]["parity"] = describe_parity(model.of, kept[model.of], logits)
+            result["models"][name]["parity"] = describe_parity(model.of, kept[model.of], logits, task=task)
     teacher = next(name for name, model in models.items() if model.role == "teacher")
     for name in models:
-        result["models"][name]["agreement"] = number(agreement(answers[name], answers[teacher]), "fraction", len(rows))
+        agreed = data.task.gains(answers[name], answers[teacher])  # the teacher's answers taken for labels
+        result["models"][name]["agreement"] = number(float(agreed.mean()), "fraction", len(rows))
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
     return result
@@ -89,10 +92,12 @@ def describe_file(model: Candidate) -> dict[str, Any]:
     }
 
 
-def describe_parity(name: str, expected: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+def describe_parity(name: str, expected: np.ndarray, logits: np.ndarray, *, task: Task) -> dict[str, Any]:
     """How far a variant is from the file `name` in ONNX Runtime, over the rows that are finite in both: logits (R, K)."""
     finite = np.isfinite(expected).all(1) & np.isfinite(logits).all(1)
-    return {"of": name, "samples": int(finite.sum()), **compare_outputs(expected[finite], logits[finite])}
+    found = {"of": name, "samples": int(finite.sum()), **compare_outputs(expected[finite], logits[finite])}
+    same = task.decisions(expected[finite])[1] == task.decisions(logits[finite])[1]
+    return {**found, "agreement": float(same.mean()) if same.size else None}
 
 
 def _size_on_disk(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,7 @@ class Candidate:
     inputs: dict[str, np.ndarray]
     target: str | None = None  # runtime the file was written for; None: any. Latency is measured only where it is this machine's
     runtime: str = "onnxruntime_cpu"  # name in SESSIONS
+    facts: dict[str, Any] = field(default_factory=dict)  # what the task knows of this model, such as thresholds
     of: str | None = None  # of a variant: the student's file that it must answer as
 
 

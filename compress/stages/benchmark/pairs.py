@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.baseline import lookup_answers, majority_answer
+from compress.data.baseline import baseline_answers
 from compress.measures.paired import compare_paired
 from compress.stages.benchmark.quality import share
 
@@ -18,38 +18,34 @@ def pair_test(models: dict[str, Any], answers: dict[str, np.ndarray], rows: np.n
     """Adds to the accuracy of every model of the measurements how it differs from the teacher, the fp32 student and the baselines.
 
     Keys: against_teacher, against_fp32 (not of the teacher), against_majority, against_<modality>_alone, each as `Paired.to_json`; a model
-    has none against itself. Shapes: answers[name] (R,) int, rows (R,) indices into the test split."""
+    has none against itself. Shapes: answers[name] (R, ...), rows (R,) indices into the test split."""
     test = data.split("test")
     labels, groups = np.asarray(test.labels)[rows], test.clusters[rows]
-    right = {name: found == labels for name, found in answers.items()}
-    known = {}
-    if np.any(np.asarray(data.split("train").labels) >= 0):
-        known["majority"] = majority_answer(data) == labels
-        looked_up = {f"{m}_alone": lookup_answers(data, m) for m in test.rows}
-        known |= {name: guesses[rows] == labels for name, guesses in looked_up.items() if guesses is not None}
+    gains = {name: data.task.gains(found, labels) for name, found in answers.items()}
+    known = {name: data.task.gains(guesses[rows], labels) for name, guesses in baseline_answers(data).items()}
     for name, model in models.items():
-        others = {**reference_answers(models, right, of=name), **known}
+        others = {**reference_answers(models, gains, of=name), **known}
         model["accuracy"] |= {
-            f"against_{key}": compare_paired(right[name], other, clusters=groups).to_json() for key, other in others.items()
+            f"against_{key}": compare_paired(gains[name], other, clusters=groups).to_json() for key, other in others.items()
         }
 
 
-def pair_validation(models: dict[str, Any], right: dict[str, np.ndarray], split: Split, rows: np.ndarray) -> dict[str, dict[str, Any]]:
-    """The validation accuracy of each student's file, with against_fp32 as in `pair_test`: right[name] (R,) bool of the rows."""
+def pair_validation(models: dict[str, Any], gains: dict[str, np.ndarray], split: Split, rows: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The validation accuracy of each student's file, with against_fp32 as in `pair_test`: gains[name] (R,) of the rows."""
     groups = split.clusters[rows]
     return {
         name: share(hits)
         | {
             f"against_{key}": compare_paired(hits, other, clusters=groups).to_json()
-            for key, other in reference_answers(models, right, of=name).items()
+            for key, other in reference_answers(models, gains, of=name).items()
         }
-        for name, hits in right.items()
+        for name, hits in gains.items()
     }
 
 
-def reference_answers(models: dict[str, Any], right: dict[str, np.ndarray], *, of: str) -> dict[str, np.ndarray]:
-    """The answers that a model is held against: the teacher's, and the fp32 student's where the model is one of its forms."""
+def reference_answers(models: dict[str, Any], gains: dict[str, np.ndarray], *, of: str) -> dict[str, np.ndarray]:
+    """The gains that a model is held against: the teacher's, and the fp32 student's where the model is one of its forms."""
     roles = {"teacher": ("teacher", "fp32"), "fp32": ("student", "fp32")}
-    names = {key: name for key, role in roles.items() for name in right if (models[name]["role"], models[name]["precision"]) == role}
+    names = {key: name for key, role in roles.items() for name in gains if (models[name]["role"], models[name]["precision"]) == role}
     wanted = ("teacher",) if models[of]["role"] == "teacher" else tuple(roles)
-    return {key: right[names[key]] for key in wanted if names.get(key) not in (None, of)}
+    return {key: gains[names[key]] for key in wanted if names.get(key) not in (None, of)}

@@ -1,4 +1,4 @@
-"""Accuracy of a file on the test rows: as a whole, by answer, by kind of row, and of baselines that need no model."""
+"""How good a file is on the test rows: as a whole, by answer, by kind of row; and what baselines reach that need no model."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.baseline import lookup_accuracy
+from compress.data.baseline import baseline_answers, constant_answer
 from compress.errors import CompressError, DataError
-from compress.measures.metrics import METRICS, wilson_interval
+from compress.measures.metrics import mean_interval, wilson_interval
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
+from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
+    from compress.tasks.task import Task
 
 SCORE_BATCH = 64  # rows a call when accuracy is counted
 
 
 def select_rows(labels: np.ndarray, limit: int | None) -> np.ndarray:
     """Indices of the labelled rows, evenly thinned to at most `limit`: the same rows for the same data."""
-    rows = np.flatnonzero(labels >= 0)
+    rows = np.flatnonzero(known(labels))
     if not len(rows):
         raise DataError("benchmark: the test split has no labelled rows; label some of them")
     count = min(limit or len(rows), len(rows))
@@ -38,33 +40,44 @@ def score(model: Candidate, test: Split, rows: np.ndarray, *, threads: int) -> n
     return np.concatenate(parts)[inverse.reshape(-1)]
 
 
-def answer(logits: np.ndarray, classes: int, *, name: str) -> np.ndarray:
-    """(R,) int16 arg-max; -1, which no label equals, where a logit is not finite."""
-    if logits.ndim != 2 or logits.shape[1] != classes:
-        raise CompressError(f"{name}: gives logits of shape {logits.shape[1:]}, but the data has {classes} answers; export it again")
-    return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1).astype(np.int16)
+def answer(logits: np.ndarray, task: Task, *, outputs: int, name: str) -> np.ndarray:
+    """(R, ...) the task's answers; raises CompressError for logits (R, K) of another K than `outputs`."""
+    if logits.ndim != 2 or logits.shape[1] != outputs:
+        raise CompressError(f"{name}: gives logits of shape {logits.shape[1:]}, but the data has {outputs} answers; export it again")
+    return task.answers(logits)
 
 
-def describe_quality(logits: np.ndarray, answers: np.ndarray, test: Split, *, rows: np.ndarray, data: PreparedData) -> dict[str, Any]:
-    """Accuracy with its interval, all METRICS (over the finite rows), and accuracy by answer and by kind.
+def describe_quality(
+    logits: np.ndarray, answers: np.ndarray, test: Split, *, rows: np.ndarray, data: PreparedData, task: Task
+) -> dict[str, Any]:
+    """The mean gain ("accuracy", which it is of one of K labels) with its interval, all metrics of the task over the finite rows, and the
+    gain by answer and by kind.
 
-    Shapes: logits (R, K) float32, answers (R,) int, rows (R,) indices into the test split."""
+    Shapes: logits (R, K) float32, answers (R, ...), rows (R,) indices into the test split."""
     labels, kinds = np.asarray(test.labels)[rows], np.asarray(test.kinds)[rows]
-    right = answers == labels
-    finite = answers >= 0
-    values = {name: metric.compute(logits[finite], labels[finite]) for name, metric in METRICS.items() if name != "accuracy"}
+    gains = task.gains(answers, labels)
+    finite = np.isfinite(logits).all(axis=1)
+    values = {name: metric.compute(logits[finite], labels[finite]) for name, metric in task.metrics.items() if name != task.metric}
     return {
-        "accuracy": share(right),
-        "metrics": {name: number(value, METRICS[name].unit, int(finite.sum())) for name, value in values.items()},
+        "accuracy": share(gains),
+        "metrics": {name: number(value, task.metrics[name].unit, int(finite.sum())) for name, value in values.items()},
         "non_finite": {"value": int(np.sum(~finite)), "unit": "samples", "samples": len(rows)},
-        "by_answer": [{"name": name, **share(right[labels == k])} for k, name in enumerate(data.labels) if np.any(labels == k)],
-        "by_kind": [{"name": name, **share(right[kinds == k])} for k, name in enumerate(data.kinds) if np.any(kinds == k)],
+        "by_answer": [{"name": name, **share(part)} for name, part in task.parts(answers, labels, data.labels).items()],
+        "by_kind": [
+            {"name": name, **share(task.gains(answers[kinds == k], labels[kinds == k]))}
+            for k, name in enumerate(data.kinds)
+            if np.any(kinds == k)
+        ],
     }
 
 
-def share(right: np.ndarray) -> dict[str, Any]:
-    """A share as data: right (n,) bool, n > 0."""
-    correct, n = int(right.sum()), len(right)
+def share(gains: np.ndarray) -> dict[str, Any]:
+    """The mean of gains as data, with its 95 % interval: (n,) bool or float, n > 0."""
+    n = len(gains)
+    if gains.dtype != bool:
+        low, high = mean_interval(gains)
+        return {"value": float(gains.mean()), "low": low, "high": high, "samples": n, "unit": "fraction"}
+    correct = int(gains.sum())
     low, high = wilson_interval(correct, n)
     return {"value": correct / n, "low": low, "high": high, "correct": correct, "samples": n, "unit": "fraction"}
 
@@ -75,14 +88,9 @@ def number(value: float, unit: str, samples: int) -> dict[str, Any]:
 
 
 def describe_baselines(data: PreparedData, rows: np.ndarray) -> dict[str, Any]:
-    """What needs no model: the commonest training answer, and the commonest training answer to each input of one modality."""
-    train, test = data.split("train"), data.split("test")
-    known = np.asarray(train.labels)
-    if not np.any(known >= 0):
-        return {}
-    majority = int(np.bincount(known[known >= 0], minlength=len(data.labels)).argmax())
-    baselines = {"majority": {**share(np.asarray(test.labels)[rows] == majority), "answer": data.labels[majority]}}
-    for m in data.report["modalities"]:
-        if (found := lookup_accuracy(data, m)) is not None:
-            baselines[f"{m}_alone"] = number(found, "fraction", len(test))
-    return baselines
+    """What needs no model: the answer that fits the training rows best, and the one that fits those with the same input of one modality."""
+    labels = np.asarray(data.split("test").labels)[rows]
+    found = {name: share(data.task.gains(answers[rows], labels)) for name, answers in baseline_answers(data).items()}
+    if found:
+        found["majority"]["answer"] = data.task.show(constant_answer(data)[0], data.labels)
+    return found

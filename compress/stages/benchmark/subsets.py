@@ -12,6 +12,7 @@ import numpy as np
 from compress.io_spec import PRESENT
 from compress.stages.benchmark.candidate import Candidate
 from compress.stages.benchmark.quality import answer, score, select_rows, share
+from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
@@ -25,18 +26,19 @@ def score_subsets(models: Mapping[str, Candidate], data: PreparedData, *, thread
     test, modalities = data.split("test"), data.report["modalities"]
     if PRESENT not in test.rows:
         return []
-    lacking = np.any([test.lacks(m) for m in modalities], axis=0)  # (R,)
-    labels = np.where(~lacking, np.asarray(test.labels), -1)
-    if not (labels >= 0).any():
+    labels = np.asarray(test.labels)
+    whole = np.flatnonzero(known(labels) & ~np.any([test.lacks(m) for m in modalities], axis=0))
+    if not len(whole):
         return []
-    rows = select_rows(labels, MAX_ROWS)
+    rows = whole[select_rows(labels[whole], MAX_ROWS)]
     found = []
     for names in subsets(modalities):
         accuracy = {}
         for name, model in models.items():
             given, alone = with_alone(model, test, [m in names for m in modalities])
-            answers = answer(score(given, alone, rows, threads=threads), len(data.labels), name=name)
-            accuracy[name] = share(answers == labels[rows])
+            task = data.task.with_facts(model.facts)
+            answers = answer(score(given, alone, rows, threads=threads), task, outputs=data.outputs, name=name)
+            accuracy[name] = share(task.gains(answers, labels[rows]))
         found.append({"inputs": list(names), "accuracy": accuracy})
     return found
 

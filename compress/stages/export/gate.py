@@ -2,7 +2,7 @@
 
 Where both forms are graphs, each layer is looked at by itself (compress/graphs/diverge.py): rounding then has a known size, whatever the
 student is worth. Logits are compared over all rows as well: how far apart they are, which class is off on average, by which factor, and
-whether sure rows keep their answer.
+whether sure decisions, such as the answer of a row, stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from compress.graphs.diverge import Gap, compare_outputs
 from compress.graphs.trace import Feeds
 from compress.recipe.parity import Limits, Parity, RoundedLimits
 
-MIN_SURE = 30  # rows below which the arg-max says nothing
+MIN_SURE = 30  # decisions below which they say nothing
+Decisions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # see Task.decisions
 STEPS = 1.05  # int8 steps: sums in another order push a value over the edge between two codes, and a finer grid rounds by 0.75 of one
 NOISE = 4.0  # standard errors that a mean or a slope may be off by chance
 DOUBTS = 3.0  # how many times as far apart as two runs of one form two forms may be: 0.9 to 2.3 were seen
@@ -27,8 +28,8 @@ LAYER_ROWS = 16  # rows on which every layer is looked at
 class Gate:
     """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError."""
 
-    def __init__(self, parity: Parity, feeds: Feeds) -> None:
-        self.parity, self.feeds = parity, feeds
+    def __init__(self, parity: Parity, feeds: Feeds, *, decisions: Decisions) -> None:
+        self.parity, self.feeds, self.decisions = parity, feeds, decisions
         self.few = {name: array[:LAYER_ROWS] for name, array in feeds.items()}
         self.records: list[dict[str, Any]] = []
 
@@ -52,7 +53,7 @@ class Gate:
         """
         limits = widen(getattr(self.parity, kind), doubt, rows=len(expected))
         compare_outputs(expected, got)  # of one shape and finite
-        found = measure(expected, got, limits)
+        found = measure(expected, got, limits, decisions=self.decisions)
         faults = judge(found, limits, min_agreement=self.parity.min_agreement)
         gaps = layers()
         found |= {
@@ -75,13 +76,13 @@ def widen(limits: Limits, doubt: float, *, rows: int) -> Limits:
     return limits.model_copy(update={"distance": distance, "bias": bias})
 
 
-def measure(expected: np.ndarray, got: np.ndarray, limits: Limits) -> dict[str, Any]:
+def measure(expected: np.ndarray, got: np.ndarray, limits: Limits, *, decisions: Decisions) -> dict[str, Any]:
     """How two arrays of logits (R, K) differ: {samples, distance, bias, gain, sure_rows, agreement}.
 
     With E expected, D the difference and m the root mean square of E: distance = ||D|| / ||E||; bias = max_K |mean_R D| / m;
     gain = max_K |slope - 1| of the best fit of a class, over the classes that vary so much that noise within the limit of the
-    distance would leave their slope alone. A row is sure where its two largest logits lie further apart than twice what the limit
-    allows to each, limits.distance * m. None: no class, or fewer than 30 rows, can tell.
+    distance would leave their slope alone. A decision is sure where no logit that moves by what the limit allows, limits.distance * m,
+    tips it. None: no class, or fewer than 30 decisions, can tell.
     """
     e = expected.astype(np.float64)
     d = got - e
@@ -91,9 +92,9 @@ def measure(expected: np.ndarray, got: np.ndarray, limits: Limits) -> dict[str, 
     spread = varies.std(0)  # (K,)
     counts = spread * limits.gain * np.sqrt(len(e)) > NOISE * allowed
     slopes = (varies * d).mean(0)[counts] / spread[counts] ** 2
-    top = np.sort(e, axis=1)[:, -2:]
-    sure = top[:, 1] - top[:, 0] > 2 * allowed
-    same = got.argmax(1) == e.argmax(1)
+    margins, decided = decisions(e)
+    sure = margins > allowed
+    same = decisions(got)[1] == decided
     return {
         "samples": len(e),
         "distance": float(np.sqrt(np.mean(d**2))) / m,
@@ -114,9 +115,7 @@ def judge(found: dict[str, Any], limits: Limits, *, min_agreement: float) -> lis
     faults = [text.format(found[key], getattr(limits, key)) for key, text in says.items() if (found[key] or 0) > getattr(limits, key)]
     agreement = found["agreement"]
     if agreement is None:
-        return [f"{fault}; the arg-max has no say, {found['sure_rows']} rows are sure" for fault in faults[:1]] + faults[1:]
+        return [f"{fault}; the answers have no say, {found['sure_rows']} of them are sure" for fault in faults[:1]] + faults[1:]
     if agreement < min_agreement:
-        faults.append(
-            f"the arg-max agrees on {100 * agreement:.2f} % of {found['sure_rows']} sure rows (at least {100 * min_agreement:g} %)"
-        )
+        faults.append(f"the answer stays on {100 * agreement:.2f} % of {found['sure_rows']} sure rows (at least {100 * min_agreement:g} %)")
     return faults

@@ -1,0 +1,80 @@
+"""What a look at the user's files tells of the answers, where a row has something else than one of K labels; for `compress init`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.data.columns import label_column
+from compress.tasks.labels import known
+from compress.tasks.task import task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SEPARATORS = ("|", ";", ",")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of all splits, as the recipe's writer needs them."""
+
+    options: dict[str, Any]  # data.task_options
+    labels: dict[str, int]  # training rows by label, the commonest first; none where answers are numbers
+    broken: dict[str, int]  # rows that cannot be used, by reason
+    unlabelled: int  # training rows
+    told: tuple[str, ...] = field(default=())  # comments beside the task
+
+
+def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers:
+    """The columns of the splits, train among them, as the task `name` reads them; raises DataError where they are of another task."""
+    columns = {split: label_column(column, f"--label of {split}") for split, column in columns.items()}
+    options, told = _options(columns["train"], name)
+    room = task(name, options=options)
+    cells = {split: room.cells(column, f"--label of {split}") for split, column in columns.items()}
+    names = room.names(cells["train"])
+    room = room.with_facts(room.learn(cells["train"], names))
+    found = {split: room.encode(column, names) for split, column in cells.items()}
+    broken = {
+        room.unknown: sum(int((~known(labels) & ~blank).sum()) for labels, blank in found.values()),
+        "no label": sum(int(blank.sum()) for split, (_, blank) in found.items() if split != "train"),
+    }
+    labels, blank = found["train"]
+    account = room.account(labels[known(labels)], names)
+    counts = Counter(account["label_counts"])
+    told += [f"{room.sentence(names)}; {_shown(account)}"]
+    broken = {reason: count for reason, count in broken.items() if count}
+    return Answers(options, dict(counts.most_common()), broken, int(blank.sum()), tuple(told))
+
+
+def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[str]]:
+    """What separates tags, and whether rows may have none, by what the cells hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name != "multi_label" or not pa.types.is_string(train.type):
+        return {}, []
+    cells = pc.fill_null(train, "")
+    counts = {mark: pc.sum(pc.match_substring(cells, mark)).as_py() or 0 for mark in SEPARATORS}
+    mark = max(counts, key=lambda one: counts[one])
+    blanks = int(np.sum(pc.equal(pc.utf8_trim_whitespace(cells), "").to_numpy(zero_copy_only=False)))
+    options: dict[str, Any] = {"separator": mark}
+    told = [f"{counts[mark]:,} cells have {mark!r} in them"]
+    if blanks:
+        options["blank_is_none"] = True
+        told.append(
+            f"{blanks:,} blank cells are taken for rows without tags; if they are only not labelled yet: allow_unlabelled: true instead"
+        )
+    return options, told
+
+
+def _shown(account: dict[str, Any]) -> str:
+    if "ranges" in account:
+        return ", ".join(
+            f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
+        )
+    return f"{account['tags_a_row']:.1f} a row, none in {account['rows_without_tags']:,} rows"

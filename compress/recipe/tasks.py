@@ -1,0 +1,101 @@
+"""What a recipe's task decides: the losses where it names none, which losses fit, and what is asked for by name and is not built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compress.recipe.declarations import class_literal
+from compress.recipe.sections import Recipe
+from compress.recipe.yaml_source import Fault, Place
+
+DEFAULT = "single_label"
+UNBUILT = {  # what is not built -> other names that people look for it under
+    "detection": ("object_detection", "boxes"),
+    "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
+    "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
+    "embedding": ("retrieval", "search", "similarity"),
+    "verification": ("speaker_verification", "face_verification"),
+    "speech_recognition": ("asr", "transcription", "ctc"),
+    "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
+    "video": ("videos", "video_classification"),
+}
+_NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
+
+
+def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Writes the task's own losses into distill.losses, in place, where the recipe names none."""
+    name, entry = _task(data, tables)
+    distill = data.setdefault("distill", {}) if entry and name != DEFAULT else None
+    if isinstance(distill, dict) and entry:
+        distill.setdefault("losses", [dict(loss) for loss in class_literal(entry, "objective")])
+
+
+def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], recipe: Recipe | None) -> Iterator[Fault]:
+    """A fault for each loss, teacher and word that the task cannot have; `data` may be invalid elsewhere, `recipe` is None then."""
+    yield from _check_losses(data, tables)
+    if recipe:
+        yield from _check_teacher(recipe, tables)
+        yield from _check_imbalance(recipe, tables)
+
+
+def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for each loss of ours that is of another task; those of plugins may always be tried."""
+    name, entry = _task(data, tables)
+    distill = data.get("distill")
+    losses = distill.get("losses") if isinstance(distill, dict) else None
+    if not entry or not isinstance(losses, list):
+        return
+    fitting = class_literal(entry, "losses")
+    for index, loss in enumerate(losses):
+        asked = loss.get("name") if isinstance(loss, dict) else None
+        known = tables["LOSSES"].get(asked, ".py:") if isinstance(asked, str) else ".py:"
+        if ".py:" not in known and asked not in fitting:
+            yield Fault(("distill", "losses", index, "name"), f"{asked} is a loss of another task; {name} takes {', '.join(fitting)}")
+
+
+def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a teacher whose answers have another form than the task's."""
+    source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
+    if entry is None or source == "fit" or (source == "weights" and trained):
+        return
+    if _literal(entry, "foreign") is False:
+        yield Fault(
+            ("teacher", "source"),
+            f"{source} gives numbers of a scale of its own, and {recipe.data.task} learns in that of your training rows; take fit, or weights "
+            "with fine_tune",
+        )
+
+
+def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a task whose answers are never rare."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    if recipe.data.imbalance != "none" and entry and _literal(entry, "balances") is False:
+        yield Fault(("data", "imbalance"), f"{recipe.data.task} has no labels that are rare; leave it out")
+
+
+def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for a task or an input that has a name and no room."""
+    section = data.get("data")
+    asked = section.get("task") if isinstance(section, dict) else None
+    inputs = section.get("inputs") if isinstance(section, dict) else None
+    found: list[tuple[Place, str]] = [(("data", "task"), asked)] if isinstance(asked, str) and asked not in tables["TASKS"] else []
+    found += [(("data", "inputs", name), name) for name in (inputs if isinstance(inputs, dict) else ()) if name not in tables["MODALITIES"]]
+    for place, name in found:
+        if name in _NAMES:
+            yield Fault(place, f"{_NAMES[name]} is not built; docs/guide.md says what it would need. See 'compress list tasks'")
+
+
+def _literal(entry: str, name: str) -> Any:
+    """The literal of a task's own class; None where it leaves that to `Task`."""
+    try:
+        return class_literal(entry, name)
+    except LookupError:
+        return None
+
+
+def _task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> tuple[str, str | None]:
+    """The name of the recipe's task and its entry in TASKS; None where it is none, which others say."""
+    section = data.get("data")
+    name = section.get("task", DEFAULT) if isinstance(section, dict) else DEFAULT
+    return str(name), tables["TASKS"].get(name) if isinstance(name, str) else None

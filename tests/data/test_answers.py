@@ -1,0 +1,65 @@
+"""What `compress init` sees of answers that are tags or numbers, and the recipe that comes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.data.answers import look_at_answers
+from compress.errors import DataError
+from compress.recipe.grammar import load_recipe
+
+
+def columns(train: list, test: list) -> dict[str, pa.ChunkedArray]:
+    return {"train": pa.chunked_array([pa.array(train)]), "test": pa.chunked_array([pa.array(test)])}
+
+
+def test_tags_are_counted_and_their_separator_is_found() -> None:
+    found = look_at_answers(columns(["a;b", "a", " ", "b, c;a"], ["a;z", "b"]), "multi_label")
+    assert found.options == {"separator": ";", "blank_is_none": True}
+    assert found.labels == {"a": 3, "b": 1, "b, c": 1}
+    assert (found.broken, found.unlabelled) == ({"unknown tag": 1}, 0)
+    assert found.told[-1] == "any of 3 tags; 1.2 a row, none in 1 rows"
+
+
+def test_lists_of_tags_need_no_separator() -> None:
+    assert look_at_answers(columns([["a"], ["a", "b"], None], [["b"]]), "multi_label").options == {}
+
+
+def test_numbers_are_described_and_others_counted() -> None:
+    found = look_at_answers(columns(["1", "2", "x", "", "6"], ["3", ""]), "regression")
+    assert (found.labels, found.unlabelled) == ({}, 1)
+    assert found.broken == {"no number": 1, "no label": 1}
+    assert found.told == ("a number; value 1 to 6, mean 3",)
+
+
+def test_answers_of_another_task_are_told() -> None:
+    with pytest.raises(DataError, match="none of the 2 labels of the training split is a number"):
+        look_at_answers(columns(["a", "b"], ["a"]), "regression")
+
+
+@pytest.mark.parametrize(("task", "answers"), [("multi_label", ["big|red", "red", "big"]), ("regression", ["1.5", "2.5", "7"])])
+def test_init_writes_a_recipe_that_passes_its_check(task: str, answers: list[str], tmp_path: Path) -> None:
+    for split, count in (("train", 60), ("test", 20)):
+        lines = [f"some words about thing {index},{answers[index % 3]}" for index in range(count)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["title,answer", *lines]) + "\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", task, "--label", "answer"])
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe(tmp_path / "a.yaml").recipe
+    assert recipe.data.task == task
+    assert recipe.distill.losses == load_recipe(tmp_path / "a.yaml", ["distill.compare_alone=false"]).recipe.distill.losses
+
+
+def test_init_asks_for_the_column_of_other_answers(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("title,answer\na b,1\nc d,2\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", "regression"])
+    assert "--label COLUMN says which it is" in done.stderr
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", "regresion"])
+    assert "unknown task 'regresion' (did you mean 'regression'?)" in done.stderr

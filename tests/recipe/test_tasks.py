@@ -1,0 +1,90 @@
+"""A recipe's task: its own losses where none are named, losses and teachers of another task, and what has a name and no room."""
+
+from pathlib import Path
+
+import pytest
+
+from compress.errors import RecipeError
+from compress.recipe.grammar import load_recipe
+from compress.recipe.tasks import UNBUILT
+
+RECIPE = """\
+name: small
+data:
+  source: easy_vqa
+  task: {task}
+  inputs: {{numbers: {{size: 4}}}}
+teacher: {{source: fit, encoders: {{numbers: {{model: raw}}}}}}
+student: {{encoders: {{numbers: {{}}}}}}
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def load(task: str, *overrides: str):
+        (tmp_path / "a.yaml").write_text(RECIPE.format(task=task))
+        return load_recipe(tmp_path / "a.yaml", overrides).recipe
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("task", "losses"),
+    [
+        ("single_label", ["cross_entropy", "kd"]),
+        ("multi_label", ["binary_cross_entropy", "binary_kd"]),
+        ("regression", ["squared_error", "number_kd"]),
+    ],
+)
+def test_task_brings_its_losses(load, task: str, losses: list[str]) -> None:
+    assert [loss.name for loss in load(task).distill.losses] == losses
+
+
+def test_losses_of_the_recipe_stay(load) -> None:
+    recipe = load("regression", "distill.losses=[{name: absolute_error, options: {beta: 0.5}}]")
+    assert [(loss.name, loss.options) for loss in recipe.distill.losses] == [("absolute_error", {"beta": 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("task", "override", "message"),
+    [
+        (
+            "regression",
+            "distill.losses=[{name: kd}]",
+            "kd is a loss of another task; regression takes squared_error, absolute_error, number_kd",
+        ),
+        (
+            "single_label",
+            "distill.losses=[{name: number_kd}]",
+            "number_kd is a loss of another task; single_label takes cross_entropy, weighted_cross_entropy, focal, kd",
+        ),
+        ("multi_label", "data.task_options.seperator=x", "unknown option (did you mean 'separator'?)"),
+        ("multi_label", "data.task_options.separator=3", "3 is int, but str is needed"),
+        ("regression", "data.imbalance=batches", "regression has no labels that are rare; leave it out"),
+        ("regression", "data.task=multilabel", "unknown task 'multilabel' (did you mean 'multi_label'?)"),
+        (
+            "regression",
+            "teacher={source: hub, id: a/b, revision: '" + 40 * "0" + "'}",
+            "hub gives numbers of a scale of its own, and regression learns in that of your training rows; take fit, or weights with fine_tune",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(load, task: str, override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(task, override)
+    assert any(message in problem for problem in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize(("alias", "name"), [(alias, name) for name, others in UNBUILT.items() for alias in (name, *others[:1])])
+def test_what_is_not_built_is_told_by_name(load, alias: str, name: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(alias)
+    assert [problem.partition("data.task: ")[2] for problem in caught.value.problems] == [
+        f"{name} is not built; docs/guide.md says what it would need. See 'compress list tasks'"
+    ]
+
+
+def test_an_input_that_is_not_built_is_told_by_name(load) -> None:
+    with pytest.raises(RecipeError, match=r"data.inputs.video: video is not built") as caught:
+        load("single_label", "data.inputs={video: {size: 3}}")
+    assert not any("unknown key" in problem for problem in caught.value.problems)

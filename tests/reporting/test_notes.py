@@ -1,0 +1,23 @@
+"""What the report says of skewed labels."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from compress.reporting.notes import list_skew
+
+
+def data(counts: dict[str, int], imbalance: str = "none") -> SimpleNamespace:
+    return SimpleNamespace(report={"imbalance": imbalance, "splits": {"train": {"label_counts": counts}}})
+
+
+def test_labels_with_less_than_a_tenth_of_the_commonest_are_named() -> None:
+    (note,) = list_skew(data({"a": 1000, "b": 100, "c": 99, "d": 3}))
+    assert note.startswith(
+        "2 labels have less than a tenth of the commonest one's 1,000 training rows (c 99, d 3): read the means over labels"
+    )
+
+
+@pytest.mark.parametrize("quiet", [data({"a": 10, "b": 1}), data({"a": 100, "b": 1}, "logits"), data({})])
+def test_nothing_is_said_of_even_labels_or_where_something_was_done(quiet: SimpleNamespace) -> None:
+    assert list_skew(quiet) == []

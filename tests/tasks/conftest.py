@@ -1,0 +1,76 @@
+"""One tiny set for each task, of rows of numbers, and the recipe that runs the whole chain on it in seconds."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RECIPE = """\
+name: {name}
+data:
+  source: manifest
+  task: {task}
+  options: {{train: train.csv, test: test.csv, columns: {{numbers: sensor, label: answer}}}}
+  inputs: {{numbers: {{size: 6}}}}
+teacher:
+  source: fit
+  encoders: {{numbers: {{model: raw}}}}
+  head_width: 32
+  train: {{epochs: 20, batch_size: 16, learning_rate: 5.0e-3}}
+student: {{encoders: {{numbers: {{options: {{width: 16}}}}}}}}
+distill: {{train: {{epochs: 40, batch_size: 16, learning_rate: 1.0e-2}}, compare_alone: true}}
+quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
+export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
+benchmark: {{batches: [1], rounds: 10, warmup: 1}}
+"""
+
+
+def single(values: np.ndarray) -> str:
+    return "up" if values[0] > 0 else "down"
+
+
+def tags(values: np.ndarray) -> str:
+    """Each of the first three numbers has its tag; one row in eight has none."""
+    return "|".join(name for name, value in zip(("hot", "wet", "loud"), values) if value > 0) or " "
+
+
+def number(values: np.ndarray) -> str:
+    return f"{100 + 20 * values[0] - 10 * values[1]:.3f}"
+
+
+ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number}
+
+
+def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:
+    """train.csv and test.csv with the columns sensor and answer."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sensor", "answer"])
+            for _ in range(count):
+                values = draw.normal(size=6)
+                rows.writerow([" ".join(f"{v:.4f}" for v in values), answer(values)])
+
+
+@pytest.fixture(scope="session")
+def task_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The recipe of a task by its name, beside its rows."""
+    made: dict[str, Path] = {}
+
+    def write(task: str) -> Path:
+        if task not in made:
+            folder = tmp_path_factory.mktemp(task)
+            write_rows(folder, ANSWERS[task])
+            text = RECIPE.format(name=task, task=task)
+            if task == "multi_label":
+                text = text.replace("  inputs:", "  task_options: {blank_is_none: true}\n  inputs:", 1)
+            (folder / "recipe.yaml").write_text(text)
+            made[task] = folder / "recipe.yaml"
+        return made[task]
+
+    return write

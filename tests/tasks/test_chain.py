@@ -1,0 +1,99 @@
+"""Each task of the table goes through the whole chain, on a set whose answers follow from its numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import compress
+from compress.data.prepared import open_data
+from compress.device.manifest import verify_folder
+from compress.recipe.grammar import load_recipe
+from compress.serving.served import open_served
+from compress.tables import TASKS
+from compress.tasks.task import task
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a task's run left behind."""
+
+    task: str
+    folder: Path
+    result: compress.RunResult
+    said: list[str]
+    models: dict
+
+
+@pytest.fixture(scope="module", params=[name for name, entry in TASKS.items() if ".py:" not in entry])
+def run(request: pytest.FixtureRequest, task_recipe: Callable[[str], Path]) -> Run:
+    from compress.pipeline import run
+
+    recipe, said = task_recipe(request.param), []
+    result = run(load_recipe(recipe), runs=recipe.parent / "runs", threads=1, say=said.append)
+    measured = json.loads((result.folder / "10-benchmark" / "measurements.json").read_text())
+    return Run(request.param, recipe.parent, result, said, measured["models"])
+
+
+def test_every_file_learns_the_answers(run: Run) -> None:
+    baseline = run.result.summary["majority_accuracy"]
+    for name, model in run.models.items():
+        assert model["accuracy"]["value"] > baseline + 0.3, name
+        assert model["accuracy"]["low"] < model["accuracy"]["value"] < model["accuracy"]["high"] or model["accuracy"]["value"] == 1
+        assert model["non_finite"]["value"] == 0
+    assert run.result.summary["measure"] == task(run.task).measure
+
+
+def test_int8_keeps_the_metric_of_fp32(run: Run) -> None:
+    kept = run.models["int8_qat"]["accuracy"]
+    assert kept["value"] >= 0.97 * run.models["fp32"]["accuracy"]["value"]  # two of 80 rows
+    assert kept["against_fp32"]["verdict"] != "worse"
+    assert all(hop["passed"] for hop in run.result.artifacts["export"].details["parity"])
+
+
+def test_models_are_compared_in_pairs_and_by_part(run: Run) -> None:
+    shipped = run.models[run.result.summary["shipped_model"]]
+    assert shipped["accuracy"]["against_majority"]["verdict"] == "better"
+    assert shipped["accuracy"]["against_teacher"]["samples"] == run.result.summary["samples"] == 80
+    assert len(shipped["by_answer"]) >= 2
+    assert {metric for metric, entry in shipped["metrics"].items() if entry["value"] is not None} == shipped["metrics"].keys()
+    assert any("distilled student ships" in line or "student alone ships" in line for line in run.said)
+
+
+def test_report_names_the_measure_and_the_other_metrics(run: Run) -> None:
+    page = run.result.report.read_text()
+    assert f"{task(run.task).measure.replace(chr(39), '&#39;')} shipped" in page
+    for metric in run.models["fp32"]["metrics"]:
+        assert metric.replace("_", " ") in page
+
+
+def test_server_shows_labels_and_both_models_answer(run: Run) -> None:
+    served = open_served(run.result.bundle.resolve(), run.result.folder)
+    data = open_data(run.result.artifacts["data"].path)
+    shown = {data.task.show(label, data.labels) for label in data.split("test").labels}
+    assert {sample.label for sample in served.samples} <= shown
+    student, teacher = served.answer_sample(0)
+    assert (student["role"], teacher["role"]) == ("student", "teacher")
+    assert student.keys() == teacher.keys()
+
+
+def test_bundle_verifies_and_answers(run: Run) -> None:
+    bundle = run.result.bundle.resolve()
+    assert f"device/tasks/{run.task}.py" in verify_folder(bundle)["files"]
+    command = [sys.executable, "-I", "run.py"]
+    done = subprocess.run([*command, "verify"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ask = [*command, "predict", "--numbers", "1.5 1.5 -1.5 0 0 0", "--json"]
+    answer = json.loads(subprocess.run(ask, cwd=bundle, capture_output=True, text=True, check=True).stdout)
+    if run.task == "single_label":
+        assert answer["label"] == "up"
+    if run.task == "multi_label":
+        assert sorted(answer["tags"]) == ["hot", "wet"]
+    if run.task == "regression":
+        assert answer["value"] == pytest.approx(100 + 20 * 1.5 - 10 * 1.5, abs=10)
