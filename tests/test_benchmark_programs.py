@@ -56,14 +56,15 @@ def test_table_of_the_gate_has_the_worst_of_each_hop_beside_its_limit(program: A
 
 def test_table_of_big_teachers_has_a_column_each(program: Any) -> None:
     origin = {"device": {"name": "a CPU", "cores": 2}, "threads": 1, "git_commit": None, "git_clean": True, "versions": {"torch": "2"}}
-    run = {"seconds": 100.4, "silence_s": 29.0}
+    run = {"seconds": 100.4, "cpu_seconds": 60.0, "silence_s": 29.0}
     one = {**origin, "teacher": "vilt", "parameters": 112_800_000, "run": run, "stages": {"data": {"seconds": 2.0, "peak_bytes": 5e8}}}
     other = {**one, "teacher": "vit", "stages": {"export": {"seconds": 3.0, "peak_bytes": None}}}
     lines = program("big_teachers").table([one, other]).splitlines()
     assert lines[0].endswith("| vilt, 112.8 M | vit, 112.8 M |")
-    assert lines[2:6] == [
+    assert lines[2:7] == [
         "| data | 2.0, 0.50 | - |",
         "| export | - | 3.0, - |",
         "| the whole run | 100 | 100 |",
+        "| the whole run, seconds of processor time | 60 | 60 |",
         "| longest silence | 29 | 29 |",
     ]

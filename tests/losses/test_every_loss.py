@@ -63,7 +63,7 @@ def agreeing(name: str) -> tuple[Outputs, Outputs, Tensor]:
     labels = torch.arange(CLASSES)
     logits = {"multi_label": 120 * torch.eye(CLASSES) - 60, "regression": torch.eye(CLASSES)}.get(of_task(name), 60 * torch.eye(CLASSES))
     sure = Outputs(logits, 3.0 * torch.eye(CLASSES))
-    return Outputs(*(x.clone() for x in sure)), sure, labels_of(name, labels)
+    return sure.map(torch.clone), sure, labels_of(name, labels)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -86,14 +86,14 @@ def test_loss_gives_the_teacher_no_gradient(name: str) -> None:
 def test_loss_does_not_depend_on_the_order_of_rows(name: str) -> None:
     student, teacher, labels = draw(name)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    shuffled = (Outputs(*(x[order] for x in outputs)) for outputs in (student, teacher))
+    shuffled = (outputs.map(lambda x: x[order]) for outputs in (student, teacher))
     assert bind(name)(*shuffled, labels[order]).item() == pytest.approx(bind(name)(student, teacher, labels).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_is_finite_in_bfloat16_and_with_equal_rows(name: str) -> None:
     student, teacher, labels = draw(name)
-    low = [Outputs(*(x.detach().bfloat16()[[0, 0, 1, 2, 2, 2]].requires_grad_() for x in outputs)) for outputs in (student, teacher)]
+    low = [outputs.map(lambda x: x.detach().bfloat16()[[0, 0, 1, 2, 2, 2]].requires_grad_()) for outputs in (student, teacher)]
     loss = bind(name)(*low, labels)
     loss.backward()
     read = low[0].embedding if name in FROM_STATES else low[0].logits
