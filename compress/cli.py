@@ -139,11 +139,17 @@ def make_alone(
     override: Overrides = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     runs: Runs = RUNS,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="End when the input is closed: a run that is killed ends it so.")
+    ] = False,
 ) -> None:
     """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""
     from compress.pipeline import make_alone as make_stage
     from compress.recipe.grammar import load_recipe
+    from compress.store.beside import Beside
 
+    if with_parent:
+        Beside.end_with_parent()
     make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads)
 
 

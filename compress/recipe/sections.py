@@ -349,7 +349,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _there_is_something_to_fuse(self) -> Recipe:
-        if "fusion" in self.student.model_fields_set and len(self.modalities) == 1:
+        if self.student.fusion != Fusion() and len(self.modalities) == 1:
             raise ValueError(f"student.fusion is set, but {self.modalities[0]} is the only modality of the data, so nothing is joined")
         return self
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +22,12 @@ BESIDE = ("export_teacher",)  # a teacher's export takes minutes and gigabytes, 
 
 
 class Beside:
-    """The processes of one run; those that still run when it ends, such as after an error, are ended."""
+    """The processes of one run; those that still run when it ends, such as after an error or by being killed, end with it."""
 
     def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int) -> None:
         overrides = [word for override in loaded.overrides for word in ("-o", override)]
         self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
-        self.command += ["--threads", str(threads)]
+        self.command += ["--threads", str(threads), "--with-parent"]
         self.running: dict[str, tuple[str, subprocess.Popen[bytes], Any]] = {}  # fingerprint -> stage, process, what it says
 
     def start(self, name: str, made_of: dict[str, Any]) -> Artifact:
@@ -34,7 +35,8 @@ class Beside:
         said = tempfile.TemporaryFile()
         root = str(Path(__file__).parents[2])  # makes a checkout importable that nobody installed
         env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
-        process = subprocess.Popen([*self.command, "--stage", name], stdout=subprocess.DEVNULL, stderr=said, env=env)
+        asked = [*self.command, "--stage", name]
+        process = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=env)
         key = fingerprint(made_of)
         self.running[key] = (name, process, said)
         return Artifact(fingerprint=key)
@@ -66,6 +68,17 @@ class Beside:
 
     def __enter__(self) -> Beside:
         return self
+
+    @staticmethod
+    def end_with_parent() -> None:
+        """In such a process: ends it when its input is closed, which is so at the latest when the run is gone. A lock that it holds goes too."""
+
+        def watch() -> None:
+            while os.read(0, 1):  # not through sys.stdin, which the interpreter wants to close when the stage is made
+                pass
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for _, process, said in self.running.values():

@@ -29,6 +29,7 @@ from compress.recipe.sections import Parity, Quantize
 from compress.stages.export import export_module, save
 from compress.stages.export.from_torch import clean, compare_quantizers, run_torch
 from compress.stages.export.gate import Gate
+from compress.tasks.task import task
 
 PORT = Port("audio", "int32", (2400,), -32768, 32767, reading={"rate": 8000})
 IO = IOSpec((PORT,), (Port("logits", "float32", (3,)),))
@@ -69,7 +70,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forms]:
         symmetric = clean(export_module(frozen, IO, 20))
     yield Forms(
         folder,
-        Gate(Parity(), {"audio": tones(64, seed=9)}),
+        Gate(Parity(), {"audio": tones(64, seed=9)}, decisions=task("single_label").decisions),
         model,
         save(export_module(model, IO, 20), folder / "fp32.onnx"),
         frozen,

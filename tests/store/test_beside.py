@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -125,3 +126,13 @@ def test_error_of_the_command_is_the_error_of_the_run(loaded: LoadedRecipe, tmp_
         coming = beside.start("data", MADE_OF)
         with pytest.raises(RecipeError, match=r"^data: .*test_limits"):
             beside.wait(coming)
+
+
+def test_process_ends_when_the_run_that_started_it_is_gone() -> None:
+    code = "from compress.store.beside import Beside; Beside.end_with_parent(); print('at work', flush=True); import time; time.sleep(300)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"at work\n"
+        assert process.poll() is None
+        process.stdin.close()  # as the system does for a process that was killed
+        assert process.wait(timeout=60) == 1
