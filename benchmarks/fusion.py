@@ -64,12 +64,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         values = [r["accuracy"]["value"] for r in own]
         gains = [value - by_seed["product", r["seed"]] for r, value in zip(own, values, strict=True) if ("product", r["seed"]) in by_seed]
         against = "-" if fusion == "product" or not gains else spread(gains, signed=True)
-        cells = [fusion, spread(values), against, f"{own[0]['parameters']:,}", f"{sum(r['seconds'] for r in own) / len(own):.0f}"]
+        cells = [fusion, spread(values), against, ", ".join(str(r["seed"]) for r in own), f"{own[0]['parameters']:,}"]
         lines.append((-sum(values) / len(values), cells))
-    seeds = ", ".join(map(str, sorted({r["seed"] for r in results})))
     first = results[0]
-    told = f"{first['rows']:,} training rows, {first['steps']:,} steps, {first['accuracy']['samples']:,} validation rows, seeds {seeds}."
-    header = ("fusion", "validation accuracy, %", "against the product, points", "parameters", "seconds")
+    told = f"{first['rows']:,} training rows, {first['steps']:,} steps, {first['accuracy']['samples']:,} validation rows."
+    header = ("fusion", "validation accuracy, %", "against the product, points", "seeds", "parameters")
     return "\n\n".join([told, markdown_table(header, [cells for _, cells in sorted(lines)]), origin_line(results, "torch")])
 
 

@@ -240,6 +240,14 @@ def predict(ctx: typer.Context, target: Folder, runs: Runs = RUNS) -> None:
     raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["predict", *ctx.args]))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def explain(ctx: typer.Context, target: Folder, runs: Runs = RUNS) -> None:
+    """Answer as `predict` does, and say what each input was worth for the answer."""
+    from compress.listing import find_bundle
+
+    raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["explain", *ctx.args]))
+
+
 @app.command()
 def verify(
     target: Folder,

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+PRESENT = "present"  # the last input of a model whose rows may lack others: which are there, (M,) float32
+
 
 @dataclass(frozen=True)
 class Port:

@@ -35,13 +35,16 @@ def write_onnx(path: Path, *, modalities: tuple[str, ...], step: float = 0.0) ->
     table, weight = rng.normal(size=(len(WORDS), 4)).astype(np.float32), rng.normal(size=(7, 4)).astype(np.float32)
     if step:
         weight = (weight / step).round() * np.float32(step)
-    rows = {"image": slice(0, 3), "text": slice(3, 7)}
+    weight = np.concatenate([weight, np.eye(2, 4, dtype=np.float32)])
+    rows = {"image": slice(0, 3), "text": slice(3, 7), "present": slice(7, 9)}
     inputs = {"image": (TensorProto.UINT8, ["batch", SIZE, SIZE, 3]), "text": (TensorProto.INT64, ["batch", TOKENS])}
+    inputs["present"] = (TensorProto.FLOAT, ["batch", 2])
     nodes = {
         "image": [helper.make_node("Cast", ["image"], ["pixels"], to=1), helper.make_node("Mul", ["pixels", "scale"], ["scaled"])]
         + [helper.make_node("ReduceMean", ["scaled", "plane"], ["image_mean"], keepdims=0)],
         "text": [helper.make_node("Gather", ["table", "text"], ["vectors"])]
         + [helper.make_node("ReduceMean", ["vectors", "time"], ["text_mean"], keepdims=0)],
+        "present": [helper.make_node("Identity", ["present"], ["present_mean"])],
     }
     arrays = {"weight": np.concatenate([weight[rows[m]] for m in modalities]), "table": table, "scale": np.float32(1 / 64)}
     arrays |= {"plane": np.array([1, 2]), "time": np.array([1])}
@@ -82,6 +85,7 @@ def bundle_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         write_tokenizer(source / "tokenizer.json")
         rng = np.random.default_rng(1)
         feeds = {"image": rng.integers(0, 256, (20, SIZE, SIZE, 3), np.uint8), "text": rng.integers(0, len(WORDS), (20, TOKENS))}
+        feeds["present"] = np.ones((20, 2), np.float32)
         golden = {m: feeds[m] for m in modalities}
         golden["logits"] = open_session(source / "fp32.onnx").run(golden)["logits"]
         golden["labels"] = golden["logits"].argmax(-1)
@@ -90,6 +94,7 @@ def bundle_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "models": {"fp32": source / "fp32.onnx", "int8_qat": source / "int8.onnx"},
             "chosen": "fp32",
             "io_spec": io_spec(
+                gaps="present" in modalities,
                 image_size=SIZE if "image" in modalities else None,
                 text_length=TOKENS if reads_text else None,
                 vocabulary=len(WORDS),

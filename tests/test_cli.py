@@ -248,6 +248,11 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
+def test_explain_hands_over_to_the_runner_of_the_bundle(bundle: Path):
+    assert call("explain", bundle, "--question", "what shape?").exit_code == 4
+    assert (bundle / "run.py.args").read_text() == "explain --question what shape?"
+
+
 def test_predict_hands_over_to_the_runner_of_the_bundle(bundle: Path):
     assert call("predict", bundle, "--image", "x.png", "--question", "what shape?").exit_code == 4
     assert (bundle / "run.py.args").read_text() == "predict --image x.png --question what shape?"

@@ -35,11 +35,11 @@ def lookup_answers(data: PreparedData, modality: str) -> np.ndarray | None:
         return None
     count = len(train.inputs[modality])
     labels = np.asarray(train.labels)
-    labelled = known(labels)
+    labelled = known(labels) & ~train.lacks(modality)
     codes = np.asarray(train.rows[modality])[labelled]
     answers = data.task.answers(data.task.guess(labels[labelled], codes, count + 1))  # the last line is for unknown inputs
     answers[np.bincount(codes, minlength=count + 1) == 0] = constant_answer(data)
-    return np.asarray(answers[places[test.rows[modality]]])
+    return np.asarray(answers[np.where(test.lacks(modality), count, places[test.rows[modality]])])
 
 
 def baseline_answers(data: PreparedData) -> dict[str, np.ndarray]:

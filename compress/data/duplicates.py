@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.data.presence import owned
 from compress.data.rows import EXAMPLES, Rows
 
 
@@ -22,7 +23,7 @@ def crossing(pairs: np.ndarray, sizes: dict[str, int], *, first: str, second: st
 def describe_near(rows: Rows, train: Rows, pairs: np.ndarray) -> dict[str, Any]:
     """Counts of a split's inputs and rows that are near duplicates of training inputs, and examples; pairs: (Q, 2) split's and train's input."""
     inputs, first = np.unique(pairs[:, 0], return_index=True)
-    own, others = rows.codes[rows.owner], train.codes[train.owner]
+    own, others = owned(rows), owned(train)
     examples = []
     for index, other in pairs[first[:EXAMPLES]].tolist():
         row, train_row = int(np.argmax(own == index)), int(np.argmax(others == other))

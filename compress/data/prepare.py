@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 from compress.data.baseline import describe_baselines
 from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.prepared import open_data
+from compress.data.presence import lacking, owned, point_elsewhere
 from compress.data.rows import BadRows, Rows, encode, names_of
 from compress.data.source import Source
 from compress.data.splits import hide_labels, hold_out, limit, settle
 from compress.errors import DataError
+from compress.io_spec import PRESENT
 from compress.modalities.modality import Failures, modality
 from compress.recipe.sections import Data
 from compress.tasks.task import Task, task
@@ -57,7 +59,7 @@ def prepare(
         for name, table in tables.items()
     }
     splits, held = _divide(splits, config, bad, seed=seed)
-    files = {m: _files(m, config, teacher_inputs) for m in modalities}
+    files = {m: _files(m, config, teacher_inputs) for m in splits["train"].codes}
     splits = {name: _store_inputs(rows, out / name, files, bad, threads=threads, say=say) for name, rows in splits.items()}
     if config.on_bad_row == "error":
         bad.refuse()
@@ -92,6 +94,7 @@ def prepare(
             for name, rows in splits.items()
         },
         "skipped": bad.to_json(),
+        **({"allow_missing": True} if config.allow_missing else {}),
     }
     return _write_report(out, labels, kinds, report)
 
@@ -221,6 +224,7 @@ def _store_inputs(
         if modality(name).reads_files and len(rows.inputs[name]):
             say(f"data: decoding {len(rows.inputs[name]):,} {name}s for {folder.name}")
         failed = modality(name).store(rows.inputs[name], forms, folder=folder, threads=threads)
+        rows = point_elsewhere(rows, name, list(failed))
         _count_failures(rows, name, failed, bad)
         good &= ~np.isin(rows.codes[name], list(failed))
     if good.all():
@@ -250,19 +254,20 @@ def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
     np.save(folder / "labels.npy", rows.labels)
     np.save(folder / "kinds.npy", rows.kinds)
     np.save(folder / "groups.npy", rows.groups)
-    np.save(folder / "near_train.npy", np.isin(rows.codes[rows.owner], near[:, 0]))
+    np.save(folder / "near_train.npy", np.isin(owned(rows), near[:, 0]))
 
 
 def _account(rows: Rows, train: Rows, asked: Task, labels: list[str], kinds: list[str]) -> dict:
     """What one split holds. `seen_in_train` counts the distinct inputs that train has too: an answer to them may be remembered."""
-    labelled = rows.strata >= 0
+    labelled, modalities = rows.strata >= 0, [m for m in rows.codes if m != PRESENT]
     return {
         "rows": len(rows),
         "labelled_rows": int(labelled.sum()),
         "unlabelled_rows": int((~labelled).sum()),
-        "inputs": {modality: len(inputs) for modality, inputs in rows.inputs.items()},
+        "inputs": {m: len(rows.inputs[m]) for m in modalities},
+        **({"lacking": {m: int(lacking(rows, m).sum()) for m in modalities}} if PRESENT in rows.codes else {}),
         "labelled_inputs": len(np.unique(rows.codes[rows.owner][labelled])),
-        "seen_in_train": {m: pc.sum(pc.is_in(inputs.keys, train.inputs[m].keys)).as_py() or 0 for m, inputs in rows.inputs.items()},
+        "seen_in_train": {m: pc.sum(pc.is_in(rows.inputs[m].keys, train.inputs[m].keys)).as_py() or 0 for m in modalities},
         "kind_counts": {kind: int((rows.kinds == index).sum()) for index, kind in enumerate(kinds)},
         **asked.account(rows.labels[labelled], labels),
     }

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from compress.errors import DataError
+from compress.io_spec import PRESENT
 from compress.modalities.modality import modality
 from compress.tasks.task import Task, task
 
@@ -35,6 +36,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def lacks(self, modality: str) -> np.ndarray:
+        """(R,) bool: the rows without an input of that modality."""
+        if PRESENT not in self.rows:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.inputs[PRESENT])[self.rows[PRESENT], list(self.rows).index(modality)] == 0
+
     @property
     def clusters(self) -> np.ndarray:
         """(R,) int64, equal for rows that are one draw of luck: those of one group or, without one, of one input of the first modality."""
@@ -51,6 +58,11 @@ class PreparedData:
     kinds: list[str]
     report: dict
     paraphrases: dict[str, str] = field(default_factory=dict)  # a text of the data -> the same in other words
+
+    @property
+    def ports(self) -> list[str]:
+        """What a model reads of a row: the modalities and, where rows may lack some, which it has."""
+        return [*self.report["modalities"], *([PRESENT] if self.report.get("allow_missing") else [])]
 
     @property
     def paraphrased(self) -> str:
@@ -72,7 +84,7 @@ class PreparedData:
         folder = self.path / name
         if not folder.is_dir():
             raise DataError(f"{self.path}: no split {name!r}; there are train, validation and test")
-        modalities, apart = self.report["modalities"], self.report["teacher_apart"]
+        modalities, apart = self.ports, self.report["teacher_apart"]
         inputs = {m: modality(m).open(folder, m) for m in modalities}
         return Split(
             name=name,

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from compress.data.presence import patterns, stand_in
 from compress.errors import DataError
+from compress.io_spec import PRESENT
 from compress.modalities.modality import modality as room
 from compress.recipe.sections import Data
 from compress.tasks.labels import known
@@ -141,17 +143,31 @@ def encode(
         kinds=_index(table, "kind", kinds).astype(np.int16),
         groups=_index(table, "group", groups).astype(np.int32),
     )
-    unusable = np.zeros(len(rows), bool)
-    for modality, codes in rows.codes.items():
-        blank = codes < 0
-        bad.add(room(modality).blank, rows, blank)
-        unusable |= blank
+    blank = np.stack([code < 0 for code in rows.codes.values()], axis=1)  # (R, M)
+    unusable = np.asarray(blank.all(axis=1) if config.allow_missing else blank.any(axis=1))
+    if config.allow_missing:
+        bad.add("no input at all", rows, unusable)
+    else:
+        for place, modality in enumerate(rows.codes):
+            bad.add(room(modality).blank, rows, blank[:, place])
     if not (config.allow_unlabelled and split == "train"):
         bad.add("no label", rows, unlabelled)
         unusable |= unlabelled
     unknown = ~known(rows.labels) & ~unlabelled
     bad.add(task.unknown, rows, unknown, lambda index: task.fault(table.column(task.column)[index].as_py(), labels))
-    return rows.keep(~(unusable | unknown))
+    kept = ~(unusable | unknown)
+    return (_mark_missing(rows, blank, kept) if config.allow_missing else rows).keep(kept)
+
+
+def _mark_missing(rows: Rows, blank: np.ndarray, kept: np.ndarray) -> Rows:
+    """The rows with what they lack noted in PRESENT, and an input of a `kept` (R,) row to point at in its place."""
+    usable = {m: np.unique(code[kept & (code >= 0)]) for m, code in rows.codes.items()}
+    for m, own in usable.items():
+        if kept.any() and not len(own):
+            raise DataError(f"data: no usable row of {rows.split} has an input of the modality {m}; take it off data.inputs")
+    codes = {m: stand_in(code, rows.number, usable[m]) for m, code in rows.codes.items()}
+    present, distinct = patterns(blank)
+    return replace(rows, codes={**codes, PRESENT: present}, inputs={**rows.inputs, PRESENT: Distinct(distinct)})
 
 
 def names_of(column: str, tables: dict[str, pa.Table]) -> list[str]:

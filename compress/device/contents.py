@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from .errors import DeviceError, ManifestError
 from .manifest import MANIFEST, check_files, hash_file, read_manifest
 
+PRESENT = "present"
 GOLDEN, IO_SPEC, LABELS, MODELS = "golden.npz", "io_spec.json", "labels.json", "models.json"
 
 
@@ -37,6 +39,20 @@ class BundleFolder:
     max_batch: int
     task: str  # of device/tasks: how outputs become an answer
     facts: dict[str, Any] = field(default_factory=dict)  # what the task knows of this model and its data, such as thresholds
+
+    @property
+    def takes_gaps(self) -> bool:
+        """Whether a sample may lack inputs: then a port says which are there."""
+        return PRESENT in self.inputs
+
+    @property
+    def asked(self) -> list[str]:
+        """The ports that a sample has values for."""
+        return [name for name in self.inputs if name != PRESENT]
+
+    def missing(self, given: Mapping[str, Any]) -> list[str]:
+        """The inputs without a value."""
+        return [name for name in self.asked if given.get(name) is None]
 
 
 def read_bundle(folder: Path) -> BundleFolder:

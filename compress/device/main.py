@@ -1,4 +1,4 @@
-"""The commands of a bundle's `run.py`: predict, verify, bench, choose, build-engine and info.
+"""The commands of a bundle's `run.py`: predict, explain, verify, bench, choose, build-engine and info.
 
 Each command is one function that prints and returns nothing. An expected failure is one line on stderr and a non-zero exit code:
 1 unusable input or runtime, 2 wrong usage, 7 other answers than recorded, 8 TensorRT, 9 a bundle that does not verify.
@@ -20,7 +20,7 @@ RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "open
 
 def main(argv: list[str], *, folder: Path) -> int:
     """Runs one command on the bundle in `folder` and gives the exit code."""
-    arguments = _parser(folder, asks="predict" in argv).parse_args(argv)
+    arguments = _parser(folder, asks=not {"predict", "explain"}.isdisjoint(argv)).parse_args(argv)
     try:
         arguments.command(arguments, folder)
     except DeviceError as error:
@@ -37,16 +37,27 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
     from .tasks import answerer
 
     with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
-        given = {name: vars(arguments)[name] for name in predictor.bundle.inputs}
+        given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
         words = answerer(predictor.bundle.task).lines
         if arguments.hop is None:
             answer = predictor.predict(**given)
-            lines = words(answer)
+            lines = [*words(answer), *([f"answered without {' and '.join(answer['missing'])}"] if answer.get("missing") else [])]
         else:
             answer = {"windows": predictor.predict_windows(arguments.hop, **given)}
             heard = [(w, "silence" if "silent" in w else words(w)[0]) for w in answer["windows"]]
             lines = [f"{window['start_s']:8.2f} to {window['end_s']:.2f} s  {said}" for window, said in heard]
     _show(answer, lines, as_json=arguments.json)
+
+
+def explain(arguments: argparse.Namespace, folder: Path) -> None:
+    """Prints the answer, and for each input the probability that the answer would lose without it, against the golden samples."""
+    from . import explain as explaining
+    from .predictor import Predictor
+
+    with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
+        given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
+        explained = explaining.explain(predictor, given)
+    _show(explained, explaining.lines(explained), as_json=arguments.json)
 
 
 def verify(arguments: argparse.Namespace, folder: Path) -> None:
@@ -139,10 +150,13 @@ def info(arguments: argparse.Namespace, folder: Path) -> None:
 def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py", description="Answers, verifies and measures on this device.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = _add(commands, "predict", predict, "answer one question")
-    for name, option, gloss in _input_options(folder) if asks else ():  # readers import numpy: not before `verify` has checked every hash
-        command.add_argument(option, dest=name, help=gloss)
-    command.add_argument("--hop", type=float, help="seconds: answer for each window of a long sound, one every so often")
+    options = _input_options(folder) if asks else []  # readers import numpy: not before `verify` has checked every hash
+    for word, function, gloss in (("predict", predict, "answer one question"), ("explain", explain, "say which input decided an answer")):
+        command = _add(commands, word, function, gloss)
+        for name, option, hint in options:
+            command.add_argument(option, dest=name, help=hint)
+        if word == "predict":
+            command.add_argument("--hop", type=float, help="seconds: answer for each window of a long sound, one every so often")
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")
     command.add_argument("--tolerance", type=float, help="largest difference of a logit, as a share of the largest (default: by precision)")
@@ -162,14 +176,14 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
 
 def _input_options(folder: Path) -> list[tuple[str, str, str]]:
     """(port, option, help) of each input of the bundle; those of every modality here where there is no bundle to ask."""
-    from .contents import IO_SPEC
+    from .contents import IO_SPEC, PRESENT
     from .modalities import MODALITIES, reader
 
     try:
         names = [port["name"] for port in json.loads((folder / IO_SPEC).read_text(encoding="utf-8"))["inputs"]]
     except (OSError, ValueError, KeyError, TypeError):  # what is wrong with it is said when the bundle is read
         names = list(MODALITIES)
-    return [(name, reader(name).OPTION, reader(name).HELP) for name in names]
+    return [(name, reader(name).OPTION, reader(name).HELP) for name in names if name != PRESENT]
 
 
 def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.ArgumentParser:
@@ -178,7 +192,7 @@ def _add(commands: Any, name: str, function: Any, summary: str) -> argparse.Argu
     command.add_argument("--json", action="store_true", help="print one line of JSON")
     if name not in ("info", "choose"):
         command.add_argument("--model", help="a name in models.json (default: the chosen one; verify and bench: all)")
-    if name in ("predict", "verify", "bench"):
+    if name in ("predict", "explain", "verify", "bench"):
         command.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0], help=f"default: {RUNTIMES[0]}")
         command.add_argument("--threads", type=_positive, default=1, help="CPU threads (default: 1)")
     return command

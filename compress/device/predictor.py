@@ -12,10 +12,11 @@ import numpy as np
 
 from .bundle import open_model, read_inputs
 from .choose import stored_choice
-from .contents import BundleFolder, Model, find_model, read_bundle
+from .contents import PRESENT, BundleFolder, Model, find_model, read_bundle
 from .errors import DeviceError
 from .manifest import check_files, read_manifest
 from .modalities import open_reader, reader
+from .modalities.present import pattern, stand_in
 from .sessions import REENTRANT
 from .tasks import answerer
 
@@ -50,6 +51,8 @@ class Predictor:
 
     def predict(self, **given: Any) -> dict[str, Any]:
         """The answer of the bundle's task to one value for each input, named as its port; "model" says which model gave it.
+
+        Where the model takes rows that lack inputs, one value is enough, and "missing" lists the inputs without one.
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
@@ -92,25 +95,37 @@ class Predictor:
         for name in given:
             if name not in self._shapes:
                 raise DeviceError(f"this model reads no {name}; leave it out")
-        feeds = {}
+        feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
+        if missing and not (self.bundle.takes_gaps and len(missing) < len(asked)):
+            wanted = " or ".join(reader(name).OPTION for name in (missing if self.bundle.takes_gaps else missing[:1]))
+            raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")
         for name, shape in self._shapes.items():
             value = given.get(name)
             if value is None:
-                raise DeviceError(f"this model reads {' and '.join(self._shapes)}; give {reader(name).OPTION}")
+                feeds[name] = pattern(asked, missing) if name == PRESENT else stand_in(self.bundle.inputs[name])
+                continue
             as_it_is = isinstance(value, np.ndarray) and value.shape == shape and value.dtype == self._dtypes[name]
             feeds[name] = self._checked(name, value)[None] if as_it_is else self._read(name, value)
         return feeds
 
     def answer(self, feeds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         """The second half: an answer for each row of the arrays (R, ...), R at most what the model takes at once."""
+        outputs, count = self.run(feeds), len(next(iter(feeds.values())))
+        rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
+        answers = [{**self._answer(row, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name} for row in rows]
+        if not self.bundle.takes_gaps:
+            return answers
+        names = self.bundle.asked
+        missing = ([name for name, there in zip(names, present) if not there] for present in feeds[PRESENT])
+        return [{**answer, "missing": names_missing} for answer, names_missing in zip(answers, missing)]
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model gives for the arrays (R, ...)."""
         with self._lock:
             session = self._session
             if session is None:
                 raise DeviceError("this predictor is closed; open another")
-            outputs = session.run(feeds)
-        count = len(next(iter(feeds.values())))
-        rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
-        return [{**self._answer(row, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name} for row in rows]
+            return session.run(feeds)  # type: ignore[no-any-return]
 
     def warm_up(self, calls: int = 10) -> Predictor:
         """Itself, after that many calls with golden samples: the first ones allocate memory and are slower."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 import compress.device
-from compress.io_spec import Port
+from compress.io_spec import PRESENT, Port
 from compress.tables import MODALITIES, resolve
 
 if TYPE_CHECKING:
@@ -159,4 +159,8 @@ class Modality:
 @cache
 def modality(name: str) -> Modality:
     """The room of a modality."""
+    if name == PRESENT:
+        from compress.modalities.present import Present
+
+        return Present(name)
     return resolve(MODALITIES[name])(name)

@@ -40,7 +40,8 @@ def draw_wordings(split: Any, near: Near, tokenizer: Path, *, modality: str, per
     Only wordings that a row uses are made. Raises DataError for a tokenizer that is no WordPiece: its words cannot be told.
     """
     draw = np.random.default_rng(seed)
-    picked = np.sort(draw.choice(len(split), round(share * len(split)), replace=False))
+    able = np.flatnonzero(~split.lacks(modality))
+    picked = able[np.sort(draw.choice(len(able), round(share * len(able)), replace=False))]
     rows = {m: np.asarray(which)[picked] for m, which in split.rows.items()}
     used, row_text = np.unique(rows[modality].astype(np.int64) * per_text + draw.integers(per_text, size=len(picked)), return_inverse=True)
     split_words, frequent = word_splitter(tokenizer), frequent_words(tokenizer)

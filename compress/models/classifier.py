@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from compress.io_spec import IOSpec, Outputs
+from compress.io_spec import PRESENT, IOSpec, Outputs
 from compress.models.fusion import Fusion, Product
 
 Inputs = dict[str, Tensor]
@@ -14,10 +15,20 @@ class Head(nn.Module):
     """Features by modality -> `Outputs`: normalised projections, their fusion, then two layers.
 
     Without GELU and LayerNorm after each projection a product starts small and learns slowly: on easy-VQA, one seed, validation,
-    20 passes gave 99.1 % and with them 8 passes 99.8 %.
+    20 passes gave 99.1 % and with them 8 passes 99.8 %. `gaps`: rows may lack inputs, and features[PRESENT] (R, M) says which are there;
+    a learned vector stands for each that is not, which starts as one that the fusion does not notice.
     """
 
-    def __init__(self, widths: dict[str, int], *, hidden: int, classes: int, dropout: float = 0.0, fuse: Fusion | None = None) -> None:
+    def __init__(
+        self,
+        widths: dict[str, int],
+        *,
+        hidden: int,
+        classes: int,
+        dropout: float = 0.0,
+        fuse: Fusion | None = None,
+        gaps: bool = False,
+    ) -> None:
         super().__init__()
         self.project = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden)) for m, width in widths.items()}
@@ -25,9 +36,14 @@ class Head(nn.Module):
         self.fuse = fuse or Product(len(widths), hidden)
         self.mix = nn.Sequential(nn.Linear(self.fuse.width, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.output = nn.Linear(hidden, classes)
+        self.absent = nn.Parameter(torch.full((len(widths), hidden), self.fuse.neutral)) if gaps else None
 
     def forward(self, features: Inputs) -> Outputs:
-        embedding = self.mix(self.fuse([project(features[m]) for m, project in self.project.items()]))  # of each (R, hidden)
+        parts = [project(features[m]) for m, project in self.project.items()]  # each (R, hidden)
+        if self.absent is not None:
+            there = features[PRESENT].split(1, dim=1)  # each (R, 1), 0 or 1
+            parts = [x * is_there + self.absent[i] * (1 - is_there) for i, (x, is_there) in enumerate(zip(parts, there, strict=True))]
+        embedding = self.mix(self.fuse(parts))
         return Outputs(self.output(embedding), embedding)
 
 

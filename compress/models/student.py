@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.io_spec import IOSpec, Port
+from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead
 from compress.models.reuse import ReusedClassifier
 from compress.tables import FUSIONS, resolve
@@ -28,8 +28,8 @@ def student(
 
     `teacher_width` is what its teacher's last layer reads, where it ends in that layer.
     """
-    built = {port.name: build_encoder(port, encoders[port.name]) for port in io.inputs}
-    widths = {m: encoder.width for m, encoder in built.items()}
+    built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
+    widths = {m: encoder.width for m, encoder in built.items() if m != PRESENT}
     classes = io.outputs[0].shape[0]
     head: nn.Module
     if len(widths) == 1:
@@ -37,20 +37,23 @@ def student(
         head = LinearHead(modality, width, classes, dropout=dropout)
     else:
         fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
-        head = Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse)
+        head = Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
     return Classifier(built, ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head)
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
     """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
-    built = {port.name: build_encoder(port, encoders[port.name]) for port in io.inputs}
-    parts: dict[str, nn.Module] = {m: nn.Sequential(encoder, Standardise(encoder.width)) for m, encoder in built.items()}
-    head = Head({m: e.width for m, e in built.items()}, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1)
-    return Classifier(parts, head)
+    built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
+    widths = {m: encoder.width for m, encoder in built.items()}
+    parts: dict[str, nn.Module] = {m: nn.Sequential(e, (AsItIs if m == PRESENT else Standardise)(e.width)) for m, e in built.items()}
+    widths.pop(PRESENT, None)
+    return Classifier(parts, Head(widths, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1, gaps=PRESENT in built))
 
 
 def build_encoder(port: Port, described: dict) -> Any:
     """The encoder of one input with fresh weights, a module with its width D as `width`; `described` is {"model", "options"}."""
+    if port.name == PRESENT:
+        return Presence(port.shape[0])
     return resolve(encoders_of(port.name)[described["model"]])(port, **described["options"])
 
 
@@ -58,6 +61,17 @@ def over_features(teacher: Classifier) -> Classifier:
     """The part of a fitted teacher behind its frozen encoders: features (N_m, D) by modality -> logits; weights are shared."""
     encoders: dict[str, Any] = dict(teacher.encoders.items())
     return Classifier({m: encoder[1] for m, encoder in encoders.items()}, teacher.head)
+
+
+class Presence(nn.Identity):
+    """Which inputs are there (R, M), which the head reads as it is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def load_pretrained(self) -> None:
+        """There is nothing to load."""
 
 
 class Standardise(nn.Module):
@@ -83,3 +97,10 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.deviation
+
+
+class AsItIs(Standardise):
+    """The same call, which changes nothing."""
+
+    def fit(self, features: np.ndarray) -> None:
+        """Nothing to take: mean 0 and deviation 1 stay."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import CompressError, DataError, RecipeError
+from compress.io_spec import PRESENT
 from compress.quantizers.fake_quant import ActivationQuant
 from compress.quantizers.modules import QuantLayer, fold_norms, quantized_layer
 from compress.recipe.sections import Quantize
@@ -144,6 +145,8 @@ class _Variety:
     def add(self, inputs: dict[str, Tensor]) -> None:
         """Compares each input with the first of its modality."""
         for modality, x in inputs.items():
+            if modality == PRESENT:  # most rows have everything
+                continue
             if not len(x):
                 raise DataError(f"calibration: a batch without inputs of {modality!r}; leave empty batches out")
             first = self.first.setdefault(modality, x[:1].clone())

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from compress.recipe.gaps import why_no_gaps
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
@@ -56,6 +57,10 @@ class Data(Section):
     paraphrases: str | None = Field(
         None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe."
     )
+    allow_missing: bool = Field(
+        False,
+        description="Take rows that lack an input (a blank cell) but not all; otherwise they are an error. Models read which are there.",
+    )
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
     )
@@ -89,6 +94,7 @@ class Train(Section):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled decay; biases and normalisation are spared.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
     validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
+    modality_dropout: Fraction = Field(0.0, description="Chance that a row's input is hidden, never all; needs data.allow_missing.")
     patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
     checkpoint_seconds: float = Field(
         30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
@@ -345,6 +351,12 @@ class Recipe(Section):
     def _there_is_something_to_fuse(self) -> Recipe:
         if "fusion" in self.student.model_fields_set and len(self.modalities) == 1:
             raise ValueError(f"student.fusion is set, but {self.modalities[0]} is the only modality of the data, so nothing is joined")
+        return self
+
+    @model_validator(mode="after")
+    def _missing_inputs_can_be_read(self) -> Recipe:
+        if why := why_no_gaps(self):
+            raise ValueError(why)
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.io_spec import IOSpec, Port
+from compress.io_spec import PRESENT, IOSpec, Port
 from compress.modalities.modality import modality
 from compress.recipe.declarations import literal
 
@@ -40,13 +40,17 @@ A value is a path, a file's content or an array; a string where a text is read. 
 """
 
 
+GAPS = "; any but one may be left out, and the answer says which were missing"
+
+
 def readme(name: str, io_spec: IOSpec) -> str:
     """The text of README.md for a bundle that reads these ports; each reader's EXAMPLE stands for a value."""
-    readers = [modality(name).reader for name in io_spec.modalities]
-    read = list(zip(io_spec.inputs, readers, strict=True))
+    asked = [port for port in io_spec.inputs if port.name != PRESENT]
+    readers = [modality(port.name).reader for port in asked]
+    read = list(zip(asked, readers, strict=True))
     return TEXT.format(
         name=name or "A model",
-        reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in read),
+        reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in read) + GAPS * (len(asked) < len(io_spec.inputs)),
         options=" ".join(f"{literal(reader, 'OPTION')} ..." for reader in readers),
         values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in read),
         ports=", ".join(f"{port.name}: {port.dtype} of shape {port.shape}" for port in io_spec.inputs),

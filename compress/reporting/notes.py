@@ -149,3 +149,14 @@ def show_engines(engine: Engines) -> dict[str, Any]:
         f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
     )
     return {"title": "Engines", "note": note, "rows": rows}
+
+
+def show_subsets(subsets: list[dict[str, Any]]) -> dict[str, Any]:
+    """The table of what the models are worth with some of the inputs alone."""
+    samples = next(iter(subsets[0]["accuracy"].values()))["samples"]
+    rows = [
+        {"inputs": " and ".join(line["inputs"]), **{name: f"{100 * share['value']:.1f} %" for name, share in line["accuracy"].items()}}
+        for line in subsets
+    ]
+    note = f"Accuracy on {samples:,} test rows that have every input, where the models are given these inputs alone."
+    return {"title": "With some of the inputs alone", "note": note, "rows": rows}

@@ -20,6 +20,7 @@ from compress.reporting.quality import quality_parts
 MAX_BARS = 30
 CONTENTS = "<!-- contents -->"
 EXTRAS = (
+    "deciders",
     "description",
     "command",
     "notes",
@@ -57,6 +58,7 @@ def render_page(
         misses=misses,
         tradeoff=_tradeoff(models, summary["shipped_model"], summary["measure"]),
         curves=_curves(extras.get("history") or {}, summary["measure"]),
+        deciders=_deciders(extras["deciders"]),
         sensitivity=_sensitivity(extras.get("sensitivity") or []),
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
         samples=[{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples],
@@ -132,6 +134,12 @@ def _curves(history: dict[str, list[dict]], measure: str) -> Markup | None:
     curves = {name: curve for name, curve in history.items() if curve}
     terms = [plot_terms(name, curve) for name, curve in curves.items() if len(curve[0].get("terms", {})) > 1]
     return Markup(plot_curves(curves, measure=measure) + "".join(terms)) if curves else None
+
+
+def _deciders(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not found:
+        return None
+    return {**found, "plot": Markup(plot_bars(found["bars"], label="points of probability lost without this input"))}
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:

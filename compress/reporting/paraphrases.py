@@ -26,7 +26,7 @@ def score_paraphrases(model: Path, student: TorchModel, data: PreparedData) -> d
     test, m = data.split("test"), data.paraphrased
     texts = test.inputs[m].to_pylist()
     rephrased = np.array([text in data.paraphrases for text in texts])
-    rows = np.flatnonzero(rephrased[test.rows[m]] & known(test.labels))
+    rows = np.flatnonzero(rephrased[test.rows[m]] & ~test.lacks(m) & known(test.labels))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MAX_ROWS, len(rows))).astype(int))] if len(rows) else rows
     if not len(rows):
         return None

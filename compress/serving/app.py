@@ -47,9 +47,11 @@ class _App:
     def __init__(self, served: Served, limits: Limits, *, needs_token: bool) -> None:
         self.served, self.limits, self.metrics = served, limits, Metrics()
         self.turns = anyio.Semaphore(WORKERS)
-        inputs = [{"name": name, "file": modality(name).reads_files, "worded": modality(name).worded} for name in served.bundle.inputs]
+        inputs = [{"name": name, "file": modality(name).reads_files, "worded": modality(name).worded} for name in served.bundle.asked]
         template = find_template("serve.html.j2")
-        self.html = template.render(name=served.name, inputs=inputs, members=served.members, needs_token=needs_token)
+        self.html = template.render(
+            name=served.name, inputs=inputs, members=served.members, needs_token=needs_token, gaps=served.bundle.takes_gaps
+        )
         self.css = find_template("style.css.j2").render() + (FOLDER / "page.css").read_text(encoding="utf-8")
         self.js = (FOLDER / "page.js").read_text(encoding="utf-8")
         self.api = describe_api(served, limits=limits, needs_token=needs_token)
@@ -97,7 +99,7 @@ class _App:
             raise HTTPException(503, "busy; try again", headers={"Retry-After": "1"})
         self.metrics.busy += 1
         try:
-            asked = await read_question(request, inputs=list(self.served.bundle.inputs), limits=self.limits)
+            asked = await read_question(request, inputs=self.served.bundle.asked, gaps=self.served.bundle.takes_gaps, limits=self.limits)
             answers = await self._in_turn(self._answer, asked)
         finally:
             self.metrics.busy -= 1

@@ -24,9 +24,10 @@ REFUSALS = {
 
 def describe_api(served: Served, *, limits: Limits, needs_token: bool) -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
-    names = list(served.bundle.inputs)
-    form = {"type": "object", "required": names, "properties": {name: _form_value(name) for name in names}}
-    values = {"type": "object", "required": names, "properties": {name: _json_value(name) for name in names}}
+    names = served.bundle.asked
+    needed = {"minProperties": 1} if served.bundle.takes_gaps else {"required": names}
+    form = {"type": "object", **needed, "properties": {name: _form_value(name) for name in names}}
+    values = {"type": "object", **needed, "properties": {name: _json_value(name) for name in names}}
     sample = {"type": "object", "required": ["sample"], "properties": {"sample": {"type": "integer", "minimum": 0}}}
     answer = {
         "role": {"type": "string", "enum": [member.role for member in served.members]},

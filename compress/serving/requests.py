@@ -36,8 +36,9 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**40  # the body is in memory already, and within the limit: no file is written
 
 
-async def read_question(request: Request, *, inputs: list[str], limits: Limits) -> dict[str, Any] | int:
-    """One value for each input, or the number of a sample. Raises HTTPException for anything else."""
+async def read_question(request: Request, *, inputs: list[str], gaps: bool, limits: Limits) -> dict[str, Any] | int:
+    """One value for each input (with `gaps` for some of them: an empty one is none), or the number of a sample. Raises HTTPException for
+    anything else."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/json"):
         raise HTTPException(415, "send multipart/form-data or application/json")
@@ -45,8 +46,10 @@ async def read_question(request: Request, *, inputs: list[str], limits: Limits) 
     fields = await _read_form(request, body) if kind == "multipart/form-data" else _read_json(body)
     if set(fields) == {"sample"}:
         return _sample(fields["sample"])
+    if gaps:
+        fields = {name: value for name, value in fields.items() if value not in ("", b"")}
     unknown = sorted(set(fields) - set(inputs))
-    if unknown or not all(name in fields for name in inputs):
+    if unknown or not (bool(fields) if gaps else all(name in fields for name in inputs)):
         raise HTTPException(400, f"send one value for each of: {', '.join(inputs)}")
     for name, value in fields.items():
         _check(name, value, limits)

@@ -101,7 +101,7 @@ def open_served(bundle: Path, run: Path | None, *, model: str | None = None, thr
         student = Predictor(bundle, model=model, threads=threads).warm_up()
     except DeviceError as error:
         raise BundleError(str(error)) from error
-    foreign = [name for name in student.bundle.inputs if name not in MODALITIES]
+    foreign = [name for name in student.bundle.asked if name not in MODALITIES]
     if foreign:
         raise CompressError(f"{bundle}: reads {', '.join(foreign)}, which only its plugin knows; `python run.py predict` asks it")
     members = [Member("student", student, manifest["files"][student.model.file]["size"])]
@@ -142,7 +142,8 @@ def _run_samples(run: Run, served: Served) -> Iterator[Sample]:
                 stored = given[port.name]
                 taken = stored[which] if isinstance(stored, np.ndarray) else stored.take(which)
                 feeds[member.role][port.name] = modality(port.name).arrays(taken, port, told.folder).astype(port.dtype, copy=False)
-        shown = {name: modality(name).show(test.inputs[name], int(which[row])) for name, which in test.rows.items()}
+        names = run.data.report["modalities"]
+        shown = {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in names}
         yield Sample(shown, run.data.task.show(test.labels[row], run.data.labels), feeds)
 
 
@@ -152,7 +153,7 @@ def _golden_samples(student: Predictor) -> Iterator[Sample]:
     for number in range(min(SAMPLES, len(arrays["labels"]))):
         feeds = {name: arrays[name][number : number + 1] for name in told.inputs}
         yield Sample(
-            {name: _shown(told, name, array) for name, array in feeds.items()},
+            {name: _shown(told, name, feeds[name]) for name in told.asked},
             _label(told, arrays["labels"][number]),
             {"student": feeds},
         )

@@ -25,7 +25,7 @@ from compress.device.golden import check_golden, write_golden
 from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_manifest
 from compress.device.sessions import Session, open_session
 from compress.errors import BundleError
-from compress.io_spec import IOSpec
+from compress.io_spec import PRESENT, IOSpec
 from compress.measures.metrics import wilson_interval
 from compress.modalities.modality import modality
 from compress.recipe.declarations import literal
@@ -103,6 +103,9 @@ def tensorrt_model(onnx: OnnxModels, files: Collection[str], chosen: str) -> str
 def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:
     """Real rows, of test and where it has too few of validation, as one array a port, with the model's own logits (N, K) and the labels (N, ...)."""
     feeds, labels = sample_rows(data, io_spec, student.path, GOLDEN_SAMPLES, splits=("test", "validation"))
+    for place in range(min(len(data.report["modalities"]), len(labels)) if PRESENT in feeds else 0):  # each input is missing once
+        if feeds[PRESENT][place].all():
+            feeds[PRESENT][place, place] = 0
     return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": labels}
 
 

@@ -37,7 +37,8 @@ def _summary(report: dict) -> str:
     for name, split in report["splits"].items():
         inputs = ", ".join(f"{count:,} {modality}s" for modality, count in split["inputs"].items())
         unlabelled = f", {split['unlabelled_rows']:,} unlabelled" if split["unlabelled_rows"] else ""
-        parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled})")
+        lacking = "".join(f", {count:,} without {m}" for m, count in split.get("lacking", {}).items() if count)
+        parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled}{lacking})")
     if report["skipped"]["rows"]:
         parts.append(f"{report['skipped']['rows']:,} rows skipped")
     parts += [f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in report["baselines"].items()]

@@ -33,7 +33,7 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     assert recipe.teacher.encoders
     described = {m: {"model": part.model, "options": part.options} for m in recipe.modalities if (part := recipe.teacher.encoders.get(m))}
     io = model_io(data, teacher_words(recipe), None)
-    encoders = {port.name: open_encoder(port, described[port.name]) for port in io.inputs}
+    encoders = {port.name: open_encoder(port, described.get(port.name, {})) for port in io.inputs}
     for encoder in encoders.values():
         for name, path in getattr(encoder, "assets", {}).items():
             shutil.copyfile(path, ctx.out / name)

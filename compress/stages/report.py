@@ -10,10 +10,15 @@ import numpy as np
 
 from compress.context import Context
 from compress.data.prepared import PreparedData, Split
+from compress.device.explain import weigh_inputs
+from compress.device.sessions import open_session
+from compress.device.tasks import answerer
+from compress.io_spec import PRESENT
 from compress.modalities.modality import modality
 from compress.recipe.sections import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
+from compress.reporting.deciders import show_deciders
 from compress.reporting.duplicates import score_apart, show_near
 from compress.reporting.markdown import render_markdown
 from compress.reporting.notes import (
@@ -25,11 +30,16 @@ from compress.reporting.notes import (
     show_coverage,
     show_engines,
     show_sensitivity,
+    show_subsets,
 )
 from compress.reporting.paraphrases import score_paraphrases
 from compress.reporting.summary import summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
+from compress.training.rows import sample_feeds
+
+STAND_INS = 4  # training rows whose inputs stand in for one that is taken away
+SECONDS, ROWS = 5.0, (16, 128)  # that the teacher may take for it, and fewest and most test rows
 
 
 def report(
@@ -60,7 +70,14 @@ def report(
     apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
     budget = check_summary(summary, recipe.budget)
     misses = [line.text for line in budget if line.missed]
+    weighed = {
+        "teacher": weigh_inputs_of(teacher, teacher_onnx.file("teacher.onnx"), data, measured["models"]["teacher"], ctx=ctx, teacher=True),
+        choice.name: weigh_inputs_of(
+            student, onnx.file(onnx.details["files"][choice.name]["file"]), data, measured["models"]["teacher"], ctx=ctx
+        ),
+    }
     extras = {
+        "deciders": show_deciders(weighed),
         "description": recipe.description,
         "notes": [
             *list_notes(summary, data, student, quantized, onnx, paraphrases, accuracy=measured["models"][choice.name]["accuracy"]),
@@ -74,7 +91,10 @@ def report(
         "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
         "coverage": show_coverage(onnx.details["coverage"]),
         "sensitivity": show_sensitivity(quantized),
-        "tables": [show_engines(engine)] if engine and engine.details["status"] == "built" else [],
+        "tables": [
+            *([show_engines(engine)] if engine and engine.details["status"] == "built" else []),
+            *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
+        ],
         "command": measured["command"],
     }
     names = ["teacher", *dict.fromkeys(["fp32", choice.name])]
@@ -93,6 +113,33 @@ def report(
     return Report(details=details)
 
 
+def weigh_inputs_of(
+    model: TorchModel, file: Path, data: PreparedData, timed: dict[str, Any], *, ctx: Context, teacher: bool = False
+) -> dict[str, np.ndarray]:
+    """{modality: (R,) probability of the model's answer that is lost without it} on test rows; {} of one modality, or without probabilities.
+
+    As many rows as a model with the latency of `timed` answers in SECONDS, so that both models are asked the same ones.
+    """
+    modalities, task = data.report["modalities"], answerer(data.task.name)
+    if len(modalities) == 1 or not hasattr(task, "probability"):
+        return {}
+    assert model.io_spec and model.path
+    calls = 1 + len(modalities) * (1 if PRESENT in data.ports else STAND_INS)
+    batch, latency = min(timed["latency"].items(), key=lambda entry: int(entry[0]))
+    count = int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *ROWS))
+    feeds, _ = sample_feeds(data.split("test"), model.io_spec, model.path, count, teacher=teacher)
+    others, _ = sample_feeds(data.split("train"), model.io_spec, model.path, STAND_INS, teacher=teacher)
+    session = open_session(file, threads=ctx.threads)
+    rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
+    parts = [
+        weigh_inputs(
+            session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=task.probability
+        )
+        for start in range(0, rows, most)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in modalities}
+
+
 def write_report(
     out: Path,
     *,
@@ -104,7 +151,7 @@ def write_report(
 ) -> Path:
     """`out`/report.html, self-contained.
 
-    extras, each key optional: description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
+    extras, each key optional: deciders ({bars: {name: points}, rows: [{...}], note}); description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
     stages ([{name, seconds, peak_bytes}]); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
     samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}, right: {model: bool}}]. misses: lines of the budget that were missed.
@@ -141,8 +188,9 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
 
 
 def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, np.ndarray]) -> dict[str, Any]:
+    shown = data.report["modalities"]
     return {
-        "inputs": {m: modality(m).show(test.inputs[m], int(which[row])) for m, which in test.rows.items()},
+        "inputs": {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in shown},
         "label": data.task.show(test.labels[row], data.labels),
         "predictions": {name: data.task.show(found, data.labels) for name, found in answers.items()},
     }

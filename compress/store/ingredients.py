@@ -17,7 +17,8 @@ from compress.tables import DATASETS, MODALITIES, TASKS, Stage, resolve
 RUNNER = Path(__file__).parents[1] / "device"
 FLAVOURS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}  # package -> flavour of the engine
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
-YOUNGER = {"fusion": {"name": "product", "options": {}}}  # words that came later, with the value that gives what was made before them
+# words that came later, with the value that gives what was made before them
+YOUNGER = {"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0}
 
 
 def only(recipe: Recipe, places: tuple[str, ...]) -> Any:

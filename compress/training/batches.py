@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from compress.context import Context
-from compress.io_spec import Outputs
+from compress.io_spec import PRESENT, Outputs
+from compress.modalities.draws import uniforms
 from compress.recipe.sections import Train
 from compress.tasks.labels import known, unlabelled
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
@@ -77,8 +78,10 @@ class Batch:
 class Batches:
     """Deals out the batches of one `Rows`; which rows a step sees depends on seed, epoch and step alone, so a resumed run sees the same."""
 
-    def __init__(self, data: Rows, batch_size: int, *, seed: int = 0, shuffle: bool = True, keep: np.ndarray | None = None) -> None:
-        self.data, self.batch_size, self.seed, self.shuffle = data, batch_size, seed, shuffle
+    def __init__(
+        self, data: Rows, batch_size: int, *, seed: int = 0, shuffle: bool = True, keep: np.ndarray | None = None, hide: float = 0.0
+    ) -> None:
+        self.data, self.batch_size, self.seed, self.shuffle, self.hide = data, batch_size, seed, shuffle, hide
         owner = np.asarray(data.rows[data.group])
         chosen = np.arange(len(owner)) if keep is None else np.flatnonzero(keep)
         order = chosen[np.argsort(owner[chosen], kind="stable")]  # rows, input by input
@@ -141,8 +144,19 @@ class Batches:
         if data.live:
             with torch.no_grad():
                 teacher = data.live.call(seen, rows)
+        if self.shuffle and self.hide:  # from the student alone: the teacher answers what the row holds
+            present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
+            inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
+            rows[PRESENT] = torch.arange(len(index))
         shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
         return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift)
+
+
+def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:
+    """(r, M) float32: `present` of the rows `index` with each input hidden by chance, drawn by pass and row; a row keeps what it has
+    where nothing would be left."""
+    left = present * (uniforms(seed, epoch, index, present.shape[1]) >= chance)
+    return np.where(left.any(axis=1, keepdims=True), left, present).astype(np.float32)
 
 
 def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, labelled: bool = False) -> tuple[Batches, Train]:
@@ -157,7 +171,7 @@ def scheduled_batches(rows: Rows, config: Train, *, label: str, ctx: Context, la
     schedule = fit_schedule(config, own, of=every)
     if line := schedule_line(config, schedule, own):
         ctx.say(f"{label}: {line}")
-    return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep), schedule
+    return Batches(rows, schedule.batch_size, seed=ctx.seed, keep=keep, hide=config.modality_dropout), schedule
 
 
 def even_odds(strata: np.ndarray, groups: np.ndarray) -> np.ndarray:

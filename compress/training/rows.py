@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.data.prepared import PreparedData, Split
-from compress.io_spec import IOSpec, Port
+from compress.io_spec import PRESENT, IOSpec, Port
 from compress.modalities.modality import modality
 from compress.modalities.wordings import Wordings, read_wordings
 from compress.recipe.sections import Recipe
@@ -28,8 +28,10 @@ def teacher_words(recipe: Recipe) -> Callable[[str], Any]:
 
 def model_io(data: PreparedData, words: Callable[[str], Any], model: Path | None) -> IOSpec:
     """The ports of a model that reads each modality in the form of `words(modality)`, with its assets in the folder `model`."""
-    inputs = tuple(modality(m).port(words(m), model) for m in data.report["modalities"])
-    return IOSpec(inputs, (data.task.port(data.labels),))
+    inputs = [modality(m).port(words(m), model) for m in data.report["modalities"]]
+    if PRESENT in data.ports:
+        inputs.append(Port(PRESENT, "float32", (len(inputs),), 0, 1))
+    return IOSpec(tuple(inputs), (data.task.port(data.labels),))
 
 
 def open_rows(
@@ -71,6 +73,7 @@ def in_other_words(rows: Rows, split: Split, data: PreparedData, io: IOSpec, mod
     texts = split.inputs[m].to_pylist()
     values = modality(m).arrays([data.paraphrases.get(text, text) for text in texts], io.input(m), model)
     rephrased = np.array([text in data.paraphrases for text in texts])[rows.rows[m]]
+    rephrased &= ~split.lacks(m)
     return replace(rows, inputs={**rows.inputs, m: values}), rephrased & known(rows.labels)
 
 

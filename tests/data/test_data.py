@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from compress.data.prepare import prepare
 from compress.recipe.options import check_options
@@ -23,7 +26,10 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
         write_csv(tmp_path / f"{split}.csv", some)
     tables = {split: datasets.Dataset.from_list(some).cast_column("text", datasets.Value("string")) for split, some in rows.items()}
     datasets.DatasetDict(tables).save_to_disk(str(tmp_path))
-    return {"easy_vqa": {}, "manifest": {"train": "train.csv", "test": "test.csv"}, "hub": {"folder": "."}}
+    for digit, speaker, take in itertools.product(range(2), ("george", "jackson", "theo"), range(8)):
+        soundfile.write(tmp_path / f"{digit}_{speaker}_{take}.wav", np.full(8, (digit + 1) * (take + 1) / 100), 8000)
+    fsdd = {"path": ".", "test_speakers": ["theo"]}
+    return {"easy_vqa": {}, "manifest": {"train": "train.csv", "test": "test.csv"}, "hub": {"folder": "."}, "fsdd": fsdd}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -32,10 +38,11 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
     assert check_options(function, options[name], "data.options", injected={"base"}) == []
     source = function(base=tmp_path, **options[name])
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
-    limits = config(train_limit=8, test_limit=4)
+    inputs = {"audio": {"seconds": 0.01, "rate": 8000}} if name == "fsdd" else {"image": {"size": 8}, "text": {"length": 8}}
+    limits = config(train_limit=8, test_limit=4, inputs=inputs)
     report = prepare(source, limits, tmp_path / "out", say=lambda line: None)
-    assert report["splits"]["train"]["inputs"]["image"] == 8
-    assert report["splits"]["test"]["inputs"]["image"] == 4
+    assert report["splits"]["train"]["inputs"][next(iter(inputs))] == 8
+    assert report["splits"]["test"]["inputs"][next(iter(inputs))] == 4
 
 
 @pytest.mark.parametrize("name", DATASETS)

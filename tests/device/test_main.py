@@ -9,6 +9,7 @@ import pytest
 
 from compress.device.main import main
 from compress.device.manifest import MANIFEST
+from compress.stages.bundle import write_bundle
 
 QUESTION = ["--question", "what colour is the square ?"]
 
@@ -27,6 +28,22 @@ def test_predict_prints_one_line_of_json(bundle: Path, picture: Path, capsys: py
     assert set(answer) == {"label", "probability", "top", "model"}
     assert answer["model"] == "int8_qat"
     assert len(answer["top"]) == 3
+
+
+def test_predict_asks_for_inputs_alone_and_says_what_was_missing(
+    tmp_path: Path, bundle_arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path / "gaps", **bundle_arguments(("image", "text", "present")))
+    assert main(["predict", *QUESTION], folder=tmp_path / "gaps") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "answered without image"
+    with pytest.raises(SystemExit):
+        main(["predict", *QUESTION, "--present", "1 1"], folder=tmp_path / "gaps")
+
+
+def test_explain_prints_the_answer_and_a_line_for_each_input(bundle: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--image", str(picture), *QUESTION], folder=bundle) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and {line.split()[0] for line in lines[1:]} == {"image", "text"}
 
 
 def test_verify_reports_hashes_and_golden_answers(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

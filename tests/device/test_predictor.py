@@ -203,3 +203,39 @@ def test_lines_of_the_readme_run_as_they_stand(
     single, batch = done.stdout.splitlines()
     assert "'label'" in single and batch.count("'model'") == 20
     assert subprocess.run([clean_python, "run.py", "verify"], cwd=tmp_path / "one", env={}, check=False).returncode == 0
+
+
+@pytest.fixture
+def gaps(tmp_path: Path, bundle_arguments) -> Path:
+    """A bundle whose rows may lack an input; its logits 0 and 1 grow by 1 where image and text are there."""
+    write_bundle(tmp_path / "gaps", **bundle_arguments(("image", "text", "present")))
+    return tmp_path / "gaps"
+
+
+def test_predict_answers_with_what_it_is_given_and_says_what_was_missing(gaps: Path, picture: Path) -> None:
+    predictor = Predictor(gaps)
+    assert predictor.predict(image=picture, text=QUESTION)["missing"] == []
+    answer = predictor.predict(image=picture)
+    assert answer["missing"] == ["text"]
+    feeds = {"image": decode(picture, height=8, width=8)[None], "text": np.zeros((1, 6), np.int64), "present": np.float32([[1, 0]])}
+    logits = open_session(gaps / "model.onnx").run(feeds)["logits"][0]
+    assert answer["probability"] == pytest.approx((np.exp(logits) / np.exp(logits).sum()).max(), rel=1e-5)
+
+
+def test_rows_of_a_batch_may_lack_different_inputs(gaps: Path, picture: Path) -> None:
+    predictor = Predictor(gaps)
+    answers = predictor.predict_batch([{"image": picture}, {"text": QUESTION}, {"image": picture, "text": QUESTION}])
+    assert [answer["missing"] for answer in answers] == [["text"], ["image"], []]
+    assert answers[1] == predictor.predict(text=QUESTION)
+
+
+def test_predict_without_any_input_is_refused(gaps: Path) -> None:
+    with pytest.raises(DeviceError, match="reads image and text; give --image or --question"):
+        Predictor(gaps).predict()
+
+
+def test_golden_samples_say_which_inputs_they_have(gaps: Path) -> None:
+    predictor = Predictor(gaps).warm_up(2)
+    assert predictor.predict(**sample(predictor, 0))["missing"] == []
+    with pytest.raises(DeviceError, match="3 numbers, but the model reads 2"):
+        predictor.predict(text=QUESTION, present=[1, 0, 1])

@@ -17,6 +17,7 @@ from compress.device.predictor import Predictor
 from compress.device.sessions import open_session
 from compress.io_spec import IOSpec, Port
 from compress.stages.bundle import write_bundle
+from compress.tasks.task import task
 
 RATE, LENGTH = 1000, 100
 LABELS = ["up", "down"]
@@ -49,7 +50,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         models={"fp32": folder / "fp32.onnx"},
         chosen="fp32",
         io_spec=IOSpec((port,), (Port("logits", "float32", (2,)),), max_batch=2),
-        task="single_label",
+        task=task("single_label"),
         labels=LABELS,
         assets=[],
         recipe_yaml="name: windows\n",

@@ -124,5 +124,8 @@ def test_teacher_without_word_vectors_cannot_reword(teacher: Path) -> None:
         def __len__(self) -> int:
             return 2
 
+        def lacks(self, modality: str) -> np.ndarray:
+            return np.zeros(2, bool)
+
     with pytest.raises(RecipeError, match=r"distill\.augment\.text\.wordings: the teacher has .* to find near words in; set it to 0"):
         ROOM.reword(SimpleNamespace(wordings=2, reworded=1.0), Split(), nn.Linear(2, 2), model=teacher, seed=0)

@@ -11,7 +11,7 @@ import torch
 from ports import io_spec
 from torch import Tensor, nn
 
-from compress.io_spec import IOSpec, Outputs
+from compress.io_spec import PRESENT, IOSpec, Outputs
 from compress.models.classifier import Classifier, Head, LinearHead, RowModel
 from compress.models.saved import load_model, save_model
 from compress.tables import MODELS, resolve
@@ -151,6 +151,32 @@ def test_head_multiplies_projections() -> None:
 def test_head_normalises_each_projection() -> None:
     head = Head({"image": 4, "text": 3}, hidden=8, classes=2)
     assert [isinstance(part[-1], nn.LayerNorm) for part in head.project.values()] == [True, True]
+
+
+@torch.no_grad()
+def test_what_stands_for_a_missing_input_never_shows() -> None:
+    torch.manual_seed(0)
+    head = Head({"image": 4, "text": 3}, hidden=8, classes=2, gaps=True).eval()
+    head.absent.normal_()
+    image, text, there = torch.randn(2, 4), torch.randn(2, 3), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    outputs = head({"image": image, "text": text, PRESENT: there}).logits
+    other = head({"image": image, "text": text + 1, PRESENT: there}).logits
+    assert torch.equal(outputs[1], other[1]) and not torch.equal(outputs[0], other[0])
+    head.absent[1] += 1  # what is learned of a text that is not there
+    assert not torch.equal(head({"image": image, "text": text, PRESENT: there}).logits[1], outputs[1])
+
+
+@torch.no_grad()
+def test_a_missing_input_starts_as_one_that_the_product_does_not_notice() -> None:
+    torch.manual_seed(0)
+    head = Head({"image": 4, "text": 3}, hidden=8, classes=2, gaps=True).eval()
+    image = torch.randn(2, 4)
+    alone = head({"image": image, "text": torch.randn(2, 3), PRESENT: torch.tensor([[1.0, 0.0]]).expand(2, 2)})
+    torch.testing.assert_close(alone.embedding, head.mix(head.project["image"](image)))
+
+
+def test_a_head_without_gaps_has_no_weights_for_them() -> None:
+    assert "absent" not in Head({"image": 4, "text": 3}, hidden=8, classes=2).state_dict()
 
 
 def test_dropout_is_off_in_eval_mode() -> None:

@@ -14,7 +14,7 @@ from compress.errors import RecipeError
 from compress.graphs.contract import check_tensorrt
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import run_model
-from compress.io_spec import IOSpec, Port
+from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head
 from compress.models.fusion import attention, bilinear
 from compress.quantizers import calibrate, freeze, prepare, quantized_modules
@@ -167,6 +167,38 @@ def test_linear_layers_of_a_fusion_run_in_int8(name: str, frozen: Callable) -> N
 def test_tensorrt_takes_the_int8_file(name: str, frozen: Callable) -> None:
     _, graph, _ = frozen(name)
     assert check_tensorrt(retarget(graph, "tensorrt")) == []
+
+
+def test_student_with_gaps_is_quantized_and_exported_as_it_computes() -> None:
+    io = ports(3)
+    io = IOSpec((*io.inputs, Port(PRESENT, "float32", (3,), 0, 1)), io.outputs)
+    torch.manual_seed(0)
+    head = Head(dict.fromkeys(NAMES, 8), hidden=HIDDEN, classes=CLASSES, fuse=resolve(FUSIONS["gated"])(3, HIDDEN), gaps=True)
+    nn.init.normal_(head.absent)
+    model = Classifier({**{m: nn.Linear(VALUES, 8) for m in NAMES}, PRESENT: nn.Identity()}, head).eval()
+
+    def draw_gaps(rows: int, seed: int) -> dict[str, Tensor]:
+        present = (torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) < 0.6).float()
+        return {**{m: x for m, x in draw(io, rows, seed=seed).items() if m != PRESENT}, PRESENT: present}
+
+    feeds = as_feeds(draw_gaps(32, 9))
+    np.testing.assert_allclose(run_model(clean(export_module(model, io, 20)), feeds)["logits"], run_torch(model, feeds), atol=1e-5)
+    model = prepare(model, Quantize())
+    calibrate(model, [(draw_gaps(16, seed), None) for seed in range(3)])
+    model = freeze(model)
+    graph = clean(export_module(model, io, 20))
+    expected, got = run_torch(model, feeds), run_model(graph, feeds, optimise=False)["logits"]
+    assert np.median(np.abs(got - expected)) < 1e-4 * np.abs(expected).max()
+    assert check_tensorrt(retarget(graph, "tensorrt")) == []
+
+
+def test_calibration_takes_rows_that_all_have_everything() -> None:
+    io = ports(2)
+    io = IOSpec((*io.inputs, Port(PRESENT, "float32", (2,), 0, 1)), io.outputs)
+    head = Head(dict.fromkeys(io.modalities[:2], 8), hidden=HIDDEN, classes=CLASSES, gaps=True)
+    model = prepare(Classifier({**{m: nn.Linear(VALUES, 8) for m in io.modalities[:2]}, PRESENT: nn.Identity()}, head), Quantize())
+    calibrate(model, [({**draw(ports(2), 16), PRESENT: torch.ones(16, 2)}, None)])
+    assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
 
 
 @pytest.mark.parametrize(("options", "message"), [({"heads": 3}, "3 heads over student.head_width 8"), ({"layers": 0}, "0 layers")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ports import io_spec
 from torch import Tensor, nn
 
-from compress.io_spec import Port
+from compress.io_spec import PRESENT, Port
 from compress.models.classifier import Head, LinearHead
 from compress.models.fusion import Product
 from compress.models.student import Standardise, fitted_teacher, over_features, student
@@ -102,6 +103,20 @@ def test_student_of_one_modality_has_a_linear_head(given: dict, modality: str, w
     model = student(io, encoders=given, head_width=8)
     assert list(model.encoders) == [modality] and isinstance(model.head, LinearHead)
     assert model.head.output.weight.shape == (5, width)
+
+
+def test_models_whose_rows_may_lack_inputs_read_which_are_there() -> None:
+    spec = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    spec = replace(spec, inputs=(*spec.inputs, Port(PRESENT, "float32", (2,), 0, 1)))
+    encoders = {"image": IMAGE, "text": TEXT}
+    given = {"image": inputs("image"), "text": inputs("text"), PRESENT: torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])}
+    for model in (student(spec, encoders=encoders, head_width=24), fitted_teacher(spec, encoders=encoders, hidden=24)):
+        model.eval()
+        changed = model({**given, "text": given["text"].flip(0)}).logits
+        same = (changed == model(given).logits).all(1)
+        assert same.tolist() == [False, True, False]  # the second row has no text
+    over = over_features(model)
+    assert torch.equal(over.encoders[PRESENT](given[PRESENT]), given[PRESENT])
 
 
 @torch.no_grad()

@@ -314,3 +314,29 @@ def test_a_fusion_of_one_modality_is_refused(write):
     assert problems(write(GOOD), "student.fusion=sum") == [
         "a.yaml:1: student.fusion is set, but image is the only modality of the data, so nothing is joined"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        (GOOD, ["data.allow_missing=true"], "data.allow_missing is set, but image is the only modality: a row without it has nothing"),
+        (
+            BOTH,
+            ["data.allow_missing=true", "teacher={source: folder, path: .}"],
+            "a teacher of source folder cannot answer rows that lack an input; take source fit",
+        ),
+        (
+            BOTH,
+            ["distill.train.modality_dropout=0.2"],
+            "distill.train.modality_dropout is set, but without data.allow_missing: true no model reads what is missing",
+        ),
+    ],
+)
+def test_a_recipe_for_missing_inputs_that_cannot_work_is_refused(write, text, overrides, expected):
+    found = problems(write(text), *overrides)
+    assert len(found) == 1 and found[0].endswith(expected)
+
+
+def test_missing_inputs_are_taken_where_a_recipe_says_so(write):
+    recipe = load_recipe(write(BOTH), ["data.allow_missing=true", "distill.train.modality_dropout=0.2"]).recipe
+    assert recipe.data.allow_missing and recipe.distill.train.modality_dropout == 0.2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.io_spec import IOSpec, Port
+from compress.io_spec import PRESENT, IOSpec, Port
 from compress.reporting.bundle_readme import readme
 
 LOGITS = Port("logits", "float32", (2,))
@@ -18,6 +18,13 @@ def test_readme_shows_a_value_for_each_input() -> None:
     assert text.startswith("# scales\n\nReads image (image file, any size) and numbers (numbers with spaces")
     assert 'predictor.predict(image="picture.png", numbers=[0.5] * 3)' in text
     assert "predict --image ... --numbers ..." in text and "image: uint8 of shape (32, 32, 3)" in text
+
+
+def test_readme_says_that_inputs_may_be_left_out_and_asks_for_no_pattern() -> None:
+    ports = (Port("image", "uint8", (32, 32, 3)), Port("numbers", "float32", (3,)), Port(PRESENT, "float32", (2,)))
+    text = readme("scales", IOSpec(ports, (LOGITS,)))
+    assert "any but one may be left out" in text and "predict --image ... --numbers ...\n" in text
+    assert "any but one" not in readme("scales", IOSpec(ports[:2], (LOGITS,)))
 
 
 def test_readme_needs_no_example_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from compress.device.predictor import Predictor
-from compress.serving.served import Served
+from compress.serving.app import make_app
+from compress.serving.requests import Limits
+from compress.serving.served import Served, open_served
+from compress.stages.bundle import write_bundle
 
 QUESTION = "what colour is the square ?"
 
@@ -50,6 +53,17 @@ def test_json_gives_the_same_answer_as_a_form(client: TestClient, picture: Path)
     body = {"image": {"base64": base64.b64encode(picture.read_bytes()).decode()}, "text": QUESTION}
     told = [response.json()["answers"][0] for response in (asked(client, picture.read_bytes()), client.post("/predict", json=body))]
     assert told[0]["top"] == told[1]["top"]
+
+
+def test_inputs_may_be_left_out_where_the_model_takes_gaps(tmp_path: Path, bundle_arguments, picture: Path) -> None:
+    write_bundle(tmp_path / "gaps", **bundle_arguments(("image", "text", "present")))
+    app = make_app(open_served(tmp_path / "gaps", None), hosts=("localhost",), token=None, limits=Limits())
+    with TestClient(app, base_url="http://localhost:8321") as client:
+        assert asked(client, b"").json()["answers"][0]["missing"] == ["image"]  # as a browser sends an empty field
+        assert asked(client, picture.read_bytes()).json()["answers"][0]["missing"] == []
+        assert client.post("/predict", json={}).status_code == client.post("/predict", json={"present": [1, 1]}).status_code == 400
+        assert set(client.get("/samples").json()[0]["shown"]) == {"image", "text"}
+        assert "required" not in client.get("/").text
 
 
 def test_samples_are_shown_and_asked_by_number(client: TestClient, served: Served) -> None:

@@ -184,6 +184,11 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         },
         "sensitivity": [{"layer": "image.0", "drop_points": 0.4}, {"layer": "head", "drop_points": 0.1}],
         "command": "compress run recipes/mobile_vqa.yaml",
+        "deciders": {
+            "bars": {"teacher: image": 30.0},
+            "rows": [{"model": "teacher", "input": "image", "points": "30.0 ± 2.0", "rows": 70}],
+            "note": "Of 70 rows.",
+        },
         "tables": [{"title": "Devices", "note": "", "rows": [{"device": "phone", "median_ms": 0.9}]}],
     }
     sample = {
@@ -207,13 +212,14 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "67.00",
         "budget is missed",
         "unmeasured",
+        "30.0 ± 2.0",
         "phone",
         "-0.30 points (-0.80 to +0.20), 30 rows against 40 of 9,673 in 1,000 groups, p 0.3",
         "-0.10<br><small>-0.60 – +0.40</small>",
         "rows of one input as one draw of luck",
     ):
         assert text in page, text
-    assert page.count("<svg") == 3 and 'class="wrong">no<' in page and 'class="right">yes<' in page
+    assert page.count("<svg") == 4 and 'class="wrong">no<' in page and 'class="right">yes<' in page
 
 
 def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measurements):

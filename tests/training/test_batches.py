@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from compress.context import Context
+from compress.io_spec import PRESENT
 from compress.models.classifier import Classifier, Head, LinearHead
 from compress.recipe.sections import Train
-from compress.training.batches import Batches, Rows, pair_labels, scheduled_batches, take
+from compress.training.batches import Batches, Rows, hide, pair_labels, scheduled_batches, take
 from compress.training.views import Views
 
 CLASSES = 3
@@ -214,6 +215,52 @@ def test_a_schedule_that_differs_from_the_recipe_is_told_in_one_line(tmp_path) -
     batches, _ = scheduled_batches(half_labelled(), Train(epochs=2, batch_size=32), label="distill", ctx=ctx)
     assert batches.batch_size == 8
     assert said == ["distill: 64 inputs: batch 8 in place of 32, 8 steps a pass, 16 steps"]
+
+
+def with_gaps(rows: int = 40) -> Rows:
+    """Rows of which every third has no text."""
+    data = draw_rows(rows=rows)
+    lacking = (np.arange(rows) % 3 == 0).astype(np.int32)
+    return replace(
+        data,
+        inputs={**data.inputs, PRESENT: np.array([[1, 1], [1, 0]], np.float32)},
+        rows={**data.rows, PRESENT: lacking},
+    )
+
+
+def test_hidden_inputs_are_drawn_by_pass_and_row_and_one_always_stays() -> None:
+    index, present = np.arange(3000), np.ones((3000, 2), np.float32)
+    hidden = hide(present, 0.3, seed=0, epoch=1, index=index)
+    assert hidden.any(1).all() and hidden.dtype == np.float32
+    # both are drawn with 0.09 and then stay; one alone is hidden with 0.3 - 0.09 = 0.21, deviation 0.0074
+    assert np.abs((1 - hidden).mean(0) - 0.21).max() < 0.03
+    assert np.array_equal(hide(present[50:60], 0.3, seed=0, epoch=1, index=index[50:60]), hidden[50:60])
+    assert not np.array_equal(hide(present, 0.3, seed=0, epoch=2, index=index), hidden)
+    lone = np.tile(np.array([[1, 0]], np.float32), (100, 1))
+    assert np.array_equal(hide(lone, 0.9, seed=0, epoch=0, index=index[:100]), lone)  # what is missing stays so
+
+
+def test_training_batches_hide_inputs_and_others_do_not() -> None:
+    data = with_gaps()
+    own = np.asarray(data.inputs[PRESENT])[data.rows[PRESENT]]
+
+    def shown(batches: Batches) -> np.ndarray:
+        found = np.empty_like(own)
+        for batch in batches.epoch(0):
+            found[batch.index] = batch.inputs[PRESENT][batch.rows[PRESENT]].numpy()
+        return found
+
+    hidden = shown(Batches(data, 7, hide=0.5))
+    assert (hidden <= own).all() and (hidden < own).any() and hidden.any(1).all()
+    assert np.array_equal(shown(Batches(data, 3, shuffle=False, hide=0.5)), own) and np.array_equal(shown(Batches(data, 7)), own)
+    one, other = (next(Batches(data, 7, hide=chance).epoch(0)) for chance in (0.5, 0.0))
+    assert torch.equal(one.teacher.logits, other.teacher.logits) and torch.equal(one.inputs["text"], other.inputs["text"])
+
+
+def test_schedule_hands_on_how_often_inputs_are_hidden(tmp_path) -> None:
+    ctx = Context(tmp_path, seed=0, threads=1, say=lambda line: None)
+    batches, _ = scheduled_batches(with_gaps(), Train(modality_dropout=0.25), label="student", ctx=ctx)
+    assert batches.hide == 0.25
 
 
 def test_mixed_rows_have_their_partners_label_and_both_count_or_none() -> None:

@@ -17,6 +17,13 @@ def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapp
     return {**ranked[0], "top": ranked}
 
 
+def probability(outputs: dict[str, np.ndarray], answered: dict[str, np.ndarray]) -> np.ndarray:
+    """(R,) what `outputs` give to the most probable labels of `answered`; both hold logits (R, K)."""
+    logits = outputs["logits"].astype(np.float64)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(p[np.arange(len(p)), answered["logits"].argmax(1)] / p.sum(1))
+
+
 def lines(answer: dict[str, Any]) -> list[str]:
     """The answer as `predict` prints it."""
     return [f"{answer['label']}  {answer['probability']:.3f}"] + [f"  {e['probability']:.3f}  {e['label']}" for e in answer["top"]]

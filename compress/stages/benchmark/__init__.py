@@ -25,6 +25,7 @@ from compress.modalities.modality import modality
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate
 from compress.stages.benchmark.pairs import pair_test, pair_validation
 from compress.stages.benchmark.quality import answer, score, select_rows
+from compress.stages.benchmark.subsets import score_subsets
 from compress.store.artifacts import Measurements, OnnxModels, TorchModel
 from compress.tables import loaded_plugins
 
@@ -72,6 +73,9 @@ def benchmark(
     gains = {name: validate(model, data, rows, threads=ctx.threads) for name, model in files.items()}
     for name, scored in pair_validation(measurements["models"], gains, split, rows).items():
         measurements["models"][name]["validation"] = scored
+    shown = ["teacher", *timed_files(models)]
+    if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
+        measurements["subsets"] = lines
     (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")
@@ -88,8 +92,7 @@ def variants(
     """
     made: dict[str, Candidate] = {}
     skipped: dict[str, str] = {}
-    here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
-    names = [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
+    names = timed_files(models)
     for runtime in runtimes:
         for name in names[:1] if runtime == "litert" else names:
             try:
@@ -97,6 +100,12 @@ def variants(
             except (CompressError, DeviceError) as error:
                 skipped[f"{name}@{runtime}"] = str(error)
     return made, skipped
+
+
+def timed_files(models: dict[str, Candidate]) -> list[str]:
+    """The fp32 student and the best int8 one that this machine can time."""
+    here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
+    return [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
 
 
 def in_runtime(name: str, model: Candidate, runtime: str, *, onnx: OnnxModels, data: PreparedData, out: Path) -> Candidate:

@@ -1,0 +1,84 @@
+"""The whole chain on rows that lack inputs: to a bundle that answers with what it is given, and a report that says what each input is worth."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from compress.device.golden import read_golden
+from compress.device.predictor import Predictor
+from compress.pipeline import RunResult, run
+from compress.recipe.grammar import load_recipe
+
+RECIPE = """\
+name: gaps
+data:
+  source: manifest
+  options: {train: train.csv, test: test.csv}
+  inputs: {text: {length: 8}, numbers: {size: 3}}
+  allow_missing: true
+teacher:
+  source: fit
+  encoders: {text: {model: minilm_l6}, numbers: {model: raw}}
+  head_width: 32
+  train: {epochs: 4, batch_size: 16, modality_dropout: 0.3}
+student:
+  encoders: {text: {options: {layers: 1, width: 16, heads: 1, feedforward: 16}}, numbers: {options: {width: 16}}}
+  head_width: 16
+  fusion: gated
+distill: {train: {epochs: 10, batch_size: 16, modality_dropout: 0.3}}
+quantize: {method: int8_ptq, calibration_batches: 4}
+export: {targets: [onnxruntime_x86], parity: {samples: 32}}
+benchmark: {batches: [1], rounds: 10, warmup: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A run on rows in which text and numbers each name the label, and a quarter of the rows lacks one of them."""
+    folder, draw = tmp_path_factory.mktemp("gaps"), np.random.default_rng(0)
+    (folder / "gaps.yaml").write_text(RECIPE)
+    for split, count in (("train", 160), ("test", 60)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["text", "numbers", "label"])
+            for index in range(count):
+                k = index % 3
+                text, numbers = (
+                    f"it is {['red', 'green', 'blue'][k]} {draw.integers(30)}",
+                    " ".join(map(str, 2 * np.eye(3)[k] + draw.normal(size=3))),
+                )
+                rows.writerow([text if index % 8 else "", numbers if index % 8 != 5 else "", "rgb"[k]])
+    return run(load_recipe(folder / "gaps.yaml"), runs=folder / "runs", threads=1, say=lambda line: None)
+
+
+def test_report_and_summary_count_what_is_missing(made: RunResult) -> None:
+    splits = made.artifacts["data"].details["splits"]
+    assert splits["test"]["lacking"] == {"text": 8, "numbers": 7}  # rows 0, 8, ... 56 and 5, 13, ... 53
+    page = made.report.read_text()
+    assert "With some of the inputs alone" in page and "Which input decided" in page and "(none)" in page
+
+
+def test_every_set_of_inputs_has_its_accuracy(made: RunResult) -> None:
+    found = json.loads(made.artifacts["benchmark"].file("measurements.json").read_text())["subsets"]
+    assert [line["inputs"] for line in found] == [["text", "numbers"], ["text"], ["numbers"]]
+    assert {share["samples"] for line in found for share in line["accuracy"].values()} == {45}
+    alone = {line["inputs"][0]: line["accuracy"]["fp32"]["value"] for line in found[1:]}
+    assert min(alone.values()) > 0.55  # a third by chance
+
+
+def test_bundle_answers_with_one_input_and_its_golden_samples_lack_some(made: RunResult) -> None:
+    golden = read_golden(made.bundle / "golden.npz")
+    assert golden["present"].dtype == np.float32 and (golden["present"].min(0) == 0).all()
+    with Predictor(made.bundle) as predictor:
+        assert predictor.predict(text="it is red 3")["missing"] == ["numbers"]
+        assert predictor.predict(numbers="2 0 0")["missing"] == ["text"]
+
+
+def test_int8_student_reads_which_inputs_are_there(made: RunResult) -> None:
+    files = made.artifacts["export"].details["files"]
+    assert {"fp32", "fp16", "int8_ptq"} <= set(files)
+    assert made.artifacts["export"].io_spec.modalities == ("text", "numbers", "present")
