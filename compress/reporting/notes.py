@@ -33,7 +33,7 @@ def list_notes(
     for modality, seen in (test.get("seen_in_train") or {}).items():
         if seen == test["inputs"][modality]:
             notes.append(
-                f"All {seen} different {modality}s of the test split are in the training split too, so this test says nothing about new {modality}s."
+                f"All {seen} different {modality.removesuffix('s')}s of the test split are in the training split too, so this test says nothing about new {modality.removesuffix('s')}s."
             )
     notes += list_skew(data)
     notes += [f"{leak[0].upper()}{leak[1:]}" for leak in list_leaks(data.report)]

@@ -35,7 +35,7 @@ def _summary(report: dict) -> str:
     """Rows by split, what was left out, and what can be scored without looking, in one line."""
     parts = []
     for name, split in report["splits"].items():
-        inputs = ", ".join(f"{count:,} {modality}s" for modality, count in split["inputs"].items())
+        inputs = ", ".join(f"{count:,} {modality.removesuffix('s')}s" for modality, count in split["inputs"].items())
         unlabelled = f", {split['unlabelled_rows']:,} unlabelled" if split["unlabelled_rows"] else ""
         lacking = "".join(f", {count:,} without {m}" for m, count in split.get("lacking", {}).items() if count)
         parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled}{lacking})")
