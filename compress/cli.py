@@ -66,11 +66,8 @@ def check(recipe: RecipePath, override: Overrides = None) -> None:
 
     loaded = load_recipe(recipe, override or [])
     require_packages(loaded.recipe)
-    print(
-        f"{recipe}: no errors; run it with `compress run {recipe}`"
-        if not override
-        else f"{recipe}: no errors with {', '.join(loaded.overrides)}"
-    )
+    how = f" with {', '.join(loaded.overrides)}" if override else f"; run it with `compress run {recipe}`"
+    print(f"{recipe}: no errors{how}")
 
 
 @app.command()
@@ -140,7 +137,7 @@ def make_alone(
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     runs: Runs = RUNS,
     with_parent: Annotated[
-        bool, typer.Option("--with-parent", help="End when the input is closed: a run that is killed ends it so.")
+        bool, typer.Option("--with-parent", help="End when the input is closed, as it is when the run is gone.")
     ] = False,
 ) -> None:
     """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""

@@ -12,7 +12,6 @@ from compress.context import Context
 from compress.data.prepared import PreparedData, Split
 from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
-from compress.device.tasks import answerer
 from compress.io_spec import PRESENT
 from compress.modalities.modality import modality
 from compress.recipe.sections import Recipe
@@ -120,7 +119,7 @@ def weigh_inputs_of(
 
     As many rows as a model with the latency of `timed` answers in SECONDS, so that both models are asked the same ones.
     """
-    modalities, task = data.report["modalities"], answerer(data.task.name)
+    modalities, task = data.report["modalities"], data.task.runner
     if len(modalities) == 1 or not hasattr(task, "probability"):
         return {}
     assert model.io_spec and model.path
