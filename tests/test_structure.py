@@ -198,7 +198,7 @@ def read_tree(text: str) -> dict[str, str]:
 
 
 def ignored(name: str) -> bool:
-    patterns = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()]
+    patterns = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
     return name in (".git", ".gitignore") or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
