@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.declarations import class_literal
+from compress.recipe.needs import hidden_state
 from compress.recipe.sections import Recipe
 from compress.recipe.yaml_source import Fault, Place
 
@@ -46,12 +47,20 @@ def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     losses = distill.get("losses") if isinstance(distill, dict) else None
     if not entry or not isinstance(losses, list):
         return
-    fitting = class_literal(entry, "losses")
+    fitting = fitting_losses(entry, tables["LOSSES"])
     for index, loss in enumerate(losses):
         asked = loss.get("name") if isinstance(loss, dict) else None
         known = tables["LOSSES"].get(asked, ".py:") if isinstance(asked, str) else ".py:"
         if ".py:" not in known and asked not in fitting:
             yield Fault(("distill", "losses", index, "name"), f"{asked} is a loss of another task; {name} takes {', '.join(fitting)}")
+
+
+def fitting_losses(entry: str, losses: Mapping[str, str]) -> list[str]:
+    """The losses of ours that a task of TASKS can be taught with: its own, and where it says so those that compare hidden states."""
+    found = list(class_literal(entry, "losses"))
+    if _literal(entry, "hidden"):
+        found += [name for name, loss in losses.items() if ".py:" not in loss and hidden_state(loss, {})]
+    return found
 
 
 def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

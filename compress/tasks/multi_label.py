@@ -27,20 +27,8 @@ class MultiLabel(Task):
     """
 
     column = "label"
-    losses = (
-        "binary_cross_entropy",
-        "binary_kd",
-        "hint",
-        "hint_l1",
-        "cosine",
-        "feature_kd",
-        "simkd",
-        "rkd_distance",
-        "rkd_angle",
-        "similarity",
-        "pkt",
-        "contrastive",
-    )
+    losses = ("binary_cross_entropy", "binary_kd")
+    hidden = True
     objective = ({"name": "binary_cross_entropy"}, {"name": "binary_kd", "options": {"temperature": 2.0}})
     rivals = {
         "binary_kd, T = 1": {"name": "binary_kd", "options": {"temperature": 1.0}},

@@ -32,21 +32,8 @@ class Regression(Task):
     """
 
     column = "label"
-    losses = (
-        "squared_error",
-        "absolute_error",
-        "number_kd",
-        "hint",
-        "hint_l1",
-        "cosine",
-        "feature_kd",
-        "simkd",
-        "rkd_distance",
-        "rkd_angle",
-        "similarity",
-        "pkt",
-        "contrastive",
-    )
+    losses = ("squared_error", "absolute_error", "number_kd")
+    hidden = True
     objective = ({"name": "squared_error"}, {"name": "number_kd"})
     rivals = {"number_kd": {"name": "number_kd"}}
     metric = "error_explained"

@@ -35,17 +35,8 @@ class SingleLabel(Task):
         "logit_mse",
         "logit_l1",
         "teacher_label",
-        "hint",
-        "hint_l1",
-        "cosine",
-        "feature_kd",
-        "simkd",
-        "rkd_distance",
-        "rkd_angle",
-        "similarity",
-        "pkt",
-        "contrastive",
     )
+    hidden = True
     objective = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 2.0}})
     rivals = {
         "kd, T = 1": {"name": "kd", "options": {"temperature": 1.0}},

@@ -38,6 +38,7 @@ class Task:
 
     column: ClassVar[str] = "label"  # of a source's table
     losses: ClassVar[tuple[str, ...]] = ()  # names in LOSSES that fit, the one on labels alone first; those of a plugin always may be tried
+    hidden: ClassVar[bool] = False  # whether losses that compare hidden states fit too
     objective: ClassVar[tuple[dict[str, Any], ...]] = ()  # distill.losses where the recipe has none
     rivals: ClassVar[dict[str, dict[str, Any]]] = {}  # teacher terms that compete under distill.objective: auto
     metric: str = ""  # the name in `metrics` that decides
