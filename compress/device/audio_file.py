@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from .errors import AudioError, DeviceError
 from .feeds import first_line
-from .plain_file import open_plain
+from .plain_file import format_of, open_plain
 
 MAX_BYTES = 2**30  # of a file
 MAX_SECONDS = 1800  # of a sound that is read whole
@@ -71,7 +71,7 @@ def _opened(value: str | Path | bytes) -> Iterator[Any]:
     """The file as soundfile has it, its header checked; whatever is raised inside becomes an AudioError."""
     soundfile, _ = packages()
     with open_plain(value, error=AudioError, most=MAX_BYTES) as file:
-        name = format_of(file)
+        name = format_of(file, SIGNATURES, read=READ, error=AudioError)
         file.seek(0)
         try:
             with soundfile.SoundFile(file) as sound:
@@ -93,17 +93,6 @@ def packages() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:  # OSError: soundfile without the library that it wraps
         raise DeviceError(f"sounds need the packages soundfile and soxr ({error}): pip install soundfile soxr") from error
     return soundfile, soxr
-
-
-def format_of(file: BinaryIO) -> str:
-    """The format that the first bytes tell; raises AudioError unless it is one that is read here."""
-    head = file.read(64)
-    name = next((name for name, pattern in SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
-    if name is None:
-        raise AudioError("not audio", f"it begins with {bytes(head[:12])!r}")
-    if name not in READ:
-        raise AudioError("unsupported format", f"{name}; save it as WAV or FLAC")
-    return name
 
 
 def _check_header(sound: Any) -> None:

@@ -21,6 +21,7 @@ class FileError(DeviceError):
     """A file gives no input; `reason` is one of a few, which rows of a data set are counted under, `detail` says more of this one."""
 
     kind = "file"  # what it should have been
+    noun, way_out = "a file", "another one"  # the same in a sentence, and what to save it as
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason, self.detail = reason, detail
@@ -31,12 +32,14 @@ class ImageError(FileError):
     """A file gives no image."""
 
     kind = "image"
+    noun, way_out = "an image", "PNG or JPEG"
 
 
 class AudioError(FileError):
     """A file gives no sound."""
 
     kind = "audio"
+    noun, way_out = "audio", "WAV or FLAC"
 
 
 class ManifestError(DeviceError):

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import DeviceError, ImageError
 from .feeds import first_line
-from .plain_file import open_plain
+from .plain_file import format_of, open_plain
 
 MAX_PIXELS = 64 * 2**20  # 64 megapixels, binary: a phone's 64-megapixel sensor has 9248 x 6936, a little more than 64 million
 MAX_SIDE = 65_535  # JPEG's own limit; a resize needs memory by the longer side, a gigabyte for 64 million pixels in one row
@@ -103,12 +103,7 @@ def pillow() -> Any:
 
 def _format_of(file: BinaryIO) -> str:
     """The format that the first bytes tell; raises ImageError unless it is one that is read here."""
-    head = file.read(64)
-    name = next((name for name, pattern in SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
-    if name is None:
-        raise ImageError("not an image", f"it begins with {bytes(head[:12])!r}")
-    if name not in READ:
-        raise ImageError("unsupported format", f"{name}; save it as PNG or JPEG")
+    name = format_of(file, SIGNATURES, read=READ, error=ImageError)
     if name in ("WEBP", "AVIF"):  # left out of some builds of Pillow
         from PIL import __version__, features
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +34,20 @@ def open_plain(value: str | Path | bytes, *, error: type[FileError], most: int) 
     except FileError:
         file.close()
         raise
+
+
+def format_of(file: BinaryIO, signatures: Mapping[str, bytes], *, read: Collection[str], error: type[FileError]) -> str:
+    """The format that the first bytes tell, a key of `signatures` (patterns of bytes); the file stands behind them then.
+
+    Raises: `error` where no pattern fits, and for a format that is not among those `read`.
+    """
+    head = file.read(64)
+    name = next((name for name, pattern in signatures.items() if re.match(pattern, head, re.DOTALL)), None)
+    if name is None:
+        raise error(f"not {error.noun}", f"it begins with {bytes(head[:12])!r}")
+    if name not in read:
+        raise error("unsupported format", f"{name}; save it as {error.way_out}")
+    return name
 
 
 def _regular(status: os.stat_result, error: type[FileError]) -> os.stat_result:

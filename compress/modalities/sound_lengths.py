@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compress.device.audio_file import MAX_BYTES, format_of
+from compress.device.audio_file import MAX_BYTES, READ, SIGNATURES
 from compress.device.errors import AudioError
-from compress.device.plain_file import open_plain
+from compress.device.plain_file import format_of, open_plain
 
 SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .m4a .aac .wma .amr".split())
 
@@ -15,7 +15,7 @@ def are_sounds(values: list[str] | list[bytes], *, most: float) -> bool:
     for value in some:
         try:
             with open_plain(value, error=AudioError, most=MAX_BYTES) as file:
-                format_of(file)
+                format_of(file, SIGNATURES, read=READ, error=AudioError)
             known += 1
         except AudioError:
             continue
