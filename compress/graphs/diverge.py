@@ -82,7 +82,7 @@ def by_order(values: list[tuple[np.ndarray, Grid]], other: onnx.ModelProto) -> R
     None where the graph does not hold as many quantizers.
     """
     graph = Graph(other)
-    quantizers = [n for n in graph.proto.node if n.op_type == "QuantizeLinear" and graph.value(n.input[0]) is None]
+    quantizers = graph.quantizers()
     if len(quantizers) != len(values):
         return None
     readers = [[n.output[0] for n in graph.consumers(q.output[0]) if n.op_type == "DequantizeLinear"] for q in quantizers]

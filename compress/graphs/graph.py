@@ -55,6 +55,10 @@ class Graph:
         """The names of the graph's outputs."""
         return [output.name for output in self.proto.output]
 
+    def quantizers(self) -> list[onnx.NodeProto]:
+        """The QuantizeLinear nodes of computed tensors, in graph order: those of activations."""
+        return [node for node in self.proto.node if node.op_type == "QuantizeLinear" and self.value(node.input[0]) is None]
+
     def producer(self, tensor: str, *, op_type: str | None = None) -> onnx.NodeProto | None:
         """The node that makes the tensor; None for inputs and initialisers, and where it is of another type."""
         node = self.producers.get(tensor)

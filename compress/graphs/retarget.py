@@ -123,9 +123,7 @@ def is_non_negative(graph: Graph, tensor: str) -> bool:
 def _unsign_activations(graph: Graph) -> None:
     chosen: dict[str, tuple[np.float32, np.uint8]] = {}  # by the output of each QuantizeLinear
     old: dict[str, np.float32] = {}
-    for node in list(graph.proto.node):
-        if node.op_type != "QuantizeLinear" or graph.value(node.input[0]) is not None:
-            continue
+    for node in graph.quantizers():
         scale = _symmetric_scale(graph, node)
         source = _quantizer_behind(graph, node.input[0])
         follows = source is not None and old.get(source) == scale

@@ -28,7 +28,7 @@ from compress.quantizers.fake_quant import ActivationQuant
 from compress.quantizers.saved import open_quantized
 from compress.recipe.grammar import load_recipe
 from compress.stages import export as stage
-from compress.stages.export.from_torch import first_lost_layer, run_torch, take_unsigned
+from compress.stages.export.from_torch import first_lost_layer, run_torch, take_codes, unsigned_codes
 from compress.store.ingredients import only
 from compress.training.rows import sample_feeds, sample_rows
 
@@ -146,7 +146,7 @@ def test_float_file_gives_torchs_logits(forms: SimpleNamespace) -> None:
 @pytest.mark.parametrize("name", ["int8_qat", "int8_qat-onnxruntime_arm", "int8_qat-tensorrt"])
 def test_int8_file_as_written_gives_the_logits_of_torch_in_its_codes(forms: SimpleNamespace, name: str) -> None:
     written, symmetric = forms.graph[name], forms.graph["int8_qat-tensorrt"]
-    assert take_unsigned(forms.fake, symmetric, written, {m: x[:4] for m, x in forms.feeds.items()})
+    assert take_codes(forms.fake, unsigned_codes(symmetric, written), {m: x[:4] for m, x in forms.feeds.items()})
     unsigned = [q for q in forms.fake.modules() if isinstance(q, ActivationQuant) and q.unsigned.on]
     assert bool(unsigned) == (name != "int8_qat-tensorrt")
     expected, got = run_torch(forms.fake, forms.feeds), run_model(written, forms.feeds, optimise=False)["logits"]

@@ -115,20 +115,26 @@ def _symmetric_grid(quantizer: ActivationQuant) -> Grid:
     return Grid(step, -128 * step, 127 * step)
 
 
-def take_unsigned(model: nn.Module, symmetric: onnx.ModelProto, written: onnx.ModelProto, feeds: Feeds) -> bool:
-    """Gives each activation of the model the signed or unsigned codes that it has in a target's file, which was made of `symmetric`.
+def unsigned_codes(symmetric: onnx.ModelProto, written: onnx.ModelProto) -> tuple[bool, ...]:
+    """Of each activation quantizer of the symmetric graph, in its order, whether the file that was made of it has codes from 0 to 255 there."""
+    after, found = Graph(written), []
+    for quantizer in Graph(symmetric).quantizers():
+        node = after.producer(quantizer.output[0], op_type="QuantizeLinear")
+        zero = after.input_value(node, 2) if node is not None else None
+        found.append(zero is not None and zero.dtype == np.uint8 and not zero.any())
+    return tuple(found)
 
-    False, and nothing done, where the graph has not as many quantizers as the model calls.
+
+def take_codes(model: nn.Module, unsigned: tuple[bool, ...], feeds: Feeds) -> bool:
+    """Gives the activation quantizers of a model these codes, in the order of their calls.
+
+    False, and nothing done, where the model calls more or fewer of them.
     """
     calls, _ = called_quantizers(model, feeds)
-    before, after = Graph(symmetric), Graph(written)
-    codes = [n.output[0] for n in before.proto.node if n.op_type == "QuantizeLinear" and before.value(n.input[0]) is None]
-    if len(codes) != len(calls):
+    if len(unsigned) != len(calls):
         return False
-    for name, (quantizer, _) in zip(codes, calls, strict=True):
-        node = after.producer(name, op_type="QuantizeLinear")
-        zero = after.input_value(node, 2) if node is not None else None
-        quantizer.set_unsigned(zero is not None and zero.dtype == np.uint8 and not zero.any())
+    for on, (quantizer, _) in zip(unsigned, calls, strict=True):
+        quantizer.set_unsigned(on)
     return True
 
 
