@@ -60,6 +60,14 @@ class LinearHead(nn.Module):
         return Outputs(self.output(self.dropout(embedding)), embedding)
 
 
+def by_row(given: Inputs, rows: Inputs) -> Inputs:
+    """(R, ...) by modality: what is given once for each distinct input (N_m, ...), for each row.
+
+    Not by `x[rows]`, whose gradient is added up by several threads in an order of their own, so that no two trainings end alike.
+    """
+    return {m: x.index_select(0, rows[m]) for m, x in given.items()}
+
+
 class Classifier(nn.Module):
     """Encodes each distinct input once, hands every row its features, and classifies the rows."""
 
@@ -70,7 +78,7 @@ class Classifier(nn.Module):
     def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Outputs:
         """Of R rows. inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one a row uses; None: row i uses input i."""
         features = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
-        return self.head(features if rows is None else {m: x[rows[m]] for m, x in features.items()})
+        return self.head(features if rows is None else by_row(features, rows))
 
 
 class RowModel(nn.Module):
@@ -78,7 +86,7 @@ class RowModel(nn.Module):
 
     def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Outputs:
         """As `Classifier.forward`."""
-        return self.classify(inputs if rows is None else {m: x[rows[m]] for m, x in inputs.items()})
+        return self.classify(inputs if rows is None else by_row(inputs, rows))
 
     def classify(self, inputs: Inputs) -> Outputs:
         """Of inputs that are laid out by row."""

@@ -12,7 +12,7 @@ from ports import io_spec
 from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Outputs
-from compress.models.classifier import Classifier, Head, LinearHead, RowModel
+from compress.models.classifier import Classifier, Head, LinearHead, RowModel, by_row
 from compress.models.saved import load_model, save_model
 from compress.tables import MODELS, resolve
 
@@ -196,3 +196,21 @@ def test_row_model_lays_rows_out() -> None:
     rows = {"image": torch.tensor([1, 1, 0]), "text": torch.tensor([0, 1, 1])}
     assert Echo()(given, rows).logits.tolist() == [[2, 10], [2, 20], [1, 20]]
     assert Echo()(given).logits.tolist() == [[1, 10], [2, 20]]
+
+
+def test_gradient_of_inputs_that_many_rows_share_is_the_same_each_time() -> None:
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(64, 256, generator=draw, requires_grad=True)
+    rows, weights = {"image": torch.randint(64, (640,), generator=draw)}, torch.randn(640, 256, generator=draw)
+
+    def gradient() -> Tensor:
+        (found,) = torch.autograd.grad((by_row({"image": features}, rows)["image"] * weights).sum(), features)
+        return found
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # with one there is but one order
+    try:
+        first = gradient()
+        assert all(torch.equal(first, gradient()) for _ in range(20))
+    finally:
+        torch.set_num_threads(threads)
