@@ -40,7 +40,7 @@ from compress.losses.objective import Objective
 from compress.models.saved import count_parameters
 from compress.models.student import student
 from compress.models.vision import UniversalBottleneck
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.stages.distill import student_options
 from compress.training.batches import Batches
 from compress.training.checkpoint import seed_everything

@@ -34,7 +34,7 @@ from record import (
 
 from compress.pipeline import RunResult, run
 from compress.recipe.grammar import LoadedRecipe, load_recipe
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn

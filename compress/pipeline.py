@@ -20,7 +20,7 @@ from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of, describe_run, summarise_costs
 from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, write_json_atomic
 from compress.store.beside import BESIDE, Beside

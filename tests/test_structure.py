@@ -39,14 +39,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
-    "cli_results": (*WORDS, "listing", "reporting", "serving"),
-    "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "pipeline", "cli_results"),
+    "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "serving", "pipeline"),
     "__main__": ("cli", "pipeline", "recipe", "errors"),  # and `import compress`, which is the same door from Python
     "device": (),  # what ships imports only itself
 }
 ONE_IMPORT = {
     "accelerate": "compress/training/loop.py",
-    "typer": ("compress/cli.py", "compress/cli_results.py"),
+    "typer": tuple(f"compress/cli/{name}.py" for name in ("__init__", "bundles", "results")),
     "wandb": None,
     "tensorrt": None,
     "tensorrt_rtx": None,

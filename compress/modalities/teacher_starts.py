@@ -12,7 +12,7 @@ from compress.io_spec import IOSpec, Port
 from compress.modalities.modality import modality
 from compress.models.hub import fetch
 from compress.recipe.grammar import LoadedRecipe
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.tables import MODELS, resolve
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compress.recipe.sections import Recipe
+    from compress.recipe.recipe import Recipe
 
 
 def why_no_gaps(recipe: Recipe) -> str | None:

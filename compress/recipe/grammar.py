@@ -21,8 +21,9 @@ from compress.recipe.messages import did_you_mean, explain, subsections
 from compress.recipe.needs import check_losses
 from compress.recipe.options import check_options
 from compress.recipe.overrides import apply_overrides
+from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
-from compress.recipe.sections import Budget, Recipe, Section
+from compress.recipe.sections import Budget, Section
 from compress.recipe.starts import check_starts
 from compress.recipe.tasks import check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml

@@ -11,7 +11,7 @@ from compress.recipe.yaml_source import Fault
 from compress.tables import INJECTED, LOSSES
 
 if TYPE_CHECKING:
-    from compress.recipe.sections import Recipe
+    from compress.recipe.recipe import Recipe
 
 STATES = ("embedding",)  # hidden states that every model gives: what its last layer reads
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from compress.errors import DependencyError
 from compress.recipe.declarations import class_literal
-from compress.recipe.sections import Recipe, Train
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Train
 from compress.tables import TABLES
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.packages import WEIGHTS
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.recipe.yaml_source import Fault, Place
 from compress.tables import encoder_table
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from compress.recipe.declarations import class_literal
 from compress.recipe.needs import hidden_state
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.recipe.yaml_source import Fault, Place
 
 DEFAULT = "single_label"

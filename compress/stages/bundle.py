@@ -29,7 +29,7 @@ from compress.io_spec import PRESENT, IOSpec
 from compress.measures.metrics import wilson_interval
 from compress.modalities.modality import modality
 from compress.recipe.declarations import literal
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.reporting.bundle_readme import readme
 from compress.store.artifacts import Bundle, Engines, OnnxModels, Report, TorchModel
 from compress.tasks.task import Task

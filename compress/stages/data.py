@@ -8,7 +8,7 @@ from compress.data.paraphrases import write_paraphrases
 from compress.data.prepare import prepare
 from compress.data.prepared import open_data
 from compress.data.source import Source
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.store.artifacts import DataArtifact
 
 

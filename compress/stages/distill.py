@@ -26,7 +26,7 @@ from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
 from compress.models.taps import Tap, attach_taps
 from compress.recipe.needs import reads_teacher
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.recipe.terms import Loss
 from compress.store.artifacts import Targets, TorchModel
 from compress.tables import LOSSES

@@ -16,7 +16,8 @@ from compress.device.runtimes.tensorrt import make_options, make_profiles
 from compress.device.runtimes.vendor import TensorRTError, TensorRTUnavailable
 from compress.errors import EngineError
 from compress.io_spec import IOSpec
-from compress.recipe.sections import Engine, Recipe
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Engine
 from compress.store.artifacts import Engines, OnnxModels
 
 SUFFIXES = {"tensorrt_rtx": ".rtx.engine", "tensorrt": ".engine"}

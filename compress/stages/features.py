@@ -18,7 +18,7 @@ from compress.errors import CompressError, RecipeError
 from compress.io_spec import Port
 from compress.models.student import build_encoder
 from compress.recipe.packages import WEIGHTS
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features
 from compress.training.arithmetic import quick_call

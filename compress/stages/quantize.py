@@ -19,7 +19,8 @@ from compress.models.saved import load_model
 from compress.models.taps import attach_taps
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
-from compress.recipe.sections import Loss, Quantize, Recipe
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Loss, Quantize
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.answers import second_teacher

@@ -14,7 +14,7 @@ from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
 from compress.io_spec import PRESENT
 from compress.modalities.modality import modality
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
 from compress.reporting.deciders import show_deciders

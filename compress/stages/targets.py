@@ -18,7 +18,7 @@ from compress.modalities.wordings import write_wordings
 from compress.models.saved import load_model
 from compress.models.student import over_features
 from compress.models.taps import attach_taps
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
 from compress.store.artifacts import Features, Targets, TorchModel
 from compress.tasks.labels import known

@@ -26,7 +26,8 @@ from compress.models.pretrained import check_sha256
 from compress.models.processors import read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
-from compress.recipe.sections import Loss, Recipe, Train
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Loss, Train
 from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
 from compress.tasks.labels import known

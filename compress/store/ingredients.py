@@ -10,7 +10,7 @@ from typing import Any
 from compress.recipe.declarations import class_literal
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import EXTRAS, WEIGHTS, asked_extras
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.store.artifacts import hash_file
 from compress.tables import DATASETS, MODALITIES, TASKS, Stage, resolve
 

@@ -13,7 +13,7 @@ from compress.data.prepared import PreparedData, Split
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.modalities.modality import modality
 from compress.modalities.wordings import Wordings, read_wordings
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.store.artifacts import Features, Targets
 from compress.tasks.labels import known, unlabelled
 from compress.training.batches import Rows

@@ -22,7 +22,8 @@ from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
 from compress.recipe.needs import hidden_states, reads_teacher
-from compress.recipe.sections import Loss, Recipe
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Loss
 from compress.store.artifacts import CHECKPOINT
 from compress.tables import LOSSES
 from compress.tasks.labels import known

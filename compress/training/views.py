@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compress.modalities.modality import modality
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 
 FRESH = 1 << 20  # fresh variants are numbered from here on, so that none is one of the stored
 

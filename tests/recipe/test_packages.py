@@ -14,7 +14,7 @@ from compress.errors import DependencyError
 from compress.modalities.modality import modality
 from compress.recipe.grammar import load_recipe
 from compress.recipe.packages import DATA, EXTRAS, WEIGHTS, missing_packages, require_packages
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.tables import MODALITIES
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements-weights.txt"

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from compress.recipe.messages import subsections
+from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
-from compress.recipe.sections import Augment, Recipe, Section
+from compress.recipe.sections import Augment, Section
 from compress.tables import MODALITIES
 
 ALL = recipe_type(MODALITIES)

@@ -10,7 +10,8 @@ from compress.errors import RecipeError
 from compress.recipe.declarations import literal_table
 from compress.recipe.grammar import json_schema, load_recipe
 from compress.recipe.messages import subsections
-from compress.recipe.sections import Quantize, Recipe, Section
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Quantize, Section
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

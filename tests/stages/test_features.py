@@ -21,7 +21,7 @@ from compress.data.prepare import prepare
 from compress.data.prepared import PreparedData, open_data
 from compress.errors import RecipeError
 from compress.models.saved import load_model
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.stages.features import encode_features
 from compress.stages.teacher import load_teacher
 from compress.store.artifacts import Features, FileRecord

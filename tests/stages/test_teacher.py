@@ -30,7 +30,7 @@ from compress.errors import DataError, DependencyError, RecipeError
 from compress.modalities.tokens import tokenize
 from compress.models.cifar_resnet import cifar_resnet
 from compress.models.saved import load_model, tokenizer_of
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.stages.export import export_teacher
 from compress.stages.teacher import load_teacher, read_weights
 from compress.store.artifacts import TorchModel

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
-from compress.recipe.sections import Data, Distill, Recipe
+from compress.recipe.sections import Data, Distill
 from compress.tables import MODALITIES
 
 RECIPE: type[Recipe] = recipe_type(MODALITIES)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from compress.recipe.grammar import load_recipe
-from compress.recipe.sections import Recipe
+from compress.recipe.recipe import Recipe
 from compress.training.views import Views, draw_views
 
 IMAGES = torch.randint(0, 256, (5, 6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -32,7 +32,8 @@ from compress.tables import loaded_plugins
 if TYPE_CHECKING:
     from compress.context import Context
     from compress.data.prepared import PreparedData
-    from compress.recipe.sections import Benchmark, Recipe
+    from compress.recipe.recipe import Recipe
+    from compress.recipe.sections import Benchmark
 
 __all__ = ["Candidate", "benchmark", "compare"]
 

@@ -31,7 +31,8 @@ from compress.io_spec import IOSpec
 from compress.models.saved import load_model
 from compress.quantizers import freeze, qdq_opset, use_unsigned
 from compress.quantizers.saved import open_quantized
-from compress.recipe.sections import Quantize, Recipe
+from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Quantize
 from compress.stages.export.from_torch import (
     clean,
     compare_quantizers,

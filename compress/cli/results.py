@@ -1,4 +1,4 @@
-"""The commands of `compress` that look at what runs have left; as in cli.py, each parses, calls a function of the same sense, and prints."""
+"""The commands of `compress` that look at what runs have left; as in the package itself, each parses, calls a function of the same sense, and prints."""
 
 from __future__ import annotations
 
