@@ -48,7 +48,8 @@ from compress.graphs.linear import own_weights
 from compress.measures.metrics import agreement
 from compress.recipe.sections import Quantize
 from compress.stages.benchmark import Candidate, model_inputs
-from compress.stages.benchmark.quality import answer, score, select_rows, share
+from compress.stages.benchmark.quality import answer, select_rows, share
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import time_models
 from compress.store.artifacts import INGREDIENTS, Artifact, TorchModel, load
 from compress.store.store import RunFolder

@@ -17,7 +17,8 @@ from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
-from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
+from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.tables import load_plugins
 from compress.tasks.task import Task
