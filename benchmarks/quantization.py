@@ -174,7 +174,8 @@ def measure(
                 skipped[name] = reason
                 del models[name]
         job = {"threads": 1, "batches": [1], "rounds": rounds, "warmup": max(5, rounds // 10), "seed": 0}
-        latency = time_models(models, test, rows, job=job)
+        job |= {"precision": None, "seconds": 60.0}
+        latency, _ = time_models(models, test, rows, job=job)
         answers = {
             name: answer(score(m, test, rows, threads=threads), data.task, outputs=data.outputs, name=name) for name, m in models.items()
         }

@@ -79,7 +79,11 @@ def report(
         "deciders": show_deciders(weighed),
         "description": recipe.description,
         "notes": [
-            *list_notes(summary, data, student, quantized, onnx, paraphrases, accuracy=measured["models"][choice.name]["accuracy"]),
+            *list_notes(
+                *(summary, data, student, quantized, onnx, paraphrases),
+                accuracy=measured["models"][choice.name]["accuracy"],
+                timing=measured["timing"],
+            ),
             *filter(None, [apart]),
         ],
         "near_duplicates": show_near(data),

@@ -179,7 +179,7 @@ def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, da
         | {"path": _place(model.path, folder), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}
         for name, model in models.items()
     }
-    settings = config.model_dump(include={"batches", "threads", "rounds", "warmup", "test_limit"})
+    settings = config.model_dump(include={"batches", "threads", "rounds", "precision", "seconds", "warmup", "test_limit"})
     settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
     settings["plugins"] = loaded_plugins()
     job.write_text(json.dumps(settings, indent=1))

@@ -53,7 +53,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
     for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
         result["models"][name] |= fresh
-    for name, latency in time_models(timed, test, rows, job=job).items():
+    table, result["timing"] = time_models(timed, test, rows, job=job)
+    for name, latency in table.items():
         result["models"][name]["latency"] = latency
     answers, kept = {}, {}
     for name, model in models.items():
