@@ -303,7 +303,9 @@ class Budget(Section):
     max_drop_high_points: float | None = Field(
         None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
     )
-    min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
+    min_latency_ratio: float | None = Field(
+        None, gt=0, description="Teacher's latency over the shipped student's, batch 1: the median of paired calls."
+    )
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
     max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
     max_cold_start_ms: float | None = Field(

@@ -106,7 +106,7 @@ def report(
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
     text = render_markdown(summary, measured, budget, description=recipe.description)
     (ctx.out / "report.md").write_text(text, encoding="utf-8")
-    ctx.say(f"report: ships {choice.name}: {choice.reason}")
+    ctx.say(f"report: ships {choice.reason}")
     details = {
         "budget_misses": misses,
         "parity_misses": list_misses_of_parity(onnx),
