@@ -50,6 +50,7 @@ class Task:
         False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
+    joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
     foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
@@ -134,6 +135,10 @@ class Task:
     def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(R,) how good each answer is among all of these: bool where it is right or wrong, else a number; their mean is at most 1."""
         raise NotImplementedError
+
+    def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """What a model's answers (R, ...) are worth beside the teacher's, as further metrics (fractions); nothing where they do not meet."""
+        return {}
 
     def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(R,) bool: which answers the report shows as right."""

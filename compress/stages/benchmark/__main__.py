@@ -71,6 +71,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in models:
         agreed = data.task.gains(answers[name], answers[teacher])  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()), "fraction", len(rows))
+        beside = data.task.together(answers[name], answers[teacher], np.asarray(test.labels)[rows])
+        result["models"][name]["metrics"] |= {key: number(value, "fraction", len(rows)) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
     return result
