@@ -32,7 +32,8 @@ class Embedding(SingleLabel):
     rivals = {"vector_kd": {"name": "vector_kd"}, "vector_neighbours": {"name": "vector_neighbours"}}
     metric = "recall_at_1"
     measure = "queries that find their like first"
-    constant = "chance"
+    agreement = "mean cosine to the teacher's vectors"
+    constant = "the same vector"
     one_of_many = False
     balances = False
     foreign = False  # the logits of a classifier span no space that is searched

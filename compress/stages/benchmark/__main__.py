@@ -42,7 +42,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
-        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant},
+        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant, "agreement": data.task.agreement},
         "labels": data.labels,
         "kinds": data.kinds,
         "samples": len(rows),
