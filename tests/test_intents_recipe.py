@@ -49,7 +49,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         with (folder / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "category"), *part])
     files = [f"data.options.{split}={folder / split}.csv" for split in ("train", "test")]
-    return run(load_recipe(RECIPE, [*files, *SMALL]), runs=folder / "runs", until="distill", threads=1, say=lambda line: None)
+    return run(load_recipe(RECIPE, [*files, *SMALL]), runs=folder / "runs", last="distill", threads=1, say=lambda line: None)
 
 
 def test_the_teachers_space_is_the_encoders_own_and_the_student_is_searched_in_it(result: RunResult) -> None:

@@ -58,7 +58,9 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
     import pyarrow.compute as pc
 
     if name == "embedding":
-        return {"size": OWN_SIZE}, [f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"]
+        return {"size": OWN_SIZE}, [
+            f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
+        ]
     if name != "multi_label" or not pa.types.is_string(train.type):
         return {}, []
     cells = pc.fill_null(train, "")
@@ -82,5 +84,7 @@ def _shown(account: dict[str, Any]) -> str:
         )
     if "majority_label" in account:
         counts = account["label_counts"].values()
-        return f"{min(counts):,} to {max(counts):,} rows each, and {sum(count < 2 for count in counts):,} labels of one row, which has no like"
+        return (
+            f"{min(counts):,} to {max(counts):,} rows each, and {sum(count < 2 for count in counts):,} labels of one row, which has no like"
+        )
     return f"{account['tags_a_row']:.1f} a row, none in {account['rows_without_tags']:,} rows"

@@ -33,7 +33,9 @@ def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[s
     if path.suffix == ".npy":
         return _stored(path, size)
     if len(predictor.bundle.asked) > 1:
-        raise DeviceError(f"--against {path}: a model that reads {' and '.join(predictor.bundle.asked)} ranks stored vectors alone, a .npy file")
+        raise DeviceError(
+            f"--against {path}: a model that reads {' and '.join(predictor.bundle.asked)} ranks stored vectors alone, a .npy file"
+        )
     (name,) = predictor.bundle.asked
     try:
         if path.is_dir():

@@ -157,7 +157,9 @@ def _task(seen: Seen) -> Iterator[str]:
         yield from _comment(f"{line}.")
     few = [label for label, count in seen.labels.items() if count < FEW]
     if few:
-        yield from _comment(f"{'Tags' if seen.task == 'multi_label' else 'Labels'} with fewer than {FEW} rows, which teach little: {len(few):,}.")
+        yield from _comment(
+            f"{'Tags' if seen.task == 'multi_label' else 'Labels'} with fewer than {FEW} rows, which teach little: {len(few):,}."
+        )
 
 
 def _written(value: object) -> str:

@@ -43,7 +43,9 @@ class Task:
     rivals: ClassVar[dict[str, dict[str, Any]]] = {}  # teacher terms that compete under distill.objective: auto
     metric: str = ""  # the name in `metrics` that decides
     measure: str = ""  # what the mean of `gains` is called
-    agreement: ClassVar[str] = ""  # what the mean gain is called where the teacher's answers are the labels; the measure, if nothing is said
+    agreement: ClassVar[str] = (
+        ""  # what the mean gain is called where the teacher's answers are the labels; the measure, if nothing is said
+    )
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
     hint: ClassVar[str] = ""  # a way out where rows have no answer

@@ -17,7 +17,6 @@ from compress.stages.bundle import write_bundle
 from compress.tasks.task import task
 
 
-
 @pytest.fixture
 def predictor(tmp_path: Path, bundle_arguments: Callable[..., dict[str, Any]]) -> Predictor:
     """A bundle of texts whose outputs are taken for vectors."""

@@ -55,7 +55,9 @@ def test_fewer_numbers_start_at_the_principal_directions() -> None:
 
 
 def test_more_numbers_than_the_encoder_has_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"data.task_options.size: 7 numbers are more than the 6 that the teacher's numbers encoder gives"):
+    with pytest.raises(
+        RecipeError, match=r"data.task_options.size: 7 numbers are more than the 6 that the teacher's numbers encoder gives"
+    ):
         OwnSpace("numbers", 6, 7)
 
 
