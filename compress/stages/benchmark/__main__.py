@@ -43,7 +43,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
-        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant},
+        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant, "agreement": data.task.agreement},
         "labels": data.labels,
         "kinds": data.kinds,
         "samples": len(rows),
@@ -73,6 +73,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in models:
         agreed = data.task.gains(answers[name], answers[teacher])  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()), "fraction", len(rows))
+        beside = data.task.together(answers[name], answers[teacher], np.asarray(test.labels)[rows])
+        result["models"][name]["metrics"] |= {key: number(value, "fraction", len(rows)) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
     return result
