@@ -100,6 +100,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     "losses not balanced": ("distill.balance=false",),
     "losses by pilots": ("distill.objective=auto",),
     "live teacher": ("distill.teacher=live",),
+    "teacher of smoothed labels": ("teacher.smoothing=0.1",),
+    "fine-tuned teacher": ("teacher.fine_tune.blocks=2",),
     "image from random": ("student.encoders.image.initialise=random",),
 }
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from sections import RECIPE
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -21,11 +22,16 @@ from compress.data.prepare import prepare
 from compress.data.prepared import PreparedData, open_data
 from compress.errors import RecipeError
 from compress.models.saved import load_model
+from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.stages.features import encode_features
+from compress.stages.targets import store_targets
 from compress.stages.teacher import load_teacher
-from compress.store.artifacts import Features, FileRecord
+from compress.store.artifacts import Features, FileRecord, TorchModel
 from compress.tables import IMAGE_ENCODERS, TEXT_ENCODERS, load_plugins
+from compress.training.batches import Batches
+from compress.training.loop import predict
+from compress.training.rows import open_features, open_rows
 
 WORDS = ["[PAD]", "[UNK]", "left", "right"]
 PLUGIN = '''
@@ -229,6 +235,26 @@ def test_fine_tuned_encoders_move_at_their_own_rate_and_the_saved_teacher_has_th
     told = made.details["fine_tune"]
     assert (told["trained_parameters"], told["blocks"], told["before"], told["best"]) == (1, 1, 1.0, 1.0)
     assert made.metrics["validation_accuracy"]["value"] == 100.0
+
+
+def test_answers_of_a_fine_tuned_teacher_are_made_of_the_inputs_and_told_by_softness(
+    encode: Callable, base: Path, data: PreparedData
+) -> None:
+    features, said = encode(flip=False), []
+    made = fit(base, features, data, "tuned", teacher={"fine_tune": {"epochs": 1, "batch_size": 8, "trackers": []}})
+    weights = base / "tuned" / "model.safetensors"
+    save_file({**load_file(weights), "encoders.image.0.gain": torch.tensor([1.5])}, weights)  # far from the features' encoder
+    teacher = TorchModel(path=base / "tuned", io_spec=made.io_spec, details=made.details)
+    (base / "targets").mkdir()
+    targets = store_targets(recipe_of(flip=False), teacher, features, data, ctx=Context(base / "targets", say=said.append))
+    model, train = load_model(base / "tuned"), data.split("train")
+    whole = predict(model, Batches(open_rows(train, made.io_spec, base / "tuned", teacher=True), 8, shuffle=False))
+    before = predict(over_features(model), Batches(open_features(features, train), 8, shuffle=False))
+    np.testing.assert_allclose(np.load(base / "targets" / "logits.npy")[0], whole, rtol=2e-3, atol=0.02)
+    assert np.abs(before - whole).max() > 1  # what the stored features would have given
+    soft = targets.details["softness"]
+    assert soft["validation"] == made.details["softness"] and soft["train"]["samples"] == len(train)
+    assert f"targets: {targets.details['softness_in_words']}" in said
 
 
 def test_smoothed_labels_leave_a_fitted_head_less_sure(encode: Callable, base: Path, data: PreparedData) -> None:
