@@ -118,7 +118,7 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 5, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 6, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING

@@ -18,7 +18,7 @@ class Source:
     `read()` gives a table for each of the splits "train", "test" and, where the source has one, "validation". Columns, where present:
     `image` (string path, or binary file content), `text` (string), `label` (string, or a dictionary whose order is the order of the
     classes; null or blank is unlabelled), `kind` (string: type of question), `group` (string: rows that belong together, such as those of
-    one patient, speaker or scene; null or blank belongs to none).
+    one patient, speaker or scene; null or blank belongs to none), `slice NAME` (string: the part of the rows that accuracy is told for).
     """
 
     identity: str
