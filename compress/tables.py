@@ -25,6 +25,7 @@ DATASETS = {
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
+    "stamps": "compress.data.stamps:stamps",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",

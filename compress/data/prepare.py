@@ -95,6 +95,7 @@ def prepare(
         },
         "skipped": bad.to_json(),
         **({"allow_missing": True} if config.allow_missing else {}),
+        **({"left_out": dict(source.left_out)} if source.left_out else {}),
     }
     return _write_report(out, labels, kinds, report)
 
