@@ -50,6 +50,7 @@ AUDIO_ENCODERS = {
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
+    "bag": "compress.models.text:bag",
     "minilm_l6": "compress.models.pretrained:minilm_l6",
 }
 NUMBERS_ENCODERS = {
@@ -115,7 +116,7 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 5, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 6, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING

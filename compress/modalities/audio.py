@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.device.audio_file import sound_length
 from compress.device.errors import AudioError
 from compress.device.modalities.audio import decode
 from compress.io_spec import Port
@@ -121,6 +126,11 @@ class Audio(Modality):
 
         keep_rows(folder / f"{file}.npy", kept, out=out / f"{file}.npy", block=1024)
 
+    def sizes(self, inputs: Inputs, index: Sequence[int]) -> dict[str, list[float]]:
+        """As headers have them."""
+        found = [sound_length(inputs.value(i)) for i in index]
+        return {"seconds": [seconds for seconds, _ in found], "samples a second": [float(rate) for _, rate in found]}
+
     def port(self, words: Any, model: Path | None) -> Port:
         """(T,) int32, because TensorRT takes no int16; training reads the int16 that is stored."""
         form = _form(words)
@@ -154,6 +164,15 @@ class Audio(Modality):
         heights = np.maximum(1, np.rint(peaks / max(1.0, peaks.max()) * HEIGHT / 2)).astype(int)
         bars = "".join(f"M{x} {HEIGHT // 2 - h}v{2 * h}" for x, h in enumerate(heights))
         return f'<svg role="img" aria-label="the input sound" width="{COLUMNS}" height="{HEIGHT}"><path d="{bars}" stroke="currentColor"/></svg>'
+
+    def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
+        """Its waveform over a player, which holds what the student hears as a WAV file without the silence behind it."""
+        samples, file = np.trim_zeros(np.asarray(stored[index]), "b"), io.BytesIO()
+        with wave.open(file, "wb") as sound:
+            sound.setparams((1, 2, int(words["rate"]), len(samples), "NONE", ""))
+            sound.writeframes(samples.astype("<i2").tobytes())
+        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"></audio>'
+        return self.show(stored, index) + player
 
 
 def _changes(words: Any) -> tuple[float, ...]:
