@@ -26,6 +26,9 @@ DATASETS = {
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
+    "speech_commands": "compress.data.speech_commands:speech_commands",
+    "vqa": "compress.data.vqa:vqa",
+    "imagenet": "compress.data.imagenet:imagenet",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",

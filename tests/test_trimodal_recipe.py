@@ -50,7 +50,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         picture.parent.mkdir(exist_ok=True)
         pixels = np.clip(np.array(KINDS[kind]) + draw.integers(-40, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).resize((60, 40)).save(picture)
-        picture.with_suffix(".txt").write_text(f"A {('dog', 'cake', 'car')[index % 3]} {('old', 'new', 'big', 'red')[index % 4]} {index}.\n")
+        picture.with_suffix(".txt").write_text(
+            f"A {('dog', 'cake', 'car')[index % 3]} {('old', 'new', 'big', 'red')[index % 4]} {index}.\n"
+        )
         if index % 9:
             wave = np.sin(np.arange(2000) / 8000 * 2 * np.pi * (300, 900, 2400)[index % 3]) * draw.uniform(0.2, 0.8)
             soundfile.write(folder / kind / f"{index}_desc_fr.ogg", wave + draw.normal(size=2000) / 200, 8000)
@@ -75,5 +77,7 @@ def test_bundle_answers_with_one_input_of_three(made: RunResult) -> None:
     with Predictor(made.bundle) as predictor:
         heard = predictor.predict(audio=str(folder / "food" / "1_desc_fr.ogg"))
         assert sorted(heard["missing"]) == ["image", "text"]
-        everything = predictor.predict(image=str(folder / "food" / "1.png"), text="A cake new 1.", audio=str(folder / "food" / "1_desc_fr.ogg"))
+        everything = predictor.predict(
+            image=str(folder / "food" / "1.png"), text="A cake new 1.", audio=str(folder / "food" / "1_desc_fr.ogg")
+        )
         assert everything["label"] == "food" and not everything.get("missing")

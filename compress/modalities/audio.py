@@ -77,6 +77,13 @@ class Audio(Modality):
                 "le": 2,
                 "description": "White noise of up to this share of the sound's own loudness (root mean square) is in a view.",
             },
+            "reverb": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 0.5,
+                "description": "Views sound as in rooms, each in one of its own, which ring for up to this share of the length.",
+            },
         },
         "student": {},
     }
@@ -141,7 +148,7 @@ class Audio(Modality):
         return None if any(_changes(words)) else 1
 
     def variant(self, words: Any, seed: int, number: int) -> tuple:
-        """(seed, number, speed, shift, mask, gain, noise)."""
+        """(seed, number, speed, shift, mask, gain, noise, reverb)."""
         return (seed, number, *_changes(words)) if number else ()
 
     def vary(self, values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
@@ -177,7 +184,7 @@ class Audio(Modality):
 
 def _changes(words: Any) -> tuple[float, ...]:
     """What varies and by how much, in the order that `vary_sounds` reads."""
-    return (words.speed, words.shift, words.mask, words.gain, words.noise)
+    return (words.speed, words.shift, words.mask, words.gain, words.noise, words.reverb)
 
 
 def _form(words: Any) -> dict[str, int]:
