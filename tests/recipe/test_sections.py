@@ -1,10 +1,12 @@
 """The grammar itself: documented, closed, and the same as the committed schema and recipes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from compress.errors import RecipeError
 from compress.recipe.declarations import literal_table
@@ -41,7 +43,13 @@ def test_inputs_that_come_with_others_are_not_mixed():
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_recipe_loads_and_is_short(path, tmp_path):
-    fetched = "source: folder" in path.read_text()  # a teacher that the recipe's first lines fetch
-    loaded = load_recipe(path, [f"teacher.path={tmp_path}"] if fetched else [])
+    given = yaml.safe_load(path.read_text())
+    data, teacher = given["data"], given["teacher"]
+    if teacher["source"] == "folder":
+        (tmp_path / teacher["path"]).mkdir()  # what the recipe's first lines fetch
+    for file in (tmp_path / file for file in data["options"].values() if isinstance(file, str)) if data["source"] == "manifest" else ():
+        file.parent.mkdir(exist_ok=True)  # what the user brings
+        file.touch()
+    loaded = load_recipe(shutil.copytree(RECIPES, tmp_path, dirs_exist_ok=True) / path.name)
     assert loaded.recipe.description, "`compress list recipes` prints it"
     assert len(loaded.text.splitlines()) <= 60

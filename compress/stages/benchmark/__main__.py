@@ -17,7 +17,8 @@ from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
-from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
+from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.tables import load_plugins
 from compress.tasks.task import Task
@@ -42,7 +43,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
-        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant},
+        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant, "agreement": data.task.agreement},
         "labels": data.labels,
         "kinds": data.kinds,
         "samples": len(rows),
@@ -52,7 +53,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
     for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
         result["models"][name] |= fresh
-    for name, latency in time_models(timed, test, rows, job=job).items():
+    table, result["timing"] = time_models(timed, test, rows, job=job)
+    for name, latency in table.items():
         result["models"][name]["latency"] = latency
     answers, kept = {}, {}
     for name, model in models.items():
@@ -71,6 +73,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in models:
         agreed = data.task.gains(answers[name], answers[teacher])  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()), "fraction", len(rows))
+        beside = data.task.together(answers[name], answers[teacher], np.asarray(test.labels)[rows])
+        result["models"][name]["metrics"] |= {key: number(value, "fraction", len(rows)) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
     return result
