@@ -25,6 +25,10 @@ DATASETS = {
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
+    "stamps": "compress.data.stamps:stamps",
+    "speech_commands": "compress.data.speech_commands:speech_commands",
+    "vqa": "compress.data.vqa:vqa",
+    "imagenet": "compress.data.imagenet:imagenet",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",
@@ -50,6 +54,7 @@ AUDIO_ENCODERS = {
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
+    "bag": "compress.models.text:bag",
     "minilm_l6": "compress.models.pretrained:minilm_l6",
 }
 NUMBERS_ENCODERS = {

@@ -19,6 +19,7 @@ from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.prepared import open_data
 from compress.data.presence import lacking, owned, point_elsewhere
 from compress.data.rows import BadRows, Rows, encode, names_of, slices_of
+from compress.data.sizes import describe_sizes
 from compress.data.source import Source
 from compress.data.splits import hide_labels, hold_out, limit, settle
 from compress.errors import DataError
@@ -96,6 +97,7 @@ def prepare(
         },
         "skipped": bad.to_json(),
         **({"allow_missing": True} if config.allow_missing else {}),
+        **({"left_out": dict(source.left_out)} if source.left_out else {}),
     }
     return _write_report(out, {"labels": labels, "kinds": kinds, "slices": slices}, report)
 
@@ -271,6 +273,7 @@ def _account(rows: Rows, train: Rows, asked: Task, labels: list[str], kinds: lis
         **({"lacking": {m: int(lacking(rows, m).sum()) for m in modalities}} if PRESENT in rows.codes else {}),
         "labelled_inputs": len(np.unique(rows.codes[rows.owner][labelled])),
         "seen_in_train": {m: pc.sum(pc.is_in(rows.inputs[m].keys, train.inputs[m].keys)).as_py() or 0 for m in modalities},
+        "sizes": {m: describe_sizes(m, rows.inputs[m]) for m in modalities},
         "kind_counts": {kind: int((rows.kinds == index).sum()) for index, kind in enumerate(kinds)},
         **asked.account(rows.labels[labelled], labels),
     }

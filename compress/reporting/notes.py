@@ -54,6 +54,7 @@ def list_notes(
     if data.report["skipped"]["rows"]:
         reasons = ", ".join(f"{name} {entry['count']}" for name, entry in data.report["skipped"]["reasons"].items())
         notes.append(f"{data.report['skipped']['rows']} rows were left out as the recipe asks: {reasons}.")
+    notes += [f"The source leaves out {count:,}: {reason}." for reason, count in data.report.get("left_out", {}).items()]
     notes += list_moods(timing)
     restored = (quantized.details.get("restored") if quantized else None) or {}
     if restored.get("names"):

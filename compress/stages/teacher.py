@@ -23,7 +23,7 @@ from compress.modalities.tokens import padding_id
 from compress.models.audio_processors import require_audio_processor
 from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
-from compress.models.processors import read_processor
+from compress.models.processors import NO_IMAGES, read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.space import own_space
 from compress.models.student import over_features
@@ -126,7 +126,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
         shutil.copyfile(folder / asset, ctx.out / asset)
     tokenizer = tokenizer_of(ctx.out)
     words = teacher_words(recipe)
-    processor = read_processor(folder, size=words("image").size if "image" in recipe.modalities else None)
+    processor = read_processor(folder, size=words("image").size) if "image" in recipe.modalities else NO_IMAGES
     if processor.note:
         ctx.say(f"teacher: {processor.note}")
     options: dict[str, Any] = {
