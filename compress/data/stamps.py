@@ -155,8 +155,9 @@ def _split(found: list[Stamp], language: str, heard: list[str], test: set[str]) 
     for stamp in found:
         part = rows["test" if stamp.name in test else "train"]
         inputs = str(stamp.picture.resolve()), stamp.names.get(language) or None
-        sounds = [(str(stamp.spoken[code].resolve()), code) for code in heard if code in stamp.spoken] or [(None, "unspoken")]
-        part += [(*inputs, sound, stamp.category, stamp.name, code) for sound, code in sounds]
+        told = (stamp.category, stamp.name)
+        sounds = [(*inputs, str(stamp.spoken[code].resolve()), *told, code) for code in heard if code in stamp.spoken]
+        part += sounds or [(*inputs, None, *told, "unspoken")]
     names = ("image", "text", "audio", "label", "group", "kind")
     categories = pa.array(sorted({stamp.category for stamp in found}))
     tables = {}
