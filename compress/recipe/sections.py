@@ -101,6 +101,19 @@ class Train(Section):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"], description="Where accelerate logs scalars.")
 
 
+class FineTune(Train):
+    """Training a teacher further: all of one with weights, or the head of a fitted one and the last blocks of its encoders."""
+
+    epochs: float = Field(6, gt=0, le=10_000, description="Passes over the training inputs.")
+    batch_size: int = Field(32, ge=1, le=65_536, description="Distinct inputs of the grouping modality a step, as in other trainings.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak of the cosine schedule, AdamW; of a fitted teacher the head's.")
+    patience: int | None = Field(3, ge=1, description="Validations without a gain before training stops early; null: never.")
+    blocks: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description="fit: how many of the last blocks of each encoder are trained with the head; all: the whole encoders."
+    )
+    encoder_rate: float = Field(0.1, gt=0, le=1, description="fit: rate of the encoders as a share of learning_rate.")
+
+
 class Encoder(Section):
     """One encoder: a frozen pretrained one of a `fit` teacher, or the student's."""
 
@@ -120,6 +133,12 @@ class Teacher(Section):
     )
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
     train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
+    smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
+    )
     path: str | None = Field(None, description="folder, weights: where, relative to the recipe.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
     id: str | None = Field(None, description="hub: the model's id.")
@@ -127,9 +146,10 @@ class Teacher(Section):
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
-    fine_tune: Train | None = Field(
+    fine_tune: FineTune | None = Field(
         None,
-        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks of the "
+        "encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
     )
 
     @model_validator(mode="after")
@@ -139,10 +159,14 @@ class Teacher(Section):
             if getattr(self, key) is None:
                 raise ValueError(f"source {self.source} needs the key {key!r}")
         every = {"encoders", "path", "id", "revision", "sha256", "model", "fine_tune"}
-        allowed = {"fit": {"encoders"}, "weights": {*needed["weights"], "fine_tune"}}.get(self.source, set(needed[self.source]))
+        allowed = {"fit": {"encoders", "fine_tune"}, "weights": {*needed["weights"], "fine_tune"}}.get(
+            self.source, set(needed[self.source])
+        )
         for key in sorted(every - allowed):
             if getattr(self, key) is not None:
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
+        if self.source == "weights" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
+            raise ValueError("source weights is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
         if self.source == "fit" and (self.encoders is None or not self.encoders.modalities):
             raise ValueError("source fit needs an encoder for each modality under encoders")
         return self
@@ -183,7 +207,8 @@ class Distill(Section):
     objective: Literal["losses", "auto"] = Field(
         "losses",
         description="losses: what the list says; auto: the list's teacher terms compete with others in short pilots, scored on validation, and the "
-        "winner is trained (the list itself where validation has fewer than 200 rows).",
+        "winner is trained. Below 200 validation rows they are scored on training inputs that are held out; where all pilots would cost more than 35 % of a "
+        "training, the list itself teaches.",
     )
     balance: bool = Field(
         True,

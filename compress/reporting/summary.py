@@ -11,6 +11,7 @@ from compress.store.artifacts import Artifact
 
 SCHEMA_VERSION = 1
 SLICE_ROWS = 10  # of a part that can be the worst: of fewer, a share says little
+SOFTNESS = ("largest_p", "entropy_nats", "answered")  # see compress/measures/softness.py
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
 
 
@@ -22,11 +23,13 @@ def summarise_run(
     stages: list[dict[str, Any]],
     exports: dict[str, str] | None = None,
     comparison: dict[str, Any] | None = None,
+    softness: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary. Accuracies are fractions (of another task than one of K labels: its mean gain, `measure`), ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
     stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
+    softness: of the teacher's answers, by split; None of a task that has none.
     """
     models = measurements["models"]
     teacher = next(m for m in models.values() if m["role"] == "teacher")
@@ -60,6 +63,7 @@ def summarise_run(
         **{f"{baseline}_accuracy": found["value"] for baseline, found in measurements["baselines"].items()},
         "teacher_helps": comparison and comparison["verdict"] == "helps",
         "teacher_comparison": comparison and comparison["sentence"],
+        **{f"teacher_{s}_{what}": softness and softness[s][what] for s in ("train", "validation") for what in SOFTNESS},
         **_int8(measurements, choice, student),
         "precision_chosen": choice.precision,
         "precision_reason": choice.reason,

@@ -119,6 +119,17 @@ def test_summary_is_flat_but_for_the_stages_and_the_paths_of_exports(summary):
     assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["stage_seconds", "stage_peak_bytes", "exports"]
 
 
+def test_summary_says_how_soft_the_teachers_answers_are(measurements, summary):
+    soft = {
+        split: {"largest_p": 0.9, "entropy_nats": nats, "answered": 1.0, "samples": 5}
+        for split, nats in (("train", 0.1), ("validation", 0.7))
+    }
+    choice = choose_precision(measurements, target="onnxruntime_x86")
+    told = summarise_run(measurements, choice, name="x", stages=[], softness=soft)
+    assert (told["teacher_train_entropy_nats"], told["teacher_validation_entropy_nats"], told["teacher_train_answered"]) == (0.1, 0.7, 1.0)
+    assert told.keys() == summary.keys() and summary["teacher_train_largest_p"] is None
+
+
 def test_summary_says_what_each_stage_took(summary):
     assert summary["stage_seconds"] == {"teacher": 130.5, "distill": 69.5}
     assert summary["stage_peak_bytes"] == {"teacher": 2_400_000_000, "distill": None}
