@@ -9,6 +9,7 @@ from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
 from compress.store.artifacts import Engines, OnnxModels, TorchModel
 
+COSTLIEST_OPERATORS = 6
 SKEW = 10  # times more rows of the commonest label than of another
 
 
@@ -170,6 +171,23 @@ def show_engines(engine: Engines) -> dict[str, Any]:
         f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
     )
     return {"title": "Engines", "note": note, "rows": rows}
+
+
+def show_operators(model: dict[str, Any], peaks: dict[str, float], *, name: str) -> dict[str, Any]:
+    """The table of the shipped file's costliest nodes, with how near it comes to what the machine can do."""
+    found, int8 = model["profile"], model["precision"].startswith("int8")
+    peak, unit = (peaks["int8"], "GOP/s in int8") if int8 else (peaks["fp32"], "GFLOP/s in float32")
+    rows = [
+        {"node": n["node"], "operator": n["operator"], "µs": f"{n['us']:.0f}", "share, %": f"{100 * n['share']:.0f}"}
+        for n in found["nodes"]
+    ]
+    others = ", ".join(f"{operator} {100 * share:.0f} %" for operator, share in [*found["operators"].items()][:COSTLIEST_OPERATORS])
+    note = (
+        f"The costliest nodes of {name} at batch 1 by ONNX Runtime's own profile, as its optimiser fused them. By operator: {others}. "
+        f"{2 * found['multiply_adds'] / 1e6:.1f} million operations a row: {found['giga_ops_per_s']:.1f} billion a second, where a large product of "
+        f"matrices reaches {peak:.0f} {unit} here ({100 * found['giga_ops_per_s'] / peak:.0f} %), and memory is copied at {peaks['copy']:.0f} GB/s."
+    )
+    return {"title": "Where the time goes", "note": note, "rows": rows}
 
 
 def show_subsets(subsets: list[dict[str, Any]]) -> dict[str, Any]:

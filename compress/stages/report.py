@@ -28,6 +28,7 @@ from compress.reporting.notes import (
     list_skipped,
     show_coverage,
     show_engines,
+    show_operators,
     show_sensitivity,
     show_subsets,
 )
@@ -97,6 +98,11 @@ def report(
         "sensitivity": show_sensitivity(quantized),
         "tables": [
             *([show_engines(engine)] if engine and engine.details["status"] == "built" else []),
+            *(
+                [show_operators(shipped, measured["peaks"], name=choice.name)]
+                if (shipped := measured["models"][choice.name]).get("profile")
+                else []
+            ),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],
