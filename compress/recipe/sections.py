@@ -101,6 +101,19 @@ class Train(Section):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"], description="Where accelerate logs scalars.")
 
 
+class FineTune(Train):
+    """Training a teacher further: all of one with weights, or the head of a fitted one and the last blocks of its encoders."""
+
+    epochs: float = Field(6, gt=0, le=10_000, description="Passes over the training inputs.")
+    batch_size: int = Field(32, ge=1, le=65_536, description="Distinct inputs of the grouping modality a step, as in other trainings.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak of the cosine schedule, AdamW; of a fitted teacher the head's.")
+    patience: int | None = Field(3, ge=1, description="Validations without a gain before training stops early; null: never.")
+    blocks: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description="fit: how many of the last blocks of each encoder are trained with the head; all: the whole encoders."
+    )
+    encoder_rate: float = Field(0.1, gt=0, le=1, description="fit: rate of the encoders as a share of learning_rate.")
+
+
 class Encoder(Section):
     """One encoder: a frozen pretrained one of a `fit` teacher, or the student's."""
 
@@ -120,6 +133,12 @@ class Teacher(Section):
     )
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
     train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
+    smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
+    )
     path: str | None = Field(None, description="folder, weights: where, relative to the recipe.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
     id: str | None = Field(None, description="hub: the model's id.")
@@ -127,9 +146,10 @@ class Teacher(Section):
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
-    fine_tune: Train | None = Field(
+    fine_tune: FineTune | None = Field(
         None,
-        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks of the "
+        "encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
     )
 
     @model_validator(mode="after")
@@ -139,10 +159,14 @@ class Teacher(Section):
             if getattr(self, key) is None:
                 raise ValueError(f"source {self.source} needs the key {key!r}")
         every = {"encoders", "path", "id", "revision", "sha256", "model", "fine_tune"}
-        allowed = {"fit": {"encoders"}, "weights": {*needed["weights"], "fine_tune"}}.get(self.source, set(needed[self.source]))
+        allowed = {"fit": {"encoders", "fine_tune"}, "weights": {*needed["weights"], "fine_tune"}}.get(
+            self.source, set(needed[self.source])
+        )
         for key in sorted(every - allowed):
             if getattr(self, key) is not None:
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
+        if self.source == "weights" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
+            raise ValueError("source weights is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
         if self.source == "fit" and (self.encoders is None or not self.encoders.modalities):
             raise ValueError("source fit needs an encoder for each modality under encoders")
         return self
@@ -183,7 +207,8 @@ class Distill(Section):
     objective: Literal["losses", "auto"] = Field(
         "losses",
         description="losses: what the list says; auto: the list's teacher terms compete with others in short pilots, scored on validation, and the "
-        "winner is trained (the list itself where validation has fewer than 200 rows).",
+        "winner is trained. Below 200 validation rows they are scored on training inputs that are held out; where all pilots would cost more than 35 % of a "
+        "training, the list itself teaches.",
     )
     balance: bool = Field(
         True,
@@ -280,10 +305,14 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(
-        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch at most, interleaved.")
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        0.02,
+        description="A model has enough calls once its median and its ratios are known within this share (half of the 95 % interval), as far as "
+        "the first 20 calls can tell; null: all rounds.",
     )
-    warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
+    seconds: float = Field(20.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
+    warmup: int = Field(20, ge=1, description="Calls before the clock starts, at least; ten times as many while a model still gets faster.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
         [],
@@ -299,7 +328,9 @@ class Budget(Section):
     max_drop_high_points: float | None = Field(
         None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
     )
-    min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
+    min_latency_ratio: float | None = Field(
+        None, gt=0, description="Teacher's latency over the shipped student's, batch 1: the median of paired calls."
+    )
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
     max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
     max_cold_start_ms: float | None = Field(
@@ -309,3 +340,6 @@ class Budget(Section):
         None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
     )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
+    min_slice_percent: float | None = Field(
+        None, gt=0, le=100, description="Test accuracy of the shipped student in the worst part of data.options.slices that has 10 rows, %."
+    )

@@ -14,6 +14,7 @@ from compress.recipe.sections import Budget
 NOT_MEASURED = {
     "max_cold_start_ms": "benchmark the run on Linux",
     "max_memory_mb": "benchmark the run on Linux",
+    "min_slice_percent": "name columns of the data in data.options.slices that have parts of 10 test rows",
 }
 
 
@@ -86,6 +87,7 @@ def check_summary(summary: Mapping[str, Any], budget: Budget) -> list[Line]:
         "max_cold_start_ms": summary.get("shipped_cold_start_ms"),
         "max_memory_mb": in_mb(summary.get("shipped_memory_bytes")),
         "max_size_mb": in_mb(summary["shipped_size_bytes"]),
+        "min_slice_percent": summary.get("worst_slice_percent"),
     }
     drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
     return list_lines(values, budget, intervals={"max_drop_points": drop})
@@ -94,6 +96,12 @@ def check_summary(summary: Mapping[str, Any], budget: Budget) -> list[Line]:
 def in_mb(size_bytes: float | None) -> float | None:
     """Bytes in MB of 10^6."""
     return None if size_bytes is None else size_bytes / 1e6
+
+
+def latency_ratio(model: Mapping[str, Any]) -> float | None:
+    """How many times the teacher's time a model takes less at batch 1: the median of paired calls; None where it was not timed."""
+    first = (model["latency"] or {}).get("1")
+    return first["teacher_over_this"]["value"] if first else None
 
 
 def measured(model: Mapping[str, Any], key: str) -> float | None:

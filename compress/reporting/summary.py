@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compress.reporting.budgets import measured
+from compress.reporting.budgets import latency_ratio, measured
 from compress.reporting.choice import Choice
 from compress.store.artifacts import Artifact
 
 SCHEMA_VERSION = 1
+SLICE_ROWS = 10  # of a part that can be the worst: of fewer, a share says little
+SOFTNESS = ("largest_p", "entropy_nats", "answered")  # see compress/measures/softness.py
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
 
 
@@ -21,11 +23,13 @@ def summarise_run(
     stages: list[dict[str, Any]],
     exports: dict[str, str] | None = None,
     comparison: dict[str, Any] | None = None,
+    softness: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The summary. Accuracies are fractions (of another task than one of K labels: its mean gain, `measure`), ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
     stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
+    softness: of the teacher's answers, by split; None of a task that has none.
     """
     models = measurements["models"]
     teacher = next(m for m in models.values() if m["role"] == "teacher")
@@ -38,7 +42,7 @@ def summarise_run(
         "teacher_accuracy": teacher["accuracy"]["value"],
         "student_accuracy": student["accuracy"]["value"],
         "size_ratio": teacher["size"]["value"] / student["size"]["value"],
-        "latency_ratio": _latency_ratio(teacher, student),
+        "latency_ratio": latency_ratio(student),
         **summarise_costs(stages),
         "samples": measurements["samples"],
         "device": measurements["device"]["name"],
@@ -59,6 +63,7 @@ def summarise_run(
         **{f"{baseline}_accuracy": found["value"] for baseline, found in measurements["baselines"].items()},
         "teacher_helps": comparison and comparison["verdict"] == "helps",
         "teacher_comparison": comparison and comparison["sentence"],
+        **{f"teacher_{s}_{what}": softness and softness[s][what] for s in ("train", "validation") for what in SOFTNESS},
         **_int8(measurements, choice, student),
         "precision_chosen": choice.precision,
         "precision_reason": choice.reason,
@@ -73,11 +78,19 @@ def summarise_run(
         "shipped_size_ratio": teacher["size"]["value"] / shipped["size"]["value"],
         "shipped_latency_ms": _median(shipped),
         "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
-        "shipped_latency_ratio": _latency_ratio(teacher, shipped),
+        "shipped_latency_ratio": latency_ratio(shipped),
         "shipped_memory_bytes": measured(shipped, "peak_memory"),
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
+        **worst_slice(shipped.get("by_slice", {})),
     }
+
+
+def worst_slice(by_slice: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The part of the rows in which a file is least often right, of those with SLICE_ROWS rows at least, and how often; None where none has."""
+    parts = [(e["value"], f"{column} {e['name']}") for column, known in by_slice.items() for e in known if e["samples"] >= SLICE_ROWS]
+    value, name = min(parts, default=(None, None))
+    return {"worst_slice": name, "worst_slice_percent": None if value is None else 100 * value}
 
 
 def costs_of(artifacts: Mapping[str, Artifact]) -> list[dict[str, Any]]:
@@ -128,9 +141,3 @@ def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any])
 
 def _median(model: dict[str, Any]) -> float | None:
     return (model["latency"] or {}).get("1", {}).get("median_ms")
-
-
-def _latency_ratio(teacher: dict[str, Any], student: dict[str, Any]) -> float | None:
-    """Teacher's median over the student's, both at batch 1."""
-    a, b = _median(teacher), _median(student)
-    return a / b if a and b else None

@@ -61,12 +61,13 @@ def report(
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
     files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
-    comparison = student.details.get("comparison")
-    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison)
+    comparison, soft = student.details.get("comparison"), targets.details.get("softness")
+    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison, softness=soft)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
     summary["left_out"] = list_left_out(onnx)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
     apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
+    told = targets.details.get("softness_in_words")
     budget = check_summary(summary, recipe.budget)
     misses = [line.text for line in budget if line.missed]
     weighed = {
@@ -79,8 +80,12 @@ def report(
         "deciders": show_deciders(weighed),
         "description": recipe.description,
         "notes": [
-            *list_notes(summary, data, student, quantized, onnx, paraphrases, accuracy=measured["models"][choice.name]["accuracy"]),
-            *filter(None, [apart]),
+            *list_notes(
+                *(summary, data, student, quantized, onnx, paraphrases),
+                accuracy=measured["models"][choice.name]["accuracy"],
+                timing=measured["timing"],
+            ),
+            *filter(None, [apart, told and f"{told[0].upper()}{told[1:]}."]),
         ],
         "near_duplicates": show_near(data),
         "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
@@ -102,7 +107,7 @@ def report(
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
     text = render_markdown(summary, measured, budget, description=recipe.description)
     (ctx.out / "report.md").write_text(text, encoding="utf-8")
-    ctx.say(f"report: ships {choice.name}: {choice.reason}")
+    ctx.say(f"report: ships {choice.reason}")
     details = {
         "budget_misses": misses,
         "parity_misses": list_misses_of_parity(onnx),

@@ -17,7 +17,8 @@ from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
-from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
+from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.tables import load_plugins
 from compress.tasks.task import Task
@@ -52,7 +53,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
     for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
         result["models"][name] |= fresh
-    for name, latency in time_models(timed, test, rows, job=job).items():
+    table, result["timing"] = time_models(timed, test, rows, job=job)
+    for name, latency in table.items():
         result["models"][name]["latency"] = latency
     answers, kept = {}, {}
     for name, model in models.items():

@@ -9,14 +9,11 @@ import numpy as np
 from compress.data.baseline import baseline_answers, constant_answer
 from compress.errors import CompressError, DataError
 from compress.measures.metrics import mean_interval, wilson_interval
-from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
 from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
     from compress.tasks.task import Task
-
-SCORE_BATCH = 64  # rows a call when accuracy is counted
 
 
 def select_rows(labels: np.ndarray, limit: int | None) -> np.ndarray:
@@ -26,18 +23,6 @@ def select_rows(labels: np.ndarray, limit: int | None) -> np.ndarray:
         raise DataError("benchmark: the test split has no labelled rows; label some of them")
     count = min(limit or len(rows), len(rows))
     return rows[np.arange(count) * len(rows) // count]
-
-
-def score(model: Candidate, test: Split, rows: np.ndarray, *, threads: int) -> np.ndarray:
-    """(R, K) logits of the rows, in their order; rows with the same distinct inputs are computed once."""
-    session = open_candidate(model, threads)
-    keys = np.stack([np.asarray(test.rows[name])[rows] for name in sorted(test.rows)], axis=1)  # (R, modalities)
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    parts = []
-    for start in range(0, len(first), SCORE_BATCH):
-        feeds = gather_feeds(model, test, rows[first[start : start + SCORE_BATCH]], names=session.inputs)
-        parts.append(session.run(feeds)["logits"])
-    return np.concatenate(parts)[inverse.reshape(-1)]
 
 
 def answer(logits: np.ndarray, task: Task, *, outputs: int, name: str) -> np.ndarray:
@@ -51,23 +36,25 @@ def describe_quality(
     logits: np.ndarray, answers: np.ndarray, test: Split, *, rows: np.ndarray, data: PreparedData, task: Task
 ) -> dict[str, Any]:
     """The mean gain ("accuracy", which it is of one of K labels) with its interval, all metrics of the task over the finite rows, and the
-    gain by answer and by kind.
+    gain by answer, by kind and by the values of each column that it is told by.
 
     Shapes: logits (R, K) float32, answers (R, ...), rows (R,) indices into the test split."""
-    labels, kinds = np.asarray(test.labels)[rows], np.asarray(test.kinds)[rows]
+    labels = np.asarray(test.labels)[rows]
     gains = task.gains(answers, labels)
     finite = np.isfinite(logits).all(axis=1)
     values = {name: metric.compute(logits[finite], labels[finite]) for name, metric in task.metrics.items() if name != task.metric}
+
+    def by_part(names: list[str], codes: np.ndarray) -> list[dict[str, Any]]:
+        parts = [(name, codes == k) for k, name in enumerate(names)]
+        return [{"name": name, **share(task.gains(answers[inside], labels[inside]))} for name, inside in parts if inside.any()]
+
     return {
         "accuracy": share(gains),
         "metrics": {name: number(value, task.metrics[name].unit, int(finite.sum())) for name, value in values.items()},
         "non_finite": {"value": int(np.sum(~finite)), "unit": "samples", "samples": len(rows)},
         "by_answer": [{"name": name, **share(part)} for name, part in task.parts(answers, labels, data.labels).items()],
-        "by_kind": [
-            {"name": name, **share(task.gains(answers[kinds == k], labels[kinds == k]))}
-            for k, name in enumerate(data.kinds)
-            if np.any(kinds == k)
-        ],
+        "by_kind": by_part(data.kinds, np.asarray(test.kinds)[rows]),
+        "by_slice": {name: by_part(values, np.asarray(test.slices[name])[rows]) for name, values in data.slices.items()},
     }
 
 
