@@ -74,6 +74,7 @@ MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
+    "sentence_teacher": "compress.models.sentence:sentence_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }
 LOSSES = {

@@ -69,7 +69,7 @@ def list_skew(data: PreparedData) -> list[str]:
     """The sentence that says which metrics to read where a label has less than a tenth of the rows of the commonest, and nothing was done."""
     counts = data.report["splits"]["train"].get("label_counts") or {}
     few = {label: count for label, count in counts.items() if SKEW * count < max(counts.values())}
-    if not few or data.report.get("imbalance", "none") != "none":
+    if not few or not data.task.balances or data.report.get("imbalance", "none") != "none":
         return []
     some = ", ".join(f"{label} {count:,}" for label, count in [*few.items()][:5]) + (", ..." if len(few) > 5 else "")
     return [
