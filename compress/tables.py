@@ -129,14 +129,14 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 6, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 7, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
     "targets": Stage(
         "compress.stages.targets:store_targets", 6, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
     ),
-    "distill": Stage("compress.stages.distill:distill", 9, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         7,

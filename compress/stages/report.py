@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,10 @@ def weigh_inputs_of(
     count = int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *ROWS))
     feeds, _ = sample_feeds(data.split("test"), model.io_spec, model.path, count, teacher=teacher)
     others, _ = sample_feeds(data.split("train"), model.io_spec, model.path, STAND_INS, teacher=teacher)
-    session = open_session(file, threads=ctx.threads)
+    session, probability = open_session(file, threads=ctx.threads), partial(task.probability, facts=model.details.get("facts", {}))
     rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
     parts = [
-        weigh_inputs(
-            session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=task.probability
-        )
+        weigh_inputs(session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=probability)
         for start in range(0, rows, most)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in modalities}
