@@ -340,3 +340,6 @@ class Budget(Section):
         None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
     )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
+    min_slice_percent: float | None = Field(
+        None, gt=0, le=100, description="Test accuracy of the shipped student in the worst part of data.options.slices that has 10 rows, %."
+    )

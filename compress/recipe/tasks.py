@@ -69,7 +69,8 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
         yield Fault(("teacher", "smoothing"), f"{recipe.data.task} has no single label that could be spread over others; leave it out")
     if entry is None or source == "fit" or (source == "weights" and trained):
         return
-    if _literal(entry, "foreign") is False:
+    taken = _literal(entry, "foreign")
+    if taken is not None and source not in taken:
         yield Fault(
             ("teacher", "source"),
             f"{source} answers in a form or a scale of its own, and {recipe.data.task} needs that of your training rows; take fit, or weights "

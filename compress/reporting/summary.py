@@ -10,6 +10,7 @@ from compress.reporting.choice import Choice
 from compress.store.artifacts import Artifact
 
 SCHEMA_VERSION = 1
+SLICE_ROWS = 10  # of a part that can be the worst: of fewer, a share says little
 SOFTNESS = ("largest_p", "entropy_nats", "answered")  # see compress/measures/softness.py
 INT8 = ("int8_qat", "int8_ptq", "int8_dynamic")  # the first one measured stands for int8 where none was chosen
 
@@ -81,7 +82,15 @@ def summarise_run(
         "shipped_memory_bytes": measured(shipped, "peak_memory"),
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
+        **worst_slice(shipped.get("by_slice", {})),
     }
+
+
+def worst_slice(by_slice: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The part of the rows in which a file is least often right, of those with SLICE_ROWS rows at least, and how often; None where none has."""
+    parts = [(e["value"], f"{column} {e['name']}") for column, known in by_slice.items() for e in known if e["samples"] >= SLICE_ROWS]
+    value, name = min(parts, default=(None, None))
+    return {"worst_slice": name, "worst_slice_percent": None if value is None else 100 * value}
 
 
 def costs_of(artifacts: Mapping[str, Artifact]) -> list[dict[str, Any]]:

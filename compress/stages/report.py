@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from compress.reporting.notes import (
     list_skipped,
     show_coverage,
     show_engines,
+    show_operators,
     show_sensitivity,
     show_subsets,
 )
@@ -97,6 +99,11 @@ def report(
         "sensitivity": show_sensitivity(quantized),
         "tables": [
             *([show_engines(engine)] if engine and engine.details["status"] == "built" else []),
+            *(
+                [show_operators(shipped, measured["peaks"], name=choice.name)]
+                if (shipped := measured["models"][choice.name]).get("profile")
+                else []
+            ),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],
@@ -133,12 +140,10 @@ def weigh_inputs_of(
     count = int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *ROWS))
     feeds, _ = sample_feeds(data.split("test"), model.io_spec, model.path, count, teacher=teacher)
     others, _ = sample_feeds(data.split("train"), model.io_spec, model.path, STAND_INS, teacher=teacher)
-    session = open_session(file, threads=ctx.threads)
+    session, probability = open_session(file, threads=ctx.threads), partial(task.probability, facts=model.details.get("facts", {}))
     rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
     parts = [
-        weigh_inputs(
-            session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=task.probability
-        )
+        weigh_inputs(session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=probability)
         for start in range(0, rows, most)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in modalities}

@@ -25,7 +25,7 @@ from compress.modalities.tokens import padding_id
 from compress.models.audio_processors import require_audio_processor
 from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
-from compress.models.processors import read_processor
+from compress.models.processors import NO_IMAGES, read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.space import own_space
 from compress.models.student import over_features
@@ -128,20 +128,17 @@ def from_hub(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Modul
 
 
 def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
-    """A transformers classifier, cut to the data's labels."""
+    """A transformers classifier, cut to the data's labels; a sentence encoder where vectors are asked for."""
     from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
 
+    if data.task.port(data.labels).unit:
+        return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
     body: Any = open_pretrained(folder, recipe.modalities, trust_remote_code=trusted)
-    for asset in [asset for m in recipe.modalities for asset in modality(m).assets]:
-        if not (folder / asset).is_file():
-            raise DependencyError(
-                f"teacher: {folder} has no {asset}; save it there, as tokenizer.save_pretrained does with the fast tokenizer"
-            )
-        shutil.copyfile(folder / asset, ctx.out / asset)
+    copy_assets(folder, recipe, ctx.out)
     tokenizer = tokenizer_of(ctx.out)
     words = teacher_words(recipe)
-    processor = read_processor(folder, size=words("image").size if "image" in recipe.modalities else None)
+    processor = read_processor(folder, size=words("image").size) if "image" in recipe.modalities else NO_IMAGES
     if processor.note:
         ctx.say(f"teacher: {processor.note}")
     options: dict[str, Any] = {
@@ -154,13 +151,51 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     io = model_io(data, words, ctx.out)
     model = TransformersTeacher(body, **options).eval()
     try_out(model, io, str(folder))
-    body.config.save_pretrained(ctx.out / "config")
-    for code in folder.glob("*.py") if trusted else ():
-        shutil.copyfile(code, ctx.out / "config" / code.name)
-    save_model(
-        model, ctx.out, name="transformers_teacher", options={**options, "config_folder": "config", "trust_remote_code": trusted}, io=io
-    )
+    options |= keep_config(body, folder, trusted, ctx.out)
+    save_model(model, ctx.out, name="transformers_teacher", options=options, io=io)
     return model, io, {"architecture": type(body).__name__, "note": processor.note}
+
+
+def from_sentences(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
+    """A sentence encoder of transformers, whose own vectors are the space."""
+    from compress.models.sentence import SentenceTeacher, open_sentences, read_pooling
+    from compress.models.transformers_model import try_out
+
+    if recipe.modalities != ("text",):
+        read = " and ".join(recipe.modalities)
+        raise RecipeError(f"teacher.source: of transformers, vectors are made of texts alone, and the data has {read}; take fit")
+    trusted = recipe.teacher.trust_remote_code
+    body: Any = open_sentences(folder, trust_remote_code=trusted)
+    if (size := data.outputs) != body.config.hidden_size:
+        raise RecipeError(
+            f"data.task_options.size: {size}, but {folder} gives vectors of {body.config.hidden_size} numbers; set it to that"
+        )
+    copy_assets(folder, recipe, ctx.out)
+    options: dict[str, Any] = {"padding": padding_id(ctx.out / "tokenizer.json"), "pooling": read_pooling(folder)}
+    io = model_io(data, teacher_words(recipe), ctx.out)
+    model = SentenceTeacher(body, **options).eval()
+    try_out(model, io, str(folder))
+    options |= keep_config(body, folder, trusted, ctx.out)
+    save_model(model, ctx.out, name="sentence_teacher", options=options, io=io)
+    return model, io, {"architecture": type(body).__name__, "note": None}
+
+
+def copy_assets(folder: Path, recipe: Recipe, out: Path) -> None:
+    """Copies what a model's inputs are read with; raises DependencyError where it is not there."""
+    for asset in [asset for m in recipe.modalities for asset in modality(m).assets]:
+        if not (folder / asset).is_file():
+            raise DependencyError(
+                f"teacher: {folder} has no {asset}; save it there, as tokenizer.save_pretrained does with the fast tokenizer"
+            )
+        shutil.copyfile(folder / asset, out / asset)
+
+
+def keep_config(body: Any, folder: Path, trusted: bool, out: Path) -> dict[str, Any]:
+    """Puts the configuration, and code that is trusted, beside the weights; gives the options that a model is built again with."""
+    body.config.save_pretrained(out / "config")
+    for code in folder.glob("*.py") if trusted else ():
+        shutil.copyfile(code, out / "config" / code.name)
+    return {"config_folder": "config", "trust_remote_code": trusted}
 
 
 def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:

@@ -54,7 +54,11 @@ class Task:
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
-    foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
+    foreign: ClassVar[tuple[str, ...]] = (
+        "folder",
+        "hub",
+        "weights",
+    )  # sources of models from elsewhere, as they are, that may be the teacher
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:

@@ -49,6 +49,7 @@ def model(role, precision, *, right, size, ms, target=None):
         "latency": timed,
         "by_answer": [{"name": "<red>", **share(right, 500)}, {"name": "yes", **share(right - 0.01, 800)}],
         "by_kind": [{"name": "colour", **share(right, 500)}],
+        "by_slice": {"site": [{"name": "Oslo", **share(right - 0.2, 20)}, {"name": "Rome", **share(0.1, 9)}]},
     }
 
 
@@ -107,6 +108,11 @@ def test_summary_numbers(summary):
     }
     assert {key: summary[key] for key in expected} == pytest.approx(expected)
     assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
+
+
+def test_summary_names_the_worst_part_that_has_rows_enough(summary):
+    assert summary["worst_slice"] == "site Oslo"  # Rome has 9 rows
+    assert summary["worst_slice_percent"] == pytest.approx(79.1, abs=0.2)
 
 
 def test_summary_is_flat_but_for_the_stages_and_the_paths_of_exports(summary):
