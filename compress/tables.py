@@ -114,7 +114,7 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 5, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 6, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
@@ -140,13 +140,13 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
         "compress.stages.benchmark:benchmark",
-        8,
+        9,
         ("benchmark",),
         ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),
     "report": Stage(
         "compress.stages.report:report",
-        6,
+        7,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),

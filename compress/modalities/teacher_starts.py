@@ -66,6 +66,8 @@ def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Mo
         build = partial(_encoder, _port(recipe, m, teacher=True), source.encoders.get(m), Path())
     elif source.source == "weights":
         build = partial(resolve(MODELS[str(source.model)]), io, **source.options)
+    elif source.source not in ("folder", "hub"):
+        return None
     else:
         from compress.models.transformers_model import transformers_teacher
 

@@ -53,9 +53,10 @@ class Text(Modality):
                 "description": "teacher: layers, channels, heads and neurons picked from the teacher's text encoder.",
             },
             "vocab": {
-                "type": ["task", "full"],
+                "type": ["task", "full", "own"],
                 "default": "task",
-                "description": "task: keep only the tokens of the training text, the special tokens and the single characters.",
+                "description": "task: of the teacher's tokens those of the training text, the special ones and the single characters; full: all of them; "
+                "own: tokens learnt from the training text, which a teacher without a vocabulary (answers) or with one that cannot be cut needs.",
             },
         },
     }
@@ -140,14 +141,18 @@ class Text(Modality):
 
         if section.vocab == "full" and (place := folder()) and (place / TOKENIZER).is_file():
             check_padding(place / TOKENIZER)
-        if section.initialise == "teacher" and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
+        if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
             check_inherit(own, source)
 
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
-        """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, "vocabulary": counts}."""
-        from compress.modalities.tokens import trim_vocabulary, unknown_rate, vocabulary_size
+        """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, None: they are its own, "vocabulary": counts}."""
+        from compress.modalities.tokens import learn_vocabulary, trim_vocabulary, unknown_rate, vocabulary_size
 
         source, target = teacher / TOKENIZER, out / TOKENIZER
+        if section.vocab == "own" or not source.is_file():
+            tokens = learn_vocabulary(inputs("train"), target)
+            counts = {"tokens": tokens, "teacher_tokens": tokens, "unknown_rate_validation": unknown_rate(target, inputs("validation"))}
+            return {"kept": None, "vocabulary": counts}
         size = vocabulary_size(source)
         if section.vocab == "full":
             check_padding(source)
@@ -167,13 +172,18 @@ class Text(Modality):
         counts = known["vocabulary"]
         saved = (counts["teacher_tokens"] - counts["tokens"]) * encoder.get_parameter("words.weight").shape[1]
         report = {"vocabulary": {**counts, "saved_parameters": saved}, "inherited": None}
-        if section.initialise == "random" or not isinstance(encoder, TextEncoder):
+        if section.initialise == "random" or known["kept"] is None or not isinstance(encoder, TextEncoder):
             return report
         return {**report, "inherited": inherit_text(encoder, load_model(teacher), known["kept"])}
 
     def show(self, stored: Any, index: int) -> str:
         """The text."""
         return html.escape(stored[index].as_py())
+
+
+def starts_from_teacher(section: Any) -> bool:
+    """Whether the student's layers are picked from the teacher's: those of tokens of its own would read other words."""
+    return section.initialise == "teacher" and section.vocab != "own"
 
 
 def check_padding(tokenizer: Path) -> None:

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from compress.recipe.gaps import why_no_gaps
 from compress.recipe.section import ByModality, Section
-from compress.recipe.sections import Benchmark, Budget, Data, Distill, Engine, Export, Fusion, Quantize, Student, Teacher
+from compress.recipe.sections import Benchmark, Budget, Data, Distill, Engine, Export, Fusion, Quantize, Student
+from compress.recipe.teacher import Teacher
 
 
 class Recipe(Section):
@@ -34,7 +35,7 @@ class Recipe(Section):
         if not there:
             raise ValueError("data.inputs names no modality: there is nothing to learn from")
         asked: dict[str, ByModality | None] = {"student.encoders": self.student.encoders, "distill.augment": self.distill.augment}
-        asked |= {"teacher.encoders": self.teacher.encoders, "teacher.inputs": self.teacher.inputs}
+        asked |= {f"teacher.{key}": getattr(self.teacher, key) for key in ("encoders", "inputs")}
         for place, given in asked.items():
             for name in given.modalities if given else ():
                 if name not in there:

@@ -10,7 +10,8 @@ from pydantic import Field, create_model
 
 from compress.recipe.declarations import class_literal
 from compress.recipe.recipe import Recipe
-from compress.recipe.sections import Augment, ByModality, Data, Distill, Encoder, Section, Student, Teacher
+from compress.recipe.sections import Augment, ByModality, Data, Distill, Encoder, Section, Student
+from compress.recipe.teacher import Teacher
 
 _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 _BOUNDS = ("ge", "gt", "le", "lt")

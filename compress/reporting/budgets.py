@@ -14,6 +14,8 @@ from compress.recipe.sections import Budget
 NOT_MEASURED = {
     "max_cold_start_ms": "benchmark the run on Linux",
     "max_memory_mb": "benchmark the run on Linux",
+    "max_drop_points": "give the teacher's answers to test rows as well",
+    "max_drop_high_points": "give the teacher's answers to test rows as well",
 }
 
 
@@ -87,8 +89,8 @@ def check_summary(summary: Mapping[str, Any], budget: Budget) -> list[Line]:
         "max_memory_mb": in_mb(summary.get("shipped_memory_bytes")),
         "max_size_mb": in_mb(summary["shipped_size_bytes"]),
     }
-    drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
-    return list_lines(values, budget, intervals={"max_drop_points": drop})
+    low, high = summary["shipped_drop_low_points"], summary["shipped_drop_high_points"]
+    return list_lines(values, budget, intervals={} if low is None else {"max_drop_points": (low, high)})
 
 
 def in_mb(size_bytes: float | None) -> float | None:

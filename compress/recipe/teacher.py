@@ -1,0 +1,95 @@
+"""The section `teacher`, and SOURCES: where a teacher comes from, which keys say so, and what can be had of such a teacher."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from compress.recipe.section import ByModality, Section
+from compress.recipe.sections import Train
+
+
+class Source(NamedTuple):
+    """One kind of teacher."""
+
+    needs: tuple[str, ...]  # keys that must be set
+    takes: tuple[str, ...] = ()  # keys that may be set
+    asked: bool = True  # it answers what it is asked; otherwise there are only the answers that it has given, and no file to measure
+    inside: bool = True  # its hidden states are there, and weights that a student may start from
+
+
+SOURCES = {
+    "fit": Source(("encoders",)),
+    "folder": Source(("path",)),
+    "hub": Source(("id", "revision")),
+    "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
+    "answers": Source(("path", "form"), ("columns", "labels", "on_bad_answer"), asked=False, inside=False),
+}
+GOVERNED = (  # keys that some sources alone take
+    *("encoders", "path", "sha256", "id", "revision", "model", "fine_tune"),
+    *("form", "columns", "labels", "on_bad_answer"),
+)
+
+
+class Teacher(Section):
+    """The big model. Exactly the keys of its source may be set."""
+
+    source: Literal["fit", "folder", "hub", "weights", "answers"] = Field(
+        description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
+        "MODELS with a weights file; answers: a table of what a model or people answered, row by row."
+    )
+    encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
+    inputs: ByModality | None = Field(
+        None, description="Inputs that the teacher reads in another form than the student; null: as data.inputs."
+    )
+    head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
+    train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
+    path: str | None = Field(None, description="folder, weights, answers: where, relative to the recipe.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
+    id: str | None = Field(None, description="hub: the model's id.")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub: the commit, 40 hex digits.")
+    trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
+    model: str | None = Field(None, description="weights: name in MODELS.")
+    options: dict[str, Any] = Field({}, description="weights: the model's options.")
+    fine_tune: Train | None = Field(
+        None,
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+    )
+    form: Literal["probabilities", "logits", "answers"] | None = Field(
+        None,
+        description="answers: what the teacher's numbers are; answers: one answer a row, as the data has labels (several rows of one id are votes).",
+    )
+    columns: dict[Literal["id", "answer"], str] = Field(
+        {}, description="answers: the table's own names of the columns id (of the row) and answer (where form is answers)."
+    )
+    labels: dict[str, str] = Field(
+        {},
+        description="answers: label of the data -> the table's name of it, a column or, where form is answers, a word; left out: the same name.",
+    )
+    on_bad_answer: Literal["error", "labels"] = Field(
+        "error",
+        description="answers: what happens where a training row has no usable answer. error: stop before training; labels: such rows are counted, told "
+        "and trained on labels alone.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_source(self) -> Teacher:
+        source = SOURCES[self.source]
+        for key in source.needs:
+            if not self._says(key):
+                raise ValueError(f"source {self.source} needs the key {key!r}")
+        for key in sorted({*GOVERNED} - {*source.needs, *source.takes}):
+            if self._says(key):
+                raise ValueError(f"source {self.source} does not take the key {key!r}")
+        if self.encoders is not None and not self.encoders.modalities:
+            raise ValueError("source fit needs an encoder for each modality under encoders")
+        return self
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is a model that answers what it is asked, and not only what one has answered."""
+        return SOURCES[self.source].asked
+
+    def _says(self, key: str) -> bool:
+        return getattr(self, key) != type(self).model_fields[key].default
