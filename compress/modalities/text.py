@@ -46,6 +46,15 @@ class Text(Modality):
                 "description": "Rows that are also asked in other words, as a share of all training rows.",
             },
         },
+        "feed": {
+            "name": {"type": "str", "default": "input_ids", "description": "The file's input of token ids."},
+            "mask": {
+                "type": "str",
+                "default": None,
+                "description": "Its input that is 1 where there is a token, 0 where padding; null: it has none.",
+            },
+            "types": {"type": "str", "default": None, "description": "Its input of token types, which are 0; null: it has none."},
+        },
         "student": {
             "initialise": {
                 "type": ["teacher", "random"],
@@ -115,6 +124,13 @@ class Text(Modality):
         if model is None or not (model / TOKENIZER).is_file():
             raise ValueError(f"a model that reads text needs its {TOKENIZER}")
         return tokenize(model / TOKENIZER, stored, port.shape[0])
+
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """Token ids as they are, and what a file wants beside them."""
+        masked: list[tuple[str, Any]] = [("Sub", np.int64(padding)), ("Cast", "bool")]  # true where a token is not the padding
+        found: dict[str, list[tuple[str, Any]]] = {words.name: []}
+        found |= {words.mask: masked} if words.mask else {}
+        return found | ({words.types: [("Mul", np.int64(0))]} if words.types else {})
 
     def reword(self, words: Any, split: Any, teacher: nn.Module, *, model: Path, seed: int) -> Any | None:
         """The split's rows in other words, of which the same recipe and teacher give the same."""

@@ -19,6 +19,7 @@ def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield from _check_inside(recipe, tables)
     if not source.asked:
         yield from _check_asked(recipe)
+    if recipe.teacher.form is not None:
         yield from _check_form(recipe, tables)
 
 
@@ -31,13 +32,16 @@ def _check_inside(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
             yield Fault(
                 ("distill", "losses", index, "name"), f"{loss.name} compares the teacher's {state}, and {whose} shows its answers alone"
             )
+    for m in recipe.distill.augment.modalities:
+        if getattr(recipe.distill.augment.get(m), "wordings", 0):
+            yield Fault(("distill", "augment", m, "wordings"), f"{whose} shows no vectors of words to find near ones in; set it to 0")
     if recipe.student.classifier == "teacher":
         yield Fault(("student", "classifier"), f"{whose} has no last layer that could be kept; leave it out")
     for m in recipe.modalities:
         section, place = recipe.student.encoders.get(m), ("student", "encoders", m)
         if getattr(section, "initialise", None) == "teacher" and "initialise" in section.model_fields_set:
             yield Fault((*place, "initialise"), f"{whose} has no weights to start from; set it to random")
-        if getattr(section, "vocab", None) == "full":
+        if getattr(section, "vocab", None) == "full" and recipe.teacher.tokenizer is None:
             yield Fault((*place, "vocab"), f"{whose} has no vocabulary that could be kept; leave it out, and one is learnt from the texts")
 
 
@@ -46,9 +50,6 @@ def _check_asked(recipe: Recipe) -> Iterator[Fault]:
     why = "a table has no answers to what nobody asked"
     if recipe.distill.teacher != "stored":
         yield Fault(("distill", "teacher"), f"{why}; set it to stored")
-    for m in recipe.distill.augment.modalities:
-        if getattr(recipe.distill.augment.get(m), "wordings", 0):
-            yield Fault(("distill", "augment", m, "wordings"), f"{why}, so not to inputs in other words; set it to 0")
     if recipe.budget.min_latency_ratio is not None:
         yield Fault(("budget", "min_latency_ratio"), "a table of answers takes no time that could be measured; take max_latency_ms")
     if recipe.teacher.inputs is not None:
@@ -60,9 +61,9 @@ def _check_form(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iter
     forms: Any = _forms(tables["TASKS"].get(recipe.data.task))
     place: Place = ("teacher", "form")
     if not forms:
-        yield Fault(place, f"{recipe.data.task} does not say how answers from a table become a model's numbers (`forms` of the task)")
+        yield Fault(place, f"{recipe.data.task} does not say how such answers become a model's numbers (`forms` of the task)")
     elif recipe.teacher.form not in forms:
-        yield Fault(place, f"{recipe.data.task} reads {' or '.join(forms)} from a table, found {recipe.teacher.form}")
+        yield Fault(place, f"{recipe.data.task} reads {' or '.join(forms)} of such a teacher, found {recipe.teacher.form}")
 
 
 def _forms(entry: str | None) -> tuple[str, ...]:

@@ -24,20 +24,21 @@ SOURCES = {
     "folder": Source(("path",)),
     "hub": Source(("id", "revision")),
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
+    "onnx": Source(("path", "form", "classes", "feeds"), ("sha256", "output", "tokenizer"), inside=False),
     "answers": Source(("path", "form"), ("columns", "labels", "on_bad_answer"), asked=False, inside=False),
 }
 GOVERNED = (  # keys that some sources alone take
     *("encoders", "path", "sha256", "id", "revision", "model", "fine_tune"),
-    *("form", "columns", "labels", "on_bad_answer"),
+    *("form", "columns", "labels", "on_bad_answer", "classes", "feeds", "output", "tokenizer"),
 )
 
 
 class Teacher(Section):
     """The big model. Exactly the keys of its source may be set."""
 
-    source: Literal["fit", "folder", "hub", "weights", "answers"] = Field(
+    source: Literal["fit", "folder", "hub", "weights", "onnx", "answers"] = Field(
         description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
-        "MODELS with a weights file; answers: a table of what a model or people answered, row by row."
+        "MODELS with a weights file; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
     )
     encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
     inputs: ByModality | None = Field(
@@ -45,8 +46,8 @@ class Teacher(Section):
     )
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
     train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
-    path: str | None = Field(None, description="folder, weights, answers: where, relative to the recipe.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
+    path: str | None = Field(None, description="folder, weights, onnx, answers: where, relative to the recipe.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights, onnx: hash of the file, checked before it is read.")
     id: str | None = Field(None, description="hub: the model's id.")
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub: the commit, 40 hex digits.")
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
@@ -58,7 +59,7 @@ class Teacher(Section):
     )
     form: Literal["probabilities", "logits", "answers"] | None = Field(
         None,
-        description="answers: what the teacher's numbers are; answers: one answer a row, as the data has labels (several rows of one id are votes).",
+        description="onnx, answers: what the teacher's numbers are; answers: one answer a row, as the data has labels (several rows of one id are votes).",
     )
     columns: dict[Literal["id", "answer"], str] = Field(
         {}, description="answers: the table's own names of the columns id (of the row) and answer (where form is answers)."
@@ -73,6 +74,14 @@ class Teacher(Section):
         "and trained on labels alone.",
     )
 
+    classes: list[str] | str | None = Field(
+        None,
+        description="onnx: the names of the file's outputs, in their order, or a text file with one a line; every label must be there.",
+    )
+    feeds: ByModality | None = Field(None, description="onnx: how each modality becomes the file's inputs.")
+    output: str | None = Field(None, description="onnx: the file's output that is read; null: the only one.")
+    tokenizer: str | None = Field(None, description="onnx: the tokenizer.json of a file that reads texts, relative to the recipe.")
+
     @model_validator(mode="after")
     def _keys_fit_the_source(self) -> Teacher:
         source = SOURCES[self.source]
@@ -84,6 +93,8 @@ class Teacher(Section):
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
         if self.encoders is not None and not self.encoders.modalities:
             raise ValueError("source fit needs an encoder for each modality under encoders")
+        if self.source == "onnx" and self.form == "answers":
+            raise ValueError("a file gives probabilities or logits, so form is one of these")
         return self
 
     @property

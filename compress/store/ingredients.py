@@ -20,7 +20,16 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 # words that came later, with the value that gives what was made before them
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0},
-    **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
+    **{
+        "form": None,
+        "columns": {},
+        "labels": {},
+        "on_bad_answer": "error",
+        "classes": None,
+        "feeds": None,
+        "output": None,
+        "tokenizer": None,
+    },
 }
 
 
@@ -63,8 +72,11 @@ def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
     if name == "teacher" and recipe.teacher.source == "folder":
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
-    if name == "teacher" and recipe.teacher.source == "answers":
-        found["table"] = hash_file(loaded.base / str(recipe.teacher.path))
+    if name == "teacher" and recipe.teacher.source in ("answers", "onnx"):
+        named = (recipe.teacher.path, recipe.teacher.tokenizer, recipe.teacher.classes)
+        files = [loaded.base / name for name in named if isinstance(name, str)]
+        weights = sorted(files[0].parent.glob(f"{files[0].name}?data")) if recipe.teacher.source == "onnx" else []  # of a large file
+        found["files"] = {path.name: hash_file(path) for path in [*files, *weights]}
     if name == "distill":
         students = [recipe.student.encoders.get(m) for m in recipe.modalities]
         started = [s.model for s in students if getattr(s, "initialise", None) == "pretrained" and s.model in WEIGHTS]

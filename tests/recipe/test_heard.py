@@ -41,9 +41,9 @@ def test_answers_may_teach_with_views_and_drop_limits(tmp_path: Path) -> None:
         ({"text": "initialise: teacher"}, "student.encoders.text.initialise: a teacher of source answers has no weights to start from"),
         ({"text": "vocab: full"}, "student.encoders.text.vocab: a teacher of source answers has no vocabulary"),
         ({"distill": "teacher: live"}, "distill.teacher: a table has no answers to what nobody asked; set it to stored"),
-        ({"distill": "augment: {text: {wordings: 4}}"}, "distill.augment.text.wordings: a table has no answers"),
+        ({"distill": "augment: {text: {wordings: 4}}"}, "distill.augment.text.wordings: a teacher of source answers shows no vectors"),
         ({"budget": "min_latency_ratio: 2"}, "budget.min_latency_ratio: a table of answers takes no time"),
-        ({"data": ", task: regression"}, "teacher.form: regression reads answers from a table, found probabilities"),
+        ({"data": ", task: regression"}, "teacher.form: regression reads answers of such a teacher, found probabilities"),
     ],
 )
 def test_what_a_table_cannot_give_is_a_fault_with_its_place(words: dict[str, str], said: str, tmp_path: Path) -> None:
@@ -80,3 +80,41 @@ def test_own_tokens_have_no_place_in_the_teacher(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match="tokens of the student's own have no place in the teacher's layers"):
         load_recipe(tmp_path / "a.yaml")
+
+
+ONNX = """\
+name: small
+data: {{source: easy_vqa, inputs: {{image: {{size: 64}}, text: {{length: 8}}}}}}
+teacher: {{source: onnx, path: net.onnx, form: {form}, classes: [a, b], feeds: {{{feeds}}}}}
+student: {{encoders: {{image: {{}}, text: {{}}}}}}
+distill: {{{distill}}}
+"""
+FEEDS = "image: {pixels: unit}, text: {}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"feeds": "image: {pixels: unit}"}, "data.inputs.text is set, but teacher.feeds.text is not"),
+        ({"feeds": "image: {}, text: {}"}, "teacher.feeds.image.pixels: this key is required"),
+        ({"feeds": "image: {pixels: units}, text: {}"}, "must be one of bytes, unit, half, imagenet, clip; found the text 'units'"),
+        ({"form": "answers"}, "a file gives probabilities or logits, so form is one of these"),
+        (
+            {"distill": "losses: [{name: pkt}]"},
+            "pkt compares the teacher's embedding, and a teacher of source onnx shows its answers alone",
+        ),
+        ({"distill": "augment: {text: {wordings: 4}}"}, "a teacher of source onnx shows no vectors of words"),
+    ],
+)
+def test_what_an_onnx_file_cannot_give_is_a_fault(words: dict[str, str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    (tmp_path / "a.yaml").write_text(ONNX.format(**{"form": "logits", "feeds": FEEDS, "distill": "", **words}))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "a.yaml")
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_onnx_file_may_answer_live(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    (tmp_path / "a.yaml").write_text(ONNX.format(form="logits", feeds=FEEDS, distill="teacher: live, augment: {image: {flip: true}}"))
+    assert load_recipe(tmp_path / "a.yaml").recipe.teacher.asked

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from compress.context import Context
-from compress.data.answer_table import describe_answers, read_answer_table
 from compress.data.prepared import PreparedData
 from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import IOSpec
@@ -29,6 +28,7 @@ from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
+from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
 from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
 from compress.tasks.labels import known
@@ -46,8 +46,10 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     if features is not None:
         model, io, details = fit(recipe, features, data, ctx)
     else:
-        model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source](recipe, data, ctx)
-    details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
+        model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "onnx": from_onnx}[recipe.teacher.source](
+            recipe, data, ctx
+        )
+    details = {"parameters": count_parameters(model), "source": recipe.teacher.source, **details}
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     there = known(rows.labels)
     if not features:
@@ -56,19 +58,6 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
     ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, {validation_words(metrics, data)}")
     return TorchModel(io_spec=io, metrics=metrics, details=details)
-
-
-def judge(logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> tuple[dict, dict]:
-    """What the task learns of a teacher from labelled validation rows, and how good it is there: logits (R, K), labels (R, ...), R > 0."""
-    facts = data.task.fit(logits, labels)
-    scored = data.task.with_facts(facts).score(logits, labels)
-    return facts, {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": len(labels)}}
-
-
-def validation_words(metrics: dict, data: PreparedData) -> str:
-    """The teacher's measure on validation, in words."""
-    known = metrics.get("validation_accuracy")
-    return f"validation {data.task.measure} {known['value']:.2f} %" if known else "not known on validation"
 
 
 def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
@@ -101,27 +90,6 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
     details = {"history": history.to_json(), "encoders": features.details["encoders"]}
     return model.eval(), io, details | {"logits": predict(over_features(model), validation)}
-
-
-def from_answers(recipe: Recipe, data: PreparedData, ctx: Context) -> TorchModel:
-    """answers-SPLIT.npy: (R, K) float32 logits of what the recipe's table answers to the rows of each split, NaN where it has nothing usable."""
-    config = recipe.teacher
-    table = read_answer_table(
-        ctx.base / str(config.path),
-        data,
-        form=str(config.form),
-        columns=dict(config.columns.items()),
-        labels=config.labels,
-        strict=config.on_bad_answer == "error",
-    )
-    for split, logits in table.logits.items():
-        np.save(ctx.out / f"answers-{split}.npy", logits)
-    labels = np.asarray(data.split("validation").labels)
-    there = known(labels) & np.isfinite(table.logits["validation"]).all(1)
-    facts, metrics = judge(table.logits["validation"][there], labels[there], data) if there.any() else ({}, {})
-    ctx.say(f"teacher: {describe_answers(table.to_json())}; {validation_words(metrics, data)}")
-    details = {"source": config.source, "parameters": None, "facts": facts, "answers": table.to_json()}
-    return TorchModel(io_spec=model_io(data, recipe.data.inputs.get, None), metrics=metrics, details=details)
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
