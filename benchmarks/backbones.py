@@ -21,11 +21,10 @@ from record import RESULTS, add_table_arguments, markdown_table, origin, origin_
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model
 
-from compress.device.measure import summarise, time_calls
 from compress.device.sessions import open_session
+from compress.device.timing import Effort, ratio_interval, summarise, time_calls
 from compress.graphs.coverage import int8_coverage
 from compress.io_spec import IOSpec, Port
-from compress.measures.metrics import paired_ratio
 from compress.models.classifier import Classifier, LinearHead
 from compress.models.layers import Pixels
 from compress.models.saved import count_parameters
@@ -112,7 +111,7 @@ def measure(*, steps: int, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     models = candidates()
     io = IOSpec((PIXELS,), (Port("logits", "float32", (CLASSES,)),))
-    training = time_calls({name: training_call(model) for name, (_, _, model) in models.items()}, rounds=steps, warmup=2)
+    training = time_calls({name: training_call(model) for name, (_, _, model) in models.items()}, Effort(steps, 2)).ns
     entries: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.onnx" for number, name in enumerate(models)}
@@ -120,12 +119,11 @@ def measure(*, steps: int, rounds: int) -> dict[str, Any]:
             save(export_module(model.eval(), io, 20), files[name])
             macs = int8_coverage(files[name]).multiply_adds
             entries[name] = {"size": size, "options": options, "parameters": count_parameters(model), "multiply_adds": macs}
-        inference = time_calls({name: inference_call(path) for name, path in files.items()}, rounds=rounds, warmup=50)
+        inference = time_calls({name: inference_call(path) for name, path in files.items()}, Effort(rounds, 50)).ns
     for name, entry in entries.items():
         ours = f"mobilenet_v4 {entry['size']}"
         for kind, times in (("training", training), ("inference", inference)):
-            value, low, high = paired_ratio(times[name], times[ours])
-            entry[kind] = {**summarise(times[name]), "unit": "ms", "over_ours": {"value": value, "low": low, "high": high}}
+            entry[kind] = {**summarise(times[name]), "unit": "ms", "over_ours": ratio_interval(times[name], times[ours])}
     settings = {"pixels": SIZE, "training_batch": BATCH, "inference_batch": 1, "precision": "fp32"}
     return {**origin(threads=1, libraries=("torch", "transformers", "onnxruntime")), "settings": settings, "models": entries}
 

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, write_result
 
-from compress.device.measure import summarise, time_calls
 from compress.device.sessions import open_session
-from compress.measures.metrics import paired_ratio
+from compress.device.timing import Effort, ratio_interval, summarise, time_calls
 from compress.store.store import RunFolder
 
 ROUNDS, WARMUP = 1000, 50
@@ -75,18 +74,16 @@ def measure(run: Path) -> dict[str, Any]:
             return {**result, "failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"}
         expected = np.concatenate([reference.run(row)["logits"] for row in rows])
         got = np.concatenate([answer(row) for row in rows])
-        times = time_calls(
-            {"onnxruntime": lambda: reference.run(rows[0]), "executorch": lambda: answer(rows[0])}, rounds=ROUNDS, warmup=WARMUP
-        )
+        calls = {"onnxruntime": lambda: reference.run(rows[0]), "executorch": lambda: answer(rows[0])}
+        times = time_calls(calls, Effort(ROUNDS, WARMUP)).ns
         size = os.path.getsize(out)
-    value, low, high = paired_ratio(times["executorch"], times["onnxruntime"])
     return {
         **result,
         "size": {"value": size, "unit": "bytes"},
         "max_difference": {"value": float(np.abs(got - expected).max() / np.abs(expected).max()), "unit": "of the largest logit"},
         "samples": len(rows),
         "latency": {key: {**summarise(ns), "unit": "ms"} for key, ns in times.items()},
-        "over_onnxruntime": {"value": value, "low": low, "high": high, "rounds": ROUNDS},
+        "over_onnxruntime": ratio_interval(times["executorch"], times["onnxruntime"]),
     }
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, write_result
 
 from compress.device.bundle import open_model
-from compress.device.measure import summarise, time_calls
 from compress.device.predictor import Predictor
+from compress.device.timing import Effort, summarise, time_calls
 from compress.listing import find_bundle
 
 ROUNDS, WARMUP, CALLS, THREADS = 1000, 50, 10_000, 8
@@ -45,8 +45,8 @@ def measure(target: str) -> dict[str, Any]:
     if "image" in rows[0]:
         content = photograph()
         calls["files"] = lambda: predictor.predict(**{**rows[0], "image": content})
-    times = time_calls(calls, rounds=ROUNDS, warmup=WARMUP)
-    times |= time_calls({"opened": lambda: _ask_once(folder, rows[0])}, rounds=20, warmup=2)
+    times = time_calls(calls, Effort(ROUNDS, WARMUP)).ns
+    times |= time_calls({"opened": lambda: _ask_once(folder, rows[0])}, Effort(20, 2)).ns
     over = (times["arrays"] - times["session"]) / 1e6  # a round's calls follow each other at once
     return {
         **origin(threads=1, libraries=("onnxruntime", "numpy", "pillow")),

@@ -48,7 +48,8 @@ from compress.graphs.linear import own_weights
 from compress.measures.metrics import agreement
 from compress.recipe.sections import Quantize
 from compress.stages.benchmark import Candidate, model_inputs
-from compress.stages.benchmark.quality import answer, score, select_rows, share
+from compress.stages.benchmark.quality import answer, select_rows, share
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import time_models
 from compress.store.artifacts import INGREDIENTS, Artifact, TorchModel, load
 from compress.store.store import RunFolder
@@ -173,7 +174,8 @@ def measure(
                 skipped[name] = reason
                 del models[name]
         job = {"threads": 1, "batches": [1], "rounds": rounds, "warmup": max(5, rounds // 10), "seed": 0}
-        latency = time_models(models, test, rows, job=job)
+        job |= {"precision": None, "seconds": 60.0}
+        latency, _ = time_models(models, test, rows, job=job)
         answers = {
             name: answer(score(m, test, rows, threads=threads), data.task, outputs=data.outputs, name=name) for name, m in models.items()
         }

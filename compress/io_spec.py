@@ -25,6 +25,7 @@ class Port:
     low: float | None = None  # smallest legal value
     high: float | None = None  # largest legal value
     reading: dict[str, Any] | None = None  # how the runner's reader brings a value to this form, where there is more than one way
+    unit: bool = False  # of an output: a vector of length 1, which the graph sees to
 
 
 class Outputs(NamedTuple):

@@ -36,6 +36,7 @@ TASKS = {
     "single_label": "compress.tasks.single_label:SingleLabel",
     "multi_label": "compress.tasks.multi_label:MultiLabel",
     "regression": "compress.tasks.regression:Regression",
+    "embedding": "compress.tasks.embedding:Embedding",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -85,6 +86,9 @@ LOSSES = {
     "squared_error": "compress.losses.numbers:squared_error",
     "absolute_error": "compress.losses.numbers:absolute_error",
     "number_kd": "compress.losses.numbers:number_kd",
+    "label_contrast": "compress.losses.vectors:label_contrast",
+    "vector_kd": "compress.losses.vectors:vector_kd",
+    "vector_neighbours": "compress.losses.vectors:vector_neighbours",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",
@@ -141,13 +145,13 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
         "compress.stages.benchmark:benchmark",
-        9,
+        10,
         ("benchmark",),
         ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),
     "report": Stage(
         "compress.stages.report:report",
-        7,
+        8,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),

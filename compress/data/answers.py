@@ -16,6 +16,7 @@ from compress.tasks.task import task
 if TYPE_CHECKING:
     import pyarrow as pa
 
+OWN_SIZE = 384  # of the sentence encoder and of the sound encoder that `compress init` takes for teachers
 SEPARATORS = ("|", ";", ",")
 
 
@@ -56,6 +57,10 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if name == "embedding":
+        return {"size": OWN_SIZE}, [
+            f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
+        ]
     if name != "multi_label" or not pa.types.is_string(train.type):
         return {}, []
     cells = pc.fill_null(train, "")
@@ -76,5 +81,10 @@ def _shown(account: dict[str, Any]) -> str:
     if "ranges" in account:
         return ", ".join(
             f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
+        )
+    if "majority_label" in account:
+        counts = account["label_counts"].values()
+        return (
+            f"{min(counts):,} to {max(counts):,} rows each, and {sum(count < 2 for count in counts):,} labels of one row, which has no like"
         )
     return f"{account['tags_a_row']:.1f} a row, none in {account['rows_without_tags']:,} rows"

@@ -41,6 +41,10 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
         words = answerer(predictor.bundle.task).lines
         if arguments.hop is None:
             answer = predictor.predict(**given)
+            if arguments.against:
+                from .against import rank_against
+
+                answer["ranked"] = rank_against(predictor, answer, arguments.against, top=arguments.top)
             lines = [*words(answer), *([f"answered without {' and '.join(answer['missing'])}"] if answer.get("missing") else [])]
         else:
             answer = {"windows": predictor.predict_windows(arguments.hop, **given)}
@@ -157,6 +161,8 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
             command.add_argument(option, dest=name, help=hint)
         if word == "predict":
             command.add_argument("--hop", type=float, help="seconds: answer for each window of a long sound, one every so often")
+            command.add_argument("--against", metavar="PATH", help="rank a folder of files, a file of lines, or vectors (.npy) by cosine")
+            command.add_argument("--top", type=_positive, default=10, help="with --against: so many of the nearest (default: 10)")
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")
     command.add_argument("--tolerance", type=float, help="largest difference of a logit, as a share of the largest (default: by precision)")

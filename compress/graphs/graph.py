@@ -59,6 +59,10 @@ class Graph:
         """The QuantizeLinear nodes of computed tensors, in graph order: those of activations."""
         return [node for node in self.proto.node if node.op_type == "QuantizeLinear" and self.value(node.input[0]) is None]
 
+    def reads(self, node: onnx.NodeProto) -> list[str]:
+        """The tensors of this graph that the node reads, by itself or in the bodies of If, Loop and Scan."""
+        return [*filter(None, node.input), *sorted(_outer_reads(node))]
+
     def producer(self, tensor: str, *, op_type: str | None = None) -> onnx.NodeProto | None:
         """The node that makes the tensor; None for inputs and initialisers, and where it is of another type."""
         node = self.producers.get(tensor)
@@ -144,8 +148,7 @@ class Graph:
         needed, alive = set(self.output_names), []
         for node in reversed(self.proto.node):
             if any(name in needed for name in node.output):
-                needed.update(node.input)
-                needed.update(_outer_reads(node))
+                needed.update(self.reads(node))
                 alive.append(node)
         removed = len(self.proto.node) - len(alive)
         nodes = [_copied(node) for node in reversed(alive)]

@@ -1,6 +1,6 @@
-"""One of K labels, looked at more closely: precision, recall and F1 of each, what is taken for what, top k, and how sure is too sure.
+"""One of K labels, looked at more closely: precision, recall, F1 and areas of each, what is taken for what, top k, and how sure is too sure.
 
-Counts and their quotients, so no library is needed for them; the tests hold them against scikit-learn's.
+Counts and their quotients need no library, and the tests hold them against scikit-learn's; the areas under curves are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ MOST_CONFUSIONS = 400
 def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """{by_class, macro, confusions, top, calibration} over the rows whose logits are finite; {} where labels are no whole numbers.
 
-    by_class: [{name, samples, answered, precision, recall, f1}], shares as {value, low, high}, value None where nothing was counted;
-    macro: their means over the classes that occur; confusions: [[label, answer, rows]], the most frequent ones first; top: {k: share}.
+    by_class: [{name, samples, answered, precision, recall, f1, roc_auc, pr_auc}], shares as {value, low, high}, value None where nothing was
+    counted; macro: their means over the classes that occur, a precision of nothing being 0; confusions: [[label, answer, rows]], the most frequent ones first; top: {k: share}.
     Shapes: logits (R, K), labels (R,) int.
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.shape[1] < 2:
@@ -32,11 +32,19 @@ def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]
         return {}
     answers = logits.argmax(axis=1)
     classes = by_class(answers, labels, names)
-    told = {key: [c[key]["value"] for c in classes if c["samples"]] for key in ("precision", "recall", "f1")}
+    probabilities = softmax(logits)
+    for c in classes:
+        k = names.index(c["name"])
+        c |= areas(probabilities[:, k], labels == k)
+    there = [c for c in classes if c["samples"]]
+    macro: dict[str, float | None] = {key: float(np.mean([c[key]["value"] or 0.0 for c in there])) for key in ("precision", "recall", "f1")}
+    for key in ("roc_auc", "pr_auc"):
+        known = [c[key]["value"] for c in there if c[key]["value"] is not None]
+        macro[key] = float(np.mean(known)) if known else None
     rank = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)  # (R,) how many answers come before the label
     return {
         "by_class": classes,
-        "macro": {key: float(np.mean([value or 0.0 for value in values])) for key, values in told.items()},
+        "macro": macro,
         "confusions": confusions(answers, labels),
         "top": {str(k): share(int((rank < k).sum()), len(rank)) for k in TOP if k < logits.shape[1]},
         "calibration": calibration(logits, labels),
@@ -58,6 +66,29 @@ def by_class(answers: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> l
     return found
 
 
+def areas(scores: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
+    """{roc_auc: {value, low, high}, pr_auc: {value}} of one class against the rest; values None where all rows are of one side.
+
+    roc_auc is the share of the pairs of a row of the class and another row in which the former scores higher; its 95 % interval is that of
+    Hanley and McNeil (1982). pr_auc is the average precision. Shapes: scores (R,) float, positive (R,) bool."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return {"roc_auc": {"value": None, "low": None, "high": None}, "pr_auc": {"value": None}}
+    area = float(roc_auc_score(positive, scores))
+    one, two = area / (2 - area) - area**2, 2 * area**2 / (1 + area) - area**2  # what pairs that share a row have in common
+    reach = 1.96 * max(0.0, (area * (1 - area) + (n - 1) * one + (m - 1) * two) / (n * m)) ** 0.5
+    interval = {"value": area, "low": max(0.0, area - reach), "high": min(1.0, area + reach)}
+    return {"roc_auc": interval, "pr_auc": {"value": float(average_precision_score(positive, scores))}}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(R, K) probabilities of logits (R, K)."""
+    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return grown / grown.sum(axis=1, keepdims=True)
+
+
 def confusions(answers: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     """[label, answer, rows] of the wrong answers, the most frequent ones first, at most MOST_CONFUSIONS. Shapes: (R,) int."""
     wrong = answers != labels
@@ -72,8 +103,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     *Formula*: ece = sum over the BINS equal bins of samples / R * |accuracy - confidence|, confidence the mean largest probability.
     Source: Guo et al. 2017, arXiv 1706.04599, section 2. Shapes: logits (R, K) float64, labels (R,).
     """
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    confidence = 1 / shifted.sum(axis=1)  # (R,): the largest of each row is exp(0)
+    confidence = softmax(logits).max(axis=1)  # (R,)
     right = logits.argmax(axis=1) == labels
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins, ece = [], 0.0

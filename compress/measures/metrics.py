@@ -100,17 +100,6 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def paired_ratio(numerator: np.ndarray, denominator: np.ndarray, *, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """(median, low, high) of numerator / denominator taken round by round, with a 95 % bootstrap interval of the median.
-
-    Pairs within a round share the machine's mood (clock, neighbours), so their ratio varies less than the ratio of two medians.
-    Shapes: numerator, denominator (rounds,), > 0, same unit."""
-    ratios = np.asarray(numerator, np.float64) / np.asarray(denominator, np.float64)  # (rounds,)
-    picks = np.random.default_rng(seed).integers(len(ratios), size=(draws, len(ratios)))
-    low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])
-    return float(np.median(ratios)), float(low), float(high)
-
-
 def _labelled(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     known = labels >= 0
     return logits[known], labels[known]

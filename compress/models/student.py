@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead
 from compress.models.reuse import ReusedClassifier
+from compress.models.space import OwnSpace, Unit
 from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
 
@@ -38,16 +39,25 @@ def student(
     else:
         fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
         head = Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
-    return Classifier(built, ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head)
+    head = ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head
+    return Classifier(built, Unit(head) if io.outputs[0].unit else head)
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
-    """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}."""
+    """A teacher of pretrained encoders and a fitted head; `encoders` is {modality: {"model", "options"}}.
+
+    Where a vector is asked of a single encoder, it is the encoder's own, or a projection of it to fewer numbers.
+    """
     built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items()}
-    parts: dict[str, nn.Module] = {m: nn.Sequential(e, (AsItIs if m == PRESENT else Standardise)(e.width)) for m, e in built.items()}
+    (classes,), unit = io.outputs[0].shape, io.outputs[0].unit
+    as_it_is = {PRESENT} | (set(built) if unit and len(built) == 1 else set())  # a space of vectors has its own origin
+    parts: dict[str, nn.Module] = {m: nn.Sequential(e, (AsItIs if m in as_it_is else Standardise)(e.width)) for m, e in built.items()}
     widths.pop(PRESENT, None)
-    return Classifier(parts, Head(widths, hidden=hidden, classes=io.outputs[0].shape[0], dropout=0.1, gaps=PRESENT in built))
+    if unit and len(built) == 1:
+        return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes)))
+    head = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)
+    return Classifier(parts, Unit(head) if unit else head)
 
 
 def build_encoder(port: Port, described: dict) -> Any:

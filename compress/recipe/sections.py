@@ -240,10 +240,14 @@ class Benchmark(Section):
 
     batches: list[int] = Field([1, 8], min_length=1, description="Batch sizes timed.")
     threads: int = Field(1, ge=1, description="Threads of ONNX Runtime.")
-    rounds: int = Field(
-        200, ge=10, description="Timed calls of each model and batch, interleaved; fewer, at least 10, where they take over a minute."
+    rounds: int = Field(200, ge=10, description="Timed calls of each model and batch at most, interleaved.")
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        0.02,
+        description="A model has enough calls once its median and its ratios are known within this share (half of the 95 % interval), as far as "
+        "the first 20 calls can tell; null: all rounds.",
     )
-    warmup: int = Field(20, ge=1, description="Calls before the clock starts.")
+    seconds: float = Field(20.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
+    warmup: int = Field(20, ge=1, description="Calls before the clock starts, at least; ten times as many while a model still gets faster.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
         [],
@@ -259,7 +263,9 @@ class Budget(Section):
     max_drop_high_points: float | None = Field(
         None, ge=0, description="The same at the pessimistic end of its 95 % interval, points: what is shown and not what is estimated."
     )
-    min_latency_ratio: float | None = Field(None, gt=0, description="Teacher's median latency over the shipped student's, batch 1.")
+    min_latency_ratio: float | None = Field(
+        None, gt=0, description="Teacher's latency over the shipped student's, batch 1: the median of paired calls."
+    )
     max_latency_ms: float | None = Field(None, gt=0, description="Shipped student's p95 at batch 1 on the benchmark machine, ms.")
     max_median_ms: float | None = Field(None, gt=0, description="Its median there, ms.")
     max_cold_start_ms: float | None = Field(

@@ -15,7 +15,6 @@ UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
     "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
-    "embedding": ("retrieval", "search", "similarity"),
     "verification": ("speaker_verification", "face_verification"),
     "speech_recognition": ("asr", "transcription", "ctc"),
     "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
@@ -71,7 +70,7 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
     if _literal(entry, "foreign") is False:
         yield Fault(
             ("teacher", "source"),
-            f"{source} gives numbers of a scale of its own, and {recipe.data.task} learns in that of your training rows; take fit, or weights "
+            f"{source} answers in a form or a scale of its own, and {recipe.data.task} needs that of your training rows; take fit, or weights "
             "with fine_tune",
         )
 

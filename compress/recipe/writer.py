@@ -80,7 +80,7 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
     yield f"#   compress run {file}       runs it; every word that may stand here: compress schema"
     yield from _comment(f"Estimated, not measured: {_minutes(choice.total_s)} on two cores (seconds: {stages}).", indent=0)
     yield f"name: {quoted(name)}"
-    what = {"multi_label": f"Gives {len(seen.labels):,} tags", "regression": "Tells a number"}.get(
+    what = {"multi_label": f"Gives {len(seen.labels):,} tags", "regression": "Tells a number", "embedding": "Makes vectors that rank"}.get(
         seen.task, f"Tells {len(seen.labels):,} labels apart"
     )
     yield f"description: {quoted(f'{what} by {inputs}.')}"
@@ -157,11 +157,13 @@ def _task(seen: Seen) -> Iterator[str]:
         yield from _comment(f"{line}.")
     few = [label for label, count in seen.labels.items() if count < FEW]
     if few:
-        yield from _comment(f"Tags with fewer than {FEW} rows, which teach little: {len(few):,}.")
+        yield from _comment(
+            f"{'Tags' if seen.task == 'multi_label' else 'Labels'} with fewer than {FEW} rows, which teach little: {len(few):,}."
+        )
 
 
 def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else quoted(str(value))
+    return str(value).lower() if isinstance(value, bool | int) else quoted(str(value))
 
 
 def _labels(labels: dict[str, int]) -> Iterator[str]:

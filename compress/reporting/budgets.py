@@ -98,6 +98,12 @@ def in_mb(size_bytes: float | None) -> float | None:
     return None if size_bytes is None else size_bytes / 1e6
 
 
+def latency_ratio(model: Mapping[str, Any]) -> float | None:
+    """How many times the teacher's time a model takes less at batch 1: the median of paired calls; None where it was not timed."""
+    over = ((model["latency"] or {}).get("1") or {}).get("teacher_over_this")
+    return over["value"] if over else None
+
+
 def measured(model: Mapping[str, Any], key: str) -> float | None:
     """The value of an entry of measurements.json that a machine may lack."""
     return (model.get(key) or {}).get("value")

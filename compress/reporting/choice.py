@@ -7,7 +7,7 @@ from typing import Any
 
 from compress.measures.paired import show_interval, show_p
 from compress.recipe.sections import Budget
-from compress.reporting.budgets import in_mb, list_misses, measured
+from compress.reporting.budgets import in_mb, latency_ratio, list_misses, measured
 
 SIZE_TIE = 1.05  # files within 5 % of the smallest count as equally small
 
@@ -44,12 +44,12 @@ def choose_precision(
     limit = 0.5 if max_drop_points is None else max_drop_points
     refused = tuple(name for name, m in everyone.items() if _lost(m, limit=limit))
     if target != measurements["target"]:
-        reason = f"{target} was not measured here (this machine is {measurements['target']}), so fp32 stays; choose again on the device"
+        reason = f"{base}, for {target} was not measured here (this machine is {measurements['target']}); choose again on the device"
         return Choice(base, "fp32", reason, target, False, refused=refused)
     verdicts = {name: _objection(m, limit=limit) for name, m in students.items()}
     usable = {name: m for name, m in students.items() if not verdicts[name]}
     if not usable:  # such as where batch 1 was not timed
-        reason = "fp32 ships, for no file could be compared: " + "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items())
+        reason = f"{base}, for no file could be compared: " + "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items())
         return Choice(base, "fp32", reason, target, False, verdicts, refused)
     misses = {name: list_misses(_budget_values(m, measurements), budget) for name, m in usable.items()}
     inside = {name: m for name, m in usable.items() if not misses[name]}
@@ -74,11 +74,10 @@ def quality(model: dict[str, Any]) -> dict[str, Any]:
 
 def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[str, float | None]:
     teacher = next(m for m in measurements["models"].values() if m["role"] == "teacher")
-    latency, other = (model["latency"] or {}).get("1"), (teacher["latency"] or {}).get("1")
-    known = quality(teacher)["value"]
+    latency, known = (model["latency"] or {}).get("1"), quality(teacher)["value"]
     return {
         "max_drop_points": None if known is None else 100 * (known - quality(model)["value"]),
-        "min_latency_ratio": other["median_ms"] / latency["median_ms"] if latency and other else None,
+        "min_latency_ratio": latency_ratio(model),
         "max_latency_ms": latency["p95_ms"] if latency else None,
         "max_median_ms": latency["median_ms"] if latency else None,
         "max_cold_start_ms": measured(model, "cold_start"),
@@ -142,8 +141,8 @@ def _describe(name: str, model: dict[str, Any], base: dict[str, Any]) -> str:
     samples, latency = quality(model)["samples"], model["latency"]["1"]
     timing = f"{latency['median_ms']:.3g} ms at batch 1"
     if model["precision"] == "fp32":
-        return f"{name} ships: {timing}, and no smaller precision is faster beyond noise and accurate enough"
+        return f"{name}, {timing}, and no smaller precision is faster beyond noise and accurate enough"
     change = show_interval(quality(model)["against_fp32"])
     size = model["size"]["value"] / base["size"]["value"]
     where = "validation" if model.get("validation") else "test"
-    return f"{name} ships: {timing}, {_compare_speed(model)}, at {size:.2f}x its size and {change} on {samples:,} {where} samples"
+    return f"{name}, {timing}, {_compare_speed(model)}, at {size:.2f}x its size and {change} on {samples:,} {where} samples"

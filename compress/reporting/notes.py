@@ -22,8 +22,10 @@ def list_notes(
     paraphrases: dict | None,
     *,
     accuracy: dict[str, Any],
+    timing: dict[str, dict[str, Any]],
 ) -> list[str]:
-    """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons."""
+    """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons;
+    timing: how each batch was timed."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
     for name, key in {data.task.constant: "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
         paired = accuracy.get(f"against_{key}")
@@ -53,6 +55,7 @@ def list_notes(
     if data.report["skipped"]["rows"]:
         reasons = ", ".join(f"{name} {entry['count']}" for name, entry in data.report["skipped"]["reasons"].items())
         notes.append(f"{data.report['skipped']['rows']} rows were left out as the recipe asks: {reasons}.")
+    notes += list_moods(timing)
     restored = (quantized.details.get("restored") if quantized else None) or {}
     if restored.get("names"):
         notes.append(f"Layers put back to float to keep the accuracy: {', '.join(restored['names'])}.")
@@ -84,6 +87,23 @@ def list_skew(data: PreparedData) -> list[str]:
         f"{len(few):,} labels have less than a tenth of the commonest one's {max(counts.values()):,} training rows ({some}): read the means over "
         "labels (balanced accuracy, macro F1) first; data.imbalance trains and decides by them."
     ]
+
+
+def list_moods(timing: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence where the machine was noisy while it timed, and one where a model still got faster."""
+    loud = {batch: how["noise"] for batch, how in timing.items() if how["noisy"]}
+    unsteady = {batch: how["warmup"] for batch, how in timing.items() if not how["steady"]}
+    notes = []
+    if loud:
+        batches = ", ".join(f"{100 * noise:.0f} % at batch {batch}" for batch, noise in loud.items())
+        notes.append(
+            f"The machine was noisy while it timed: a sort of the same numbers took times that spread by {batches} (10th to 90th percentile over "
+            "the median). Ratios of calls that took turns suffer less than the times themselves; for times, measure on a quiet machine."
+        )
+    if unsteady:
+        batches = ", ".join(f"{rounds} calls at batch {batch}" for batch, rounds in unsteady.items())
+        notes.append(f"A model still got faster after {batches} of warm-up: its times may be longer than they become in service.")
+    return notes
 
 
 def list_left_out(onnx: OnnxModels) -> dict[str, str]:

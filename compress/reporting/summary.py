@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compress.reporting.budgets import measured
+from compress.reporting.budgets import latency_ratio, measured
 from compress.reporting.choice import Choice
 from compress.store.artifacts import Artifact
 
@@ -38,7 +38,7 @@ def summarise_run(
         "teacher_accuracy": teacher["accuracy"]["value"],
         "student_accuracy": student["accuracy"]["value"],
         "size_ratio": size_ratio(teacher, student),
-        "latency_ratio": _latency_ratio(teacher, student),
+        "latency_ratio": latency_ratio(student),
         **summarise_costs(stages),
         "samples": measurements["samples"],
         "teacher_samples": teacher["accuracy"]["samples"],
@@ -72,7 +72,7 @@ def summarise_run(
         "shipped_size_ratio": size_ratio(teacher, shipped),
         "shipped_latency_ms": _median(shipped),
         "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
-        "shipped_latency_ratio": _latency_ratio(teacher, shipped),
+        "shipped_latency_ratio": latency_ratio(shipped),
         "shipped_memory_bytes": measured(shipped, "peak_memory"),
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
@@ -144,9 +144,3 @@ def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any])
 
 def _median(model: dict[str, Any]) -> float | None:
     return (model["latency"] or {}).get("1", {}).get("median_ms")
-
-
-def _latency_ratio(teacher: dict[str, Any], student: dict[str, Any]) -> float | None:
-    """Teacher's median over the student's, both at batch 1."""
-    a, b = _median(teacher), _median(student)
-    return a / b if a and b else None

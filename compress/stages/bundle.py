@@ -39,9 +39,9 @@ TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "int8": 1e-1}  # of a golden logit; in
 GOLDEN_SAMPLES = 32
 SUMMARY_LINES = {  # key of the summary: its line in the model card
     "size_ratio": "teacher's ONNX bytes over the student's",
-    "latency_ratio": "teacher's median latency over the student's, batch 1, one thread",
+    "latency_ratio": "teacher's latency over the student's, batch 1, one thread: the median of paired calls",
     "shipped_size_ratio": "teacher's ONNX bytes over the shipped file's",
-    "shipped_latency_ratio": "teacher's median latency over the shipped file's",
+    "shipped_latency_ratio": "teacher's latency over the shipped file's: the median of paired calls",
     "precision_chosen": "precision chosen",
     "precision_reason": "why",
     "device": "measured on",

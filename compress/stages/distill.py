@@ -84,7 +84,7 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         objective = objective_for(alone, arms["alone"], unaided, with_teacher=False)
         details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
         validated = score_arms(arms, check.data, known(check.data.labels), data, clusters=data.split("validation").clusters)
-        details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out))
+        details["comparison"] = compare(validated, score_reworded(arms, check.data, data, io, ctx.out), joint=data.task.joint)
         shipped = details["comparison"]["shipped_arm"]
         ctx.say(f"distill: {details['comparison']['sentence']}")
     details["shipped_arm"] = shipped
@@ -217,8 +217,10 @@ def score_reworded(arms: dict[str, nn.Module], rows: Rows, data: PreparedData, i
     return score_arms(arms, rows, keep, data, clusters=np.asarray(rows.rows[data.paraphrased])) if keep.any() else None
 
 
-def compare(validated: Scored, reworded: Scored | None = None) -> dict:
+def compare(validated: Scored, reworded: Scored | None = None, *, joint: bool = False) -> dict:
     """What the teacher was worth on validation and, where there are paraphrases, in other words; and which student ships therefore.
+
+    joint: answers are used beside the teacher's own, so that only a student that it taught can ship.
 
     The student alone ships only where it is shown to be better: on validation, or in other words where validation shows no difference
     or one within SAME_POINTS. That none is shown does not say that the students are the same; where they are, the sentence says so.
@@ -226,6 +228,8 @@ def compare(validated: Scored, reworded: Scored | None = None) -> dict:
     comparisons = [scored.paired for scored in (validated, reworded) if scored]
     settled = deciding(*comparisons)
     shipped, reason = which_ships(DISTILLED, ALONE, *comparisons)
+    if joint:
+        shipped, reason = DISTILLED, f"{DISTILLED} ships, whose answers alone meet the teacher's"
     parts = [
         f"{place} {100 * scored.distilled:.2f} % with the teacher, {100 * scored.alone:.2f} % alone: {describe(scored.paired)}"
         for place, scored in (("validation", validated), ("in other words", reworded))

@@ -80,7 +80,11 @@ def report(
         "description": recipe.description,
         "notes": [
             *list_unknown(measured["models"]["teacher"], teacher),
-            *list_notes(summary, data, student, quantized, onnx, paraphrases, accuracy=measured["models"][choice.name]["accuracy"]),
+            *list_notes(
+                *(summary, data, student, quantized, onnx, paraphrases),
+                accuracy=measured["models"][choice.name]["accuracy"],
+                timing=measured["timing"],
+            ),
             *filter(None, [apart]),
         ],
         "near_duplicates": show_near(data),
@@ -103,7 +107,7 @@ def report(
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
     text = render_markdown(summary, measured, budget, description=recipe.description)
     (ctx.out / "report.md").write_text(text, encoding="utf-8")
-    ctx.say(f"report: ships {choice.name}: {choice.reason}")
+    ctx.say(f"report: ships {choice.reason}")
     details = {
         "budget_misses": misses,
         "parity_misses": list_misses_of_parity(onnx),

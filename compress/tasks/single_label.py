@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class SingleLabel(Task):
     """
 
     column = "label"
-    losses = (
+    losses: ClassVar[tuple[str, ...]] = (
         "cross_entropy",
         "weighted_cross_entropy",
         "focal",

@@ -43,6 +43,9 @@ class Task:
     rivals: ClassVar[dict[str, dict[str, Any]]] = {}  # teacher terms that compete under distill.objective: auto
     metric: str = ""  # the name in `metrics` that decides
     measure: str = ""  # what the mean of `gains` is called
+    agreement: ClassVar[str] = (
+        ""  # what the mean gain is called where the teacher's answers are the labels; the measure, if nothing is said
+    )
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
     hint: ClassVar[str] = ""  # a way out where rows have no answer
@@ -50,6 +53,7 @@ class Task:
         False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
+    joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
     foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
     forms: ClassVar[tuple[str, ...]] = ()  # of what a table may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
@@ -143,6 +147,10 @@ class Task:
     def gains(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(R,) how good each answer is among all of these: bool where it is right or wrong, else a number; their mean is at most 1."""
         raise NotImplementedError
+
+    def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """What a model's answers (R, ...) are worth beside the teacher's, as further metrics (fractions); nothing where they do not meet."""
+        return {}
 
     def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(R,) bool: which answers the report shows as right."""

@@ -37,12 +37,23 @@ def test_numbers_are_described_and_others_counted() -> None:
     assert found.told == ("a number; value 1 to 6, mean 3",)
 
 
+def test_labels_of_vectors_are_counted_and_the_space_is_told() -> None:
+    found = look_at_answers(columns(["x", "x", "y", ""], ["x", "z"]), "embedding")
+    assert (found.options, found.labels, found.unlabelled) == ({"size": 384}, {"x": 2, "y": 1}, 1)
+    assert (
+        found.told[-1]
+        == "vectors of 384 numbers whose cosine ranks; rows of one of 2 labels are alike; 1 to 2 rows each, and 1 labels of one row, which has no like"
+    )
+
+
 def test_answers_of_another_task_are_told() -> None:
     with pytest.raises(DataError, match="none of the 2 labels of the training split is a number"):
         look_at_answers(columns(["a", "b"], ["a"]), "regression")
 
 
-@pytest.mark.parametrize(("task", "answers"), [("multi_label", ["big|red", "red", "big"]), ("regression", ["1.5", "2.5", "7"])])
+@pytest.mark.parametrize(
+    ("task", "answers"), [("multi_label", ["big|red", "red", "big"]), ("regression", ["1.5", "2.5", "7"]), ("embedding", ["a", "b", "c"])]
+)
 def test_init_writes_a_recipe_that_passes_its_check(task: str, answers: list[str], tmp_path: Path) -> None:
     for split, count in (("train", 60), ("test", 20)):
         lines = [f"some words about thing {index},{answers[index % 3]}" for index in range(count)]

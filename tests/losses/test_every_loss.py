@@ -211,6 +211,15 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "squared_error": lambda: [(s[r] - y[r]) ** 2 for r in rows],
         "absolute_error": lambda: [np.abs(s[r] - y[r]) for r in rows],
         "number_kd": lambda: [(s[r] - t[r]) ** 2 for r in rows],
+        "label_contrast": lambda: [
+            np.mean([-np.log(softmax(np.array([angle_cosine(s[i], s[a]) for a in others]), 0.1)[others.index(p)]) for p in likes])
+            for i in rows
+            if (others := [a for a in rows if a != i]) and (likes := [p for p in others if y[p] == y[i]])
+        ],
+        "vector_kd": lambda: [1 - angle_cosine(s[r], t[r]) for r in rows],
+        "vector_neighbours": lambda: [
+            kl(*(softmax(np.array([angle_cosine(x[i], t[j]) for j in rows]), 0.1) for x in (t, s))) for i in rows
+        ],
         "hint": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "simkd": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "hint_l1": lambda: [np.abs(s[r] - t[r]).mean() for r in rows],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from compress.measures.labels import by_class, calibration, confusions, describe_labels
+from compress.measures.labels import areas, by_class, calibration, confusions, describe_labels
 
 NAMES = ["a", "b", "c", "d"]
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -64,6 +66,29 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert all(matrix[label, answer] == rows for label, answer, rows in found["confusions"]) and len(found["confusions"]) == 12
     assert found["macro"]["f1"] == pytest.approx(metrics.f1_score(labels, answers, average="macro"))
     assert found["top"]["3"]["value"] == pytest.approx(metrics.top_k_accuracy_score(labels, logits, k=3))
+
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert found["macro"]["roc_auc"] == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    assert found["macro"]["pr_auc"] == pytest.approx(metrics.average_precision_score(labels, probabilities, average="macro"))
+
+
+def test_area_by_hand() -> None:
+    found = areas(np.array([0.9, 0.4, 0.6, 0.1]), np.array([True, True, False, False]))  # 3 of 4 pairs are in order
+    # Hanley and McNeil at A = 3/4, n = m = 2: Q1 = 0.6, Q2 = 9/14; variance (3/16 + 0.6 - 9/16 + 9/14 - 9/16) / 4 = 0.0763392...
+    assert found["roc_auc"] == {"value": 0.75, "low": pytest.approx(0.75 - 1.96 * 0.0763393**0.5), "high": 1.0}
+    assert found["pr_auc"] == {"value": pytest.approx((1 + 2 / 3) / 2)}
+    assert areas(np.array([0.2, 0.3]), np.array([True, True])) == {
+        "roc_auc": {"value": None, "low": None, "high": None},
+        "pr_auc": {"value": None},
+    }
+
+
+@pytest.mark.parametrize(("positive", "apart"), [(40, 1.0), (15, 1.8)])
+def test_interval_of_an_area_holds_the_truth_as_often_as_it_says(positive: int, apart: float) -> None:
+    truth = 0.5 * math.erfc(-apart / 2)  # P(X > Y) of normals whose means are `apart`: Phi(apart / sqrt(2))
+    draw, rows = np.random.default_rng(positive), np.arange(200) < positive
+    ends = [areas(draw.normal(size=200) + apart * rows, rows)["roc_auc"] for _ in range(400)]
+    assert 0.92 <= np.mean([end["low"] <= truth <= end["high"] for end in ends]) <= 0.98
 
 
 def test_rows_without_label_or_with_broken_logits_count_nowhere() -> None:

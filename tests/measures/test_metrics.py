@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from compress.measures.metrics import METRICS, agreement, paired_ratio, wilson_interval
+from compress.measures.metrics import METRICS, agreement, wilson_interval
 
 LOGITS = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]])  # answers 0 1 0 2
 LABELS = np.array([0, 1, 1, 2])
@@ -64,16 +64,3 @@ def test_wilson_interval_has_a_width_at_the_ends():
     low, high = wilson_interval(50, 50)
     assert high == pytest.approx(1.0) and 0.92 < low < 0.94
     assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
-def test_paired_ratio_sees_through_noise_that_both_share():
-    rng = np.random.default_rng(1)
-    mood = rng.lognormal(0, 1, 200)  # each round's slowness, common to both models
-    median, low, high = paired_ratio(2.0 * mood * rng.normal(1, 0.01, 200), mood)
-    assert low < median < high and 1.98 < low and high < 2.02
-
-
-def test_paired_ratio_of_equals_includes_one():
-    rng = np.random.default_rng(2)
-    _, low, high = paired_ratio(rng.normal(1, 0.05, 300), rng.normal(1, 0.05, 300))
-    assert low < 1 < high

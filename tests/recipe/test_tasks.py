@@ -65,7 +65,7 @@ def test_losses_of_the_recipe_stay(load) -> None:
         (
             "regression",
             "teacher={source: hub, id: a/b, revision: '" + 40 * "0" + "'}",
-            "hub gives numbers of a scale of its own, and regression learns in that of your training rows; take fit, or weights with fine_tune",
+            "hub answers in a form or a scale of its own, and regression needs that of your training rows; take fit, or weights with fine_tune",
         ),
     ],
 )

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from compress.reporting.notes import list_skew
+from compress.reporting.notes import list_moods, list_skew
 
 
 def data(counts: dict[str, int], imbalance: str = "none") -> SimpleNamespace:
@@ -21,3 +21,14 @@ def test_labels_with_less_than_a_tenth_of_the_commonest_are_named() -> None:
 @pytest.mark.parametrize("quiet", [data({"a": 10, "b": 1}), data({"a": 100, "b": 1}, "logits"), data({})])
 def test_nothing_is_said_of_even_labels_or_where_something_was_done(quiet: SimpleNamespace) -> None:
     assert list_skew(quiet) == []
+
+
+QUIET = {"warmup": 20, "steady": True, "noise": 0.04, "noisy": False}
+
+
+def test_noisy_machine_and_cold_start_are_told_by_batch() -> None:
+    assert list_moods({"1": QUIET, "8": QUIET}) == []
+    (noisy,) = list_moods({"1": QUIET, "8": {**QUIET, "noise": 0.312, "noisy": True}})
+    assert "31 % at batch 8 (10th to 90th" in noisy
+    (cold,) = list_moods({"1": {**QUIET, "warmup": 200, "steady": False}})
+    assert cold.startswith("A model still got faster after 200 calls at batch 1 of warm-up")

@@ -342,6 +342,19 @@ def test_few_sure_rows_leave_the_word_to_distance_and_bias() -> None:
     assert [record["passed"] for record in gate.records] == [True, False]
 
 
+def test_one_vector_that_turns_is_caught_by_its_cosine() -> None:
+    e = np.random.default_rng(0).standard_normal((256, 8))
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    got = e.copy()
+    got[7] = -e[7]  # too little for the distance of all: 2 / sqrt 256 = 0.125 of 0.3
+    Gate(Parity(), {"text": e}, decisions=lambda logits: (np.zeros(0), np.zeros(0, bool))).compare("a", "b", e, got, kind="int8")
+    gate = Gate(Parity(), {"text": e}, decisions=lambda logits: (np.zeros(0), np.zeros(0, bool)), unit=True)
+    with pytest.raises(ParityError, match=r"a row's vector has turned to a cosine of -1\.000000 \(at least 0\.595000\)"):
+        gate.compare("a", "b", e, got, kind="int8")
+    gate.compare("a", "b", e, e, kind="int8")
+    assert [record["cosine"] for record in gate.records] == pytest.approx([-1, 1])
+
+
 def test_answers_that_are_not_finite_are_refused() -> None:
     e = np.ones((4, 2))
     with pytest.raises(ParityError, match="not finite"):

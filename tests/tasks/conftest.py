@@ -42,7 +42,8 @@ def number(values: np.ndarray) -> str:
     return f"{100 + 20 * values[0] - 10 * values[1]:.3f}"
 
 
-ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number}
+ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number, "embedding": single}
+OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}"}
 
 
 def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:
@@ -67,8 +68,8 @@ def task_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
             folder = tmp_path_factory.mktemp(task)
             write_rows(folder, ANSWERS[task])
             text = RECIPE.format(name=task, task=task)
-            if task == "multi_label":
-                text = text.replace("  inputs:", "  task_options: {blank_is_none: true}\n  inputs:", 1)
+            if task in OPTIONS:
+                text = text.replace("  inputs:", f"  task_options: {OPTIONS[task]}\n  inputs:", 1)
             (folder / "recipe.yaml").write_text(text)
             made[task] = folder / "recipe.yaml"
         return made[task]

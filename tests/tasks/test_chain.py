@@ -97,3 +97,9 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
         assert sorted(answer["tags"]) == ["hot", "wet"]
     if run.task == "regression":
         assert answer["value"] == pytest.approx(100 + 20 * 1.5 - 10 * 1.5, abs=10)
+    if run.task == "embedding":
+        assert sum(value**2 for value in answer["vector"]) == pytest.approx(1, abs=1e-5)
+        (run.folder / "items.txt").write_text("-1 1 1 0 0 0\n2 -1 1 0 1 0\n")
+        against = [*ask[:-1], "--against", str(run.folder / "items.txt"), "--top", "1"]
+        told = subprocess.run(against, cwd=bundle, capture_output=True, text=True, check=True).stdout
+        assert told.splitlines() == [f"{told.split()[0]}  2 -1 1 0 1 0"]

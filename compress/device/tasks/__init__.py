@@ -8,7 +8,7 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label", "multi_label", "regression")
+TASKS = ("single_label", "multi_label", "regression", "embedding")
 
 
 def answerer(name: str) -> ModuleType:

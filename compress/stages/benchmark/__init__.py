@@ -24,7 +24,8 @@ from compress.graphs.ort_format import to_ort_format
 from compress.modalities.modality import modality
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate
 from compress.stages.benchmark.pairs import pair_test, pair_validation
-from compress.stages.benchmark.quality import answer, score, select_rows
+from compress.stages.benchmark.quality import answer, select_rows
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.subsets import score_subsets
 from compress.store.artifacts import Measurements, OnnxModels, TorchModel
 from compress.tables import loaded_plugins
@@ -182,24 +183,31 @@ def _write_job(
     score_threads: int,
     told: dict[str, Any] | None,
 ) -> None:
-    """job.json with absolute paths of models, data and inputs; an input that lies in no file gets one beside it, shared by its models."""
+    """job.json, which names what lies beside it by its relative path, so that it can be run again where the folder ends up, and other
+    models, data and inputs by absolute ones; an input that lies in no file gets one beside it, shared by its models."""
+    folder = job.parent.resolve()
     files: dict[int, str] = {}
     for model in models.values():
         for name, array in model.inputs.items():
             if id(array) not in files:
-                files[id(array)] = _file_of(array) or str(job.parent.resolve() / f"inputs_{len(files)}_{name}.npy")
+                files[id(array)] = _file_of(array) or f"inputs_{len(files)}_{name}.npy"
                 if not _file_of(array):
-                    np.save(files[id(array)], array)
+                    np.save(folder / files[id(array)], array)
     keys = ("role", "precision", "parameters", "target", "runtime", "facts", "of")
     entries = {
         name: {key: getattr(model, key) for key in keys}
-        | {"path": str(Path(model.path).resolve()), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}
+        | {"path": _place(model.path, folder), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}
         for name, model in models.items()
     }
-    settings = config.model_dump(include={"batches", "threads", "rounds", "warmup", "test_limit"})
+    settings = config.model_dump(include={"batches", "threads", "rounds", "precision", "seconds", "warmup", "test_limit"})
     settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
     settings |= {"plugins": loaded_plugins(), "teacher": told}
     job.write_text(json.dumps(settings, indent=1))
+
+
+def _place(path: Path, folder: Path) -> str:
+    path = path.resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _file_of(array: np.ndarray) -> str | None:

@@ -17,7 +17,8 @@ from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
 from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
-from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, score, select_rows
+from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
+from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
 from compress.stages.benchmark.told import describe_told
 from compress.tables import load_plugins
@@ -43,7 +44,7 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "device": {**device, "vnni": has_vnni(), "runtime": runtime_version("onnxruntime_cpu")},
         "target": local_target(),
         "threads": job["threads"],
-        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant},
+        "task": {"name": data.task.name, "measure": data.task.measure, "constant": data.task.constant, "agreement": data.task.agreement},
         "labels": data.labels,
         "kinds": data.kinds,
         "samples": len(rows),
@@ -53,7 +54,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
     for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
         result["models"][name] |= fresh
-    for name, latency in time_models(timed, test, rows, job=job).items():
+    table, result["timing"] = time_models(timed, test, rows, job=job)
+    for name, latency in table.items():
         result["models"][name]["latency"] = latency
     answers, kept = {}, {}
     for name, model in models.items():
@@ -78,6 +80,9 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in answers:
         agreed = data.task.gains(answers[name][heard], answers[teacher][heard])  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()) if heard.any() else np.nan, "fraction", int(heard.sum()))
+        if heard.any():
+            beside = data.task.together(answers[name][heard], answers[teacher][heard], np.asarray(test.labels)[rows][heard])
+            result["models"][name]["metrics"] |= {key: number(value, "fraction", int(heard.sum())) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     np.savez_compressed(folder / "predictions.npz", rows=rows, heard=heard, **arrays)
     return result

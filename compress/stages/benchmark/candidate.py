@@ -37,9 +37,9 @@ class Candidate:
 
 
 def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
-    """The candidate of one entry of job.json, its inputs mapped from where they lie (relative to `folder`)."""
+    """The candidate of one entry of job.json, its file and its inputs, which are mapped, where they lie (relative to `folder`)."""
     inputs = {m: np.load(folder / file, mmap_mode="r", allow_pickle=False) for m, file in entry["inputs"].items()}
-    return Candidate(**{**entry, "path": Path(entry["path"]), "inputs": inputs})
+    return Candidate(**{**entry, "path": folder / entry["path"], "inputs": inputs})
 
 
 def open_candidate(model: Candidate, threads: int) -> Session:

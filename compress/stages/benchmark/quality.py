@@ -9,14 +9,11 @@ import numpy as np
 from compress.data.baseline import baseline_answers, constant_answer
 from compress.errors import CompressError, DataError
 from compress.measures.metrics import mean_interval, wilson_interval
-from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
 from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
     from compress.tasks.task import Task
-
-SCORE_BATCH = 64  # rows a call when accuracy is counted
 
 
 def select_rows(labels: np.ndarray, limit: int | None) -> np.ndarray:
@@ -26,18 +23,6 @@ def select_rows(labels: np.ndarray, limit: int | None) -> np.ndarray:
         raise DataError("benchmark: the test split has no labelled rows; label some of them")
     count = min(limit or len(rows), len(rows))
     return rows[np.arange(count) * len(rows) // count]
-
-
-def score(model: Candidate, test: Split, rows: np.ndarray, *, threads: int) -> np.ndarray:
-    """(R, K) logits of the rows, in their order; rows with the same distinct inputs are computed once."""
-    session = open_candidate(model, threads)
-    keys = np.stack([np.asarray(test.rows[name])[rows] for name in sorted(test.rows)], axis=1)  # (R, modalities)
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    parts = []
-    for start in range(0, len(first), SCORE_BATCH):
-        feeds = gather_feeds(model, test, rows[first[start : start + SCORE_BATCH]], names=session.inputs)
-        parts.append(session.run(feeds)["logits"])
-    return np.concatenate(parts)[inverse.reshape(-1)]
 
 
 def answer(logits: np.ndarray, task: Task, *, outputs: int, name: str) -> np.ndarray:

@@ -11,7 +11,8 @@ import numpy as np
 
 from compress.io_spec import PRESENT
 from compress.stages.benchmark.candidate import Candidate
-from compress.stages.benchmark.quality import answer, score, select_rows, share
+from compress.stages.benchmark.quality import answer, select_rows, share
+from compress.stages.benchmark.scoring import score
 from compress.tasks.labels import known
 
 if TYPE_CHECKING:

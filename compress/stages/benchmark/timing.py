@@ -12,37 +12,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.device.measure import summarise, time_calls
 from compress.device.sessions import Session, open_session
-from compress.measures.metrics import paired_ratio
+from compress.device.timing import Effort, ratio_interval, summarise, time_calls
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, open_candidate
 
 if TYPE_CHECKING:
     from compress.data.prepared import Split
 
-LIMIT_S = 60.0  # that the timed calls of one model at one batch may take
 TIMED_FEEDS = 16  # different batches of real samples that the timed calls go through
 
 
-def time_models(models: dict[str, Candidate], test: Split, rows: np.ndarray, *, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{name: {batch: statistics in ms, with the paired ratios to the teacher and to the fp32 student}}; all models take turns."""
+def time_models(
+    models: dict[str, Candidate], test: Split, rows: np.ndarray, *, job: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """{name: {batch: statistics in ms, with the paired ratios to the teacher and to the fp32 student}}; all models take turns. And
+    {batch: how it was timed, and how quiet the machine was}."""
     sessions = {name: open_candidate(model, job["threads"]) for name, model in models.items()}
     draw = np.random.default_rng(job["seed"])
     table: dict[str, dict[str, Any]] = {name: {} for name in models}
+    effort, told = Effort(job["rounds"], job["warmup"], job["seconds"], job["precision"]), {}
+    references = _references(models)
+    ratios = [(other, name) if key == "teacher_over_this" else (name, other) for key, other in references.items() for name in models]
     for batch in job["batches"]:
-        print(f"timing {len(models)} models at batch {batch}, {job['rounds']} rounds", flush=True)
+        print(f"timing {len(models)} models at batch {batch}, at most {effort.rounds} rounds", flush=True)
         picks = draw.choice(rows, (TIMED_FEEDS, batch))
         calls = {name: _cycling_call(sessions[name], models[name], test, picks=picks) for name in models}
-        times = time_calls(calls, rounds=job["rounds"], warmup=job["warmup"], limit_s=LIMIT_S)
-        for name, ns in times.items():
-            entry = {**summarise(ns), "unit": "ms", "batch": batch, "threads": job["threads"]}
-            for key, other in _references(models).items():
-                pair = (times[other], ns) if key == "teacher_over_this" else (ns, times[other])
-                both = min(map(len, pair))  # one that is slow has the first rounds alone
-                value, low, high = paired_ratio(*(durations[:both] for durations in pair))
-                entry[key] = {"value": value, "low": low, "high": high, "unit": "ratio", "rounds": both}
+        timed = time_calls(calls, effort, ratios=ratios, seed=job["seed"])
+        for name, ns in timed.ns.items():
+            entry = {**summarise(ns), "unit": "ms", "batch": batch, "threads": job["threads"], "ended": timed.ended[name]}
+            for key, other in references.items():
+                pair = (timed.ns[other], ns) if key == "teacher_over_this" else (ns, timed.ns[other])
+                entry[key] = ratio_interval(*pair)
             table[name][str(batch)] = entry
-    return table
+        told[str(batch)] = timed.to_json()
+    return table, told
 
 
 def _references(models: dict[str, Candidate]) -> dict[str, str]:

@@ -57,9 +57,16 @@ def export_teacher(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, c
         shutil.copyfile(teacher.file("teacher.onnx"), ctx.out / "teacher.onnx")
         return OnnxModels(io_spec=teacher.io_spec, details={"parity": [], "parameters": teacher.details["parameters"]})
     feeds, _ = sample_rows(data, teacher.io_spec, teacher.path, recipe.export.parity.samples, teacher=True)
-    gate = Gate(recipe.export.parity, feeds, decisions=data.task.with_facts(teacher.details.get("facts", {})).decisions)
+    gate = open_gate(recipe, feeds, teacher, data)
     export_float(load_model(teacher.path), teacher.io_spec, recipe, gate, ctx.out / "teacher.onnx")
     return OnnxModels(io_spec=teacher.io_spec, details={"parity": gate.records, "parameters": teacher.details["parameters"]})
+
+
+def open_gate(recipe: Recipe, feeds: dict[str, np.ndarray], model: TorchModel, data: PreparedData) -> Gate:
+    """The parity gate for the forms of one model, which looks at what its task decides."""
+    assert model.io_spec
+    task = data.task.with_facts(model.details.get("facts", {}))
+    return Gate(recipe.export.parity, feeds, decisions=task.decisions, unit=model.io_spec.outputs[0].unit)
 
 
 def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, data: PreparedData, *, ctx: Context) -> OnnxModels:
@@ -71,7 +78,7 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     assert student.path and student.io_spec
     io, out = student.io_spec, ctx.out
     feeds, _ = sample_rows(data, io, student.path, recipe.export.parity.samples)
-    gate = Gate(recipe.export.parity, feeds, decisions=data.task.with_facts(student.details.get("facts", {})).decisions)
+    gate = open_gate(recipe, feeds, student, data)
     tray, model = Tray(out, ctx.say), load_model(student.path)
     float_model = export_float(model, io, recipe, gate, out / "fp32.onnx")
     tray.add("fp32", precision="fp32")

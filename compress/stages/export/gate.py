@@ -22,14 +22,15 @@ Decisions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # see Task.de
 STEPS = 1.05  # int8 steps: sums in another order push a value over the edge between two codes, and a finer grid rounds by 0.75 of one
 NOISE = 4.0  # standard errors that a mean or a slope may be off by chance
 DOUBTS = 3.0  # how many times as far apart as two runs of one form two forms may be: 0.9 to 2.3 were seen
+ROW = 3.0  # times the distance of all rows that a single vector of length 1 may be off
 LAYER_ROWS = 16  # rows on which every layer is looked at
 
 
 class Gate:
     """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError."""
 
-    def __init__(self, parity: Parity, feeds: Feeds, *, decisions: Decisions) -> None:
-        self.parity, self.feeds, self.decisions = parity, feeds, decisions
+    def __init__(self, parity: Parity, feeds: Feeds, *, decisions: Decisions, unit: bool = False) -> None:
+        self.parity, self.feeds, self.decisions, self.unit = parity, feeds, decisions, unit  # unit: rows are vectors of length 1
         self.few = {name: array[:LAYER_ROWS] for name, array in feeds.items()}
         self.records: list[dict[str, Any]] = []
 
@@ -55,6 +56,9 @@ class Gate:
         compare_outputs(expected, got)  # of one shape and finite
         found = measure(expected, got, limits, decisions=self.decisions)
         faults = judge(found, limits, min_agreement=self.parity.min_agreement)
+        if self.unit:
+            found["cosine"] = least_cosine(expected, got)
+            faults += judge_cosine(found["cosine"], limits)
         gaps = layers()
         found |= {
             "doubt": doubt or None,
@@ -74,6 +78,18 @@ def widen(limits: Limits, doubt: float, *, rows: int) -> Limits:
     """The limits where a student's own logits move by `doubt` (a distance) without any cause; over the rows this averages out."""
     distance, bias = max(limits.distance, DOUBTS * doubt), max(limits.bias, NOISE * DOUBTS * doubt / rows**0.5)
     return limits.model_copy(update={"distance": distance, "bias": bias})
+
+
+def least_cosine(expected: np.ndarray, got: np.ndarray) -> float:
+    """The cosine of the two vectors of that row whose vectors lie furthest apart: (R, D) each."""
+    a, b = expected.astype(np.float64), got.astype(np.float64)
+    return float(((a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)).min())
+
+
+def judge_cosine(cosine: float, limits: Limits) -> list[str]:
+    """What is wrong with the row that turned most: of vectors of length 1, 1 - cosine is half of the squared distance."""
+    least = 1 - (ROW * limits.distance) ** 2 / 2
+    return [] if cosine >= least else [f"a row's vector has turned to a cosine of {cosine:.6f} (at least {least:.6f})"]
 
 
 def measure(expected: np.ndarray, got: np.ndarray, limits: Limits, *, decisions: Decisions) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
 from compress.models.processors import read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
+from compress.models.space import own_space
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
@@ -76,20 +77,28 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     rows, check = against_imbalance(open_all_views(features, data.split("train")), data), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
-    batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
-    validation = Batches(check, 512, shuffle=False)
-    history = train(
-        over_features(model),
-        batches,
-        objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
-        config=schedule,
-        ctx=ctx,
-        validate=lambda m: data.task.score(predict(m, validation), check.labels),
-        label="teacher",
-    )
+    body, validation, known_score = over_features(model), Batches(check, 512, shuffle=False), None
+    details: dict[str, Any] = {"encoders": features.details["encoders"]}
+    if space := own_space(model):
+        space.fit(rows.inputs[space.modality])
+        known_score = data.task.score(predict(body, validation), check.labels)
+    if any(p.requires_grad for p in body.parameters()):
+        batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
+        history = train(
+            body,
+            batches,
+            objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
+            config=schedule,
+            ctx=ctx,
+            validate=lambda m: data.task.score(predict(m, validation), check.labels),
+            label="teacher",
+            known=known_score,
+        )
+        details["history"] = history.to_json()
+    else:
+        ctx.say("teacher: the encoder's own vectors are its answers, so nothing is fitted")
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
-    details = {"history": history.to_json(), "encoders": features.details["encoders"]}
-    return model.eval(), io, details | {"logits": predict(over_features(model), validation)}
+    return model.eval(), io, details | {"logits": predict(body, validation)}
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:

@@ -1,0 +1,50 @@
+"""A vector of length 1 whose cosine ranks: what is nearest in a gallery is most alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+BLOCK = 4_000_000  # cosines that are held at once
+
+
+def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
+    """{vector: [number]} of the first row: outputs["logits"] (1, D)."""
+    return {"vector": [float(value) for value in outputs["logits"][0]]}
+
+
+def lines(answer: dict[str, Any]) -> list[str]:
+    """The answer as `predict` prints it: what is nearest, or the vector."""
+    if "ranked" in answer:
+        return [f"{entry['cosine']:.3f}  {entry['item']}" for entry in answer["ranked"]]
+    return [" ".join(f"{value:.6g}" for value in answer["vector"])]
+
+
+def rank(vector: Sequence[float], gallery: np.ndarray, items: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """[{item, cosine}] of the `top` nearest in a gallery (N, D) of any length, the nearest first; of equally near ones the first."""
+    query = np.asarray(vector, np.float32)
+    lengths = np.maximum(np.linalg.norm(gallery, axis=1) * np.linalg.norm(query), 1e-12)
+    cosines = gallery @ query / lengths
+    return [{"item": items[i], "cosine": float(cosines[i])} for i in np.argsort(-cosines, kind="stable")[:top]]
+
+
+def decisions(logits: np.ndarray, facts: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) how far each number of all vectors (R, D) may move before another of these rows is a row's nearest, and (R,) which is; none of 2.
+
+    Moved by e in each number, a vector moves by e sqrt(D), and a difference of two cosines by at most 4 e sqrt(D).
+    """
+    rows, size = logits.shape
+    if rows < 3:
+        return np.zeros(0), np.zeros(0, np.int64)
+    margins, nearest = np.zeros(rows), np.zeros(rows, np.int64)
+    step = max(1, BLOCK // rows)
+    for start in range(0, rows, step):
+        cosines = logits[start : start + step] @ logits.T
+        place = np.arange(len(cosines))
+        cosines[place, start + place] = -np.inf
+        nearest[start : start + step] = cosines.argmax(1)
+        top = np.partition(cosines, rows - 2, axis=1)[:, -2:]
+        margins[start : start + step] = (top[:, 1] - top[:, 0]) / (4 * size**0.5)
+    return margins, nearest
