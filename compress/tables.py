@@ -69,6 +69,7 @@ MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
+    "zero_shot": "compress.models.zero_shot:zero_shot",
     "onnx_teacher": "compress.models.onnx_teacher:onnx_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }

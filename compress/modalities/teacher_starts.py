@@ -34,9 +34,9 @@ def check_teacher_starts(loaded: LoadedRecipe) -> None:
 def teacher_folder(loaded: LoadedRecipe) -> Path | None:
     """Where the configuration of a teacher from transformers lies; None for another teacher."""
     teacher = loaded.recipe.teacher
-    if teacher.source == "hub":
+    if teacher.id is not None:
         return fetch(str(teacher.id), str(teacher.revision), files=["*.json", "*.py"])
-    return loaded.base / str(teacher.path) if teacher.source == "folder" else None
+    return loaded.base / str(teacher.path) if teacher.source in ("folder", "zero_shot") else None
 
 
 def _port(recipe: Recipe, m: str, *, teacher: bool = False) -> Port:

@@ -155,8 +155,8 @@ class Text(Modality):
         from compress.models.inherit import check_inherit
         from compress.models.text import TextEncoder
 
-        if section.vocab == "full" and (place := folder()) and (place / TOKENIZER).is_file():
-            check_padding(place / TOKENIZER)
+        if section.vocab != "own" and (place := folder()) and (place / TOKENIZER).is_file():
+            check_padding(place / TOKENIZER) if section.vocab == "full" else check_trims(place / TOKENIZER)
         if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
             check_inherit(own, source)
 
@@ -197,6 +197,13 @@ class Text(Modality):
         return html.escape(stored[index].as_py())
 
 
+def check_trims(tokenizer: Path) -> None:
+    """Raises DataError for a tokenizer whose vocabulary cannot be cut to a task."""
+    from compress.modalities.tokens import read_wordpiece
+
+    read_wordpiece(tokenizer, needs="student.encoders.text.vocab: task trims", way_out="set vocab: own")
+
+
 def starts_from_teacher(section: Any) -> bool:
     """Whether the student's layers are picked from the teacher's: those of tokens of its own would read other words."""
     return section.initialise == "teacher" and section.vocab != "own"
@@ -207,4 +214,6 @@ def check_padding(tokenizer: Path) -> None:
     from compress.modalities.tokens import padding_id
 
     if found := padding_id(tokenizer):
-        raise DataError(f"{tokenizer}: its padding token has id {found}, a student needs 0; student.encoders.text.vocab: task makes it so")
+        raise DataError(
+            f"{tokenizer}: its padding token has id {found}, a student needs 0; student.encoders.text.vocab: own or, of WordPiece, task makes it so"
+        )

@@ -76,7 +76,7 @@ def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     letters can still be spelled. The padding token becomes 0, which a student takes as padding; the others keep their order.
     Only WordPiece can be trimmed so: its tokens do not depend on merges.
     """
-    described = read_wordpiece(path, needs="student.encoders.text.vocab: task trims", way_out="set vocab: full")
+    described = read_wordpiece(path, needs="student.encoders.text.vocab: task trims", way_out="set vocab: own")
     model = described["model"]
     padding = padding_id(path)
     tokenizer = Tokenizer.from_str(json.dumps(described))

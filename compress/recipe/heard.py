@@ -21,6 +21,8 @@ def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield from _check_asked(recipe)
     if recipe.teacher.form is not None:
         yield from _check_form(recipe, tables)
+    if recipe.teacher.source == "zero_shot":
+        yield from _check_zero_shot(recipe)
 
 
 def _check_inside(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -64,6 +66,16 @@ def _check_form(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iter
         yield Fault(place, f"{recipe.data.task} does not say how such answers become a model's numbers (`forms` of the task)")
     elif recipe.teacher.form not in forms:
         yield Fault(place, f"{recipe.data.task} reads {' or '.join(forms)} of such a teacher, found {recipe.teacher.form}")
+
+
+def _check_zero_shot(recipe: Recipe) -> Iterator[Fault]:
+    """What prompts cannot say."""
+    if len(recipe.modalities) > 1:
+        yield Fault(
+            ("teacher", "source"), f"a dual encoder compares one input with prompts, and the data has {' and '.join(recipe.modalities)}"
+        )
+    if recipe.data.task != "single_label":
+        yield Fault(("teacher", "source"), f"which of several prompts is nearest says nothing of {recipe.data.task}; take another teacher")
 
 
 def _forms(entry: str | None) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -24,21 +24,22 @@ SOURCES = {
     "folder": Source(("path",)),
     "hub": Source(("id", "revision")),
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
+    "zero_shot": Source(("templates",), ("path", "id", "revision", "labels")),
     "onnx": Source(("path", "form", "classes", "feeds"), ("sha256", "output", "tokenizer"), inside=False),
     "answers": Source(("path", "form"), ("columns", "labels", "on_bad_answer"), asked=False, inside=False),
 }
 GOVERNED = (  # keys that some sources alone take
     *("encoders", "path", "sha256", "id", "revision", "model", "fine_tune"),
-    *("form", "columns", "labels", "on_bad_answer", "classes", "feeds", "output", "tokenizer"),
+    *("form", "columns", "labels", "on_bad_answer", "classes", "feeds", "output", "tokenizer", "templates"),
 )
 
 
 class Teacher(Section):
     """The big model. Exactly the keys of its source may be set."""
 
-    source: Literal["fit", "folder", "hub", "weights", "onnx", "answers"] = Field(
+    source: Literal["fit", "folder", "hub", "weights", "zero_shot", "onnx", "answers"] = Field(
         description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
-        "MODELS with a weights file; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
+        "MODELS with a weights file; zero_shot: a dual encoder such as CLIP that compares an input with prompts; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
     )
     encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
     inputs: ByModality | None = Field(
@@ -46,10 +47,10 @@ class Teacher(Section):
     )
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
     train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
-    path: str | None = Field(None, description="folder, weights, onnx, answers: where, relative to the recipe.")
+    path: str | None = Field(None, description="folder, weights, zero_shot, onnx, answers: where, relative to the recipe.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights, onnx: hash of the file, checked before it is read.")
-    id: str | None = Field(None, description="hub: the model's id.")
-    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub: the commit, 40 hex digits.")
+    id: str | None = Field(None, description="hub, zero_shot: the model's id.")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub, zero_shot: the commit, 40 hex digits.")
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
@@ -66,7 +67,8 @@ class Teacher(Section):
     )
     labels: dict[str, str] = Field(
         {},
-        description="answers: label of the data -> the table's name of it, a column or, where form is answers, a word; left out: the same name.",
+        description="Label of the data -> its name elsewhere; left out: the same. answers: a column of the table or, where form is answers, a word; "
+        "zero_shot: what stands for it in the prompts.",
     )
     on_bad_answer: Literal["error", "labels"] = Field(
         "error",
@@ -77,6 +79,10 @@ class Teacher(Section):
     classes: list[str] | str | None = Field(
         None,
         description="onnx: the names of the file's outputs, in their order, or a text file with one a line; every label must be there.",
+    )
+    templates: Annotated[list[Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]], Field(min_length=1)] | None = Field(
+        None,
+        description="zero_shot: prompts with {} where a label stands, such as 'a photo of a {}.'; the vectors of several are averaged.",
     )
     feeds: ByModality | None = Field(None, description="onnx: how each modality becomes the file's inputs.")
     output: str | None = Field(None, description="onnx: the file's output that is read; null: the only one.")
@@ -93,6 +99,8 @@ class Teacher(Section):
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
         if self.encoders is not None and not self.encoders.modalities:
             raise ValueError("source fit needs an encoder for each modality under encoders")
+        if self.source == "zero_shot" and (self.path is None) == (self.id is None or self.revision is None):
+            raise ValueError("source zero_shot needs one of path, and id with revision")
         if self.source == "onnx" and self.form == "answers":
             raise ValueError("a file gives probabilities or logits, so form is one of these")
         return self

@@ -115,7 +115,7 @@ def test_trimming_reads_whole_texts_whatever_the_file_cuts_and_pads(tmp_path: Pa
 
 def test_only_wordpiece_can_be_trimmed(tmp_path: Path) -> None:
     Tokenizer(models.BPE({"[PAD]": 0, "a": 1, "b": 2, "ab": 3}, [("a", "b")])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(DataError, match="trims WordPiece vocabularies, this one is BPE; set vocab: full"):
+    with pytest.raises(DataError, match="trims WordPiece vocabularies, this one is BPE; set vocab: own"):
         trim_vocabulary(tmp_path / "tokenizer.json", ["ab"], tmp_path / "trimmed.json")
     assert not (tmp_path / "trimmed.json").exists()
 

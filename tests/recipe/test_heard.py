@@ -118,3 +118,30 @@ def test_onnx_file_may_answer_live(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").touch()
     (tmp_path / "a.yaml").write_text(ONNX.format(form="logits", feeds=FEEDS, distill="teacher: live, augment: {image: {flip: true}}"))
     assert load_recipe(tmp_path / "a.yaml").recipe.teacher.asked
+
+
+@pytest.mark.parametrize(
+    ("teacher", "inputs", "said"),
+    [
+        ("path: clip", "image: {size: 64}", "teacher: source zero_shot needs the key 'templates'"),
+        ("templates: ['a {}']", "image: {size: 64}", "source zero_shot needs one of path, and id with revision"),
+        ("path: clip, templates: ['a {} or {}']", "image: {size: 64}", "teacher.templates[0]: must match"),
+        ("path: clip, templates: []", "image: {size: 64}", "teacher.templates: needs at least 1 entry"),
+        (
+            "path: clip, templates: ['a {}']",
+            "image: {size: 64}, text: {length: 8}",
+            "teacher.source: a dual encoder compares one input with",
+        ),
+        ("path: clip, templates: ['a {}'], form: logits", "image: {size: 64}", "source zero_shot does not take the key 'form'"),
+    ],
+)
+def test_keys_of_a_zero_shot_teacher_are_checked(teacher: str, inputs: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    students = ", ".join(f"{part.split(':')[0].strip()}: {{}}" for part in inputs.split("},"))
+    (tmp_path / "a.yaml").write_text(
+        f"name: a\ndata: {{source: easy_vqa, inputs: {{{inputs}}}}}\nteacher: {{source: zero_shot, {teacher}}}\n"
+        f"student: {{encoders: {{{students}}}}}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "a.yaml")
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems

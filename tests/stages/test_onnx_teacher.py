@@ -93,7 +93,7 @@ def test_file_is_the_teacher_of_the_benchmark(finished: RunResult, recipe: Path)
     assert teacher["size"]["value"] >= (recipe.parent / "net.onnx").stat().st_size
     assert teacher["parameters"]["value"] >= WEIGHTS.size
     assert shipped["latency"]["1"]["teacher_over_this"]["value"] > 0
-    assert finished.summary["student_accuracy"] > 0.9 and finished.bundle.is_dir()
+    assert finished.summary["student_accuracy"] > 0.8 and finished.bundle.is_dir()
 
 
 def test_another_file_is_another_teacher(finished: RunResult, recipe: Path) -> None:

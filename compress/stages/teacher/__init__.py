@@ -30,6 +30,7 @@ from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
 from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
+from compress.stages.teacher.zero_shot import from_zero_shot
 from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
 from compress.tasks.labels import known
@@ -47,9 +48,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     if features is not None:
         model, io, details = fit(recipe, features, data, ctx)
     else:
-        model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "onnx": from_onnx}[recipe.teacher.source](
-            recipe, data, ctx
-        )
+        model, io, details = FROM[recipe.teacher.source](recipe, data, ctx)
     details = {"parameters": count_parameters(model), "source": recipe.teacher.source, **details}
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     there = known(rows.labels)
@@ -212,3 +211,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"teacher.path: {path} holds no weights that can be read without running code: {str(error).splitlines()[0]}"
         ) from error
     return state.get("state_dict", state)
+
+
+FROM = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "zero_shot": from_zero_shot, "onnx": from_onnx}
