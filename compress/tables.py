@@ -25,6 +25,10 @@ DATASETS = {
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
+    "stamps": "compress.data.stamps:stamps",
+    "speech_commands": "compress.data.speech_commands:speech_commands",
+    "vqa": "compress.data.vqa:vqa",
+    "imagenet": "compress.data.imagenet:imagenet",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",
@@ -50,6 +54,7 @@ AUDIO_ENCODERS = {
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
+    "bag": "compress.models.text:bag",
     "minilm_l6": "compress.models.pretrained:minilm_l6",
 }
 NUMBERS_ENCODERS = {
@@ -71,6 +76,7 @@ MODELS = {
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
     "zero_shot": "compress.models.zero_shot:zero_shot",
     "onnx_teacher": "compress.models.onnx_teacher:onnx_teacher",
+    "sentence_teacher": "compress.models.sentence:sentence_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }
 LOSSES = {
@@ -120,19 +126,19 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 6, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 7, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 5, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 7, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
     "targets": Stage(
-        "compress.stages.targets:store_targets", 5, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+        "compress.stages.targets:store_targets", 6, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
     ),
-    "distill": Stage("compress.stages.distill:distill", 8, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         7,

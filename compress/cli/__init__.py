@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from compress.cli.bundles import bundles
-from compress.cli.results import PLAIN, RUNS, Runs, results
+from compress.cli.results import PLAIN, RUNS, Overrides, RecipePath, Runs, Threads, results
 from compress.errors import BUDGET_MISSED, CompressError, ParityError, RecipeError
 
 
@@ -37,10 +37,6 @@ store_app = typer.Typer(help="Look into the store of artifacts, and clear it.", 
 app.add_typer(results)
 app.add_typer(bundles)
 app.add_typer(store_app, name="store")
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/mobile_vqa.yaml.")]
-Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="PLACE=VALUE", help="Set one value of the recipe.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training; default: all cores.")]
 
 
 @app.command()

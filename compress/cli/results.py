@@ -1,4 +1,4 @@
-"""The commands of `compress` that look at what runs have left; as in the package itself, each parses, calls a function of the same sense, and prints."""
+"""The commands of `compress` that look at data and at what runs have left; as in the package itself, each parses, calls a function of the same sense, and prints."""
 
 from __future__ import annotations
 
@@ -16,6 +16,33 @@ results = typer.Typer(**PLAIN)
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run folders and of the store.")]
 Folder = Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A run's name or folder, or a bundle's folder.")]
 RUNS = Path("runs")
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/mobile_vqa.yaml.")]
+Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="PLACE=VALUE", help="Set one value of the recipe.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training; default: all cores.")]
+
+
+@results.command()
+def data(
+    recipe: RecipePath,
+    override: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The page.  [default: data.html in the run's folder]")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=0, help="Rows of each split to look at.")] = 24,
+    threads: Threads = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Show a recipe's data: counts, balance, sizes, duplicates, broken rows; prints Markdown, writes a page with rows to look at and to hear."""
+    from compress.recipe.grammar import load_recipe
+
+    loaded = load_recipe(recipe, override or [])
+    from compress.data.prepared import open_data
+    from compress.pipeline import run
+    from compress.reporting.data_sheet import data_markdown, write_sheet
+
+    made = run(loaded, runs=runs, threads=threads, last="data")
+    assert made.artifacts["data"].path
+    found, place = open_data(made.artifacts["data"].path), out or made.folder / "data.html"
+    write_sheet(place, found, name=loaded.recipe.name, description=loaded.recipe.description or "", samples=samples)
+    print(f"\n{data_markdown(found)}\n\n{place} written")
 
 
 @results.command()

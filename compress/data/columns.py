@@ -1,4 +1,4 @@
-"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, kind, group, id.
+"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, kind, group, id, and those of slices.
 
 In: an Arrow table and which of its columns are meant. Out: a table with the standard names and types, or a DataError naming the column.
 """
@@ -6,7 +6,7 @@ In: an Arrow table and which of its columns are meant. Out: a table with the sta
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,16 +17,21 @@ from compress.modalities.modality import modality
 from compress.tables import MODALITIES
 
 OTHERS = ("label", "kind", "group", "id")  # what a row has beside its inputs
+SLICE = "slice "  # opens the name of a column whose values accuracy is told for: what a table's own column cannot be taken for
 
 
-def standard_names(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """The table's own name of each standard column: the standard one but where `columns` says another. Raises DataError for an unknown one."""
+def standard_names(columns: Mapping[str, str] | None, slices: Sequence[str] | None = None) -> dict[str, str]:
+    """The table's own name of each standard column: the standard one but where `columns` says another; and of each column of `slices`.
+
+    Raises DataError for an unknown one, and for a slice that is named twice."""
+    if doubled := next((name for name in slices or () if list(slices or ()).count(name) > 1), None):
+        raise DataError(f"data.options.slices: {doubled!r} is there twice; name each column once")
     standard = [*MODALITIES, *OTHERS]
     for name in columns or {}:
         if name not in standard:
             near = difflib.get_close_matches(name, standard, n=1)
             raise DataError(f"data.options.columns.{name}: unknown column{_did_you_mean(near)}; there are {', '.join(standard)}")
-    return {name: (columns or {}).get(name, name) for name in standard}
+    return {name: (columns or {}).get(name, name) for name in standard} | {f"{SLICE}{name}": name for name in slices or ()}
 
 
 def standard_table(table: pa.Table, names: Mapping[str, str], *, folder: Path, place: str) -> pa.Table:
@@ -44,15 +49,15 @@ def standard_table(table: pa.Table, names: Mapping[str, str], *, folder: Path, p
         if table.column_names.count(own) > 1:
             raise DataError(f"{place}: column {own!r} is there {table.column_names.count(own)} times; leave one")
         where, column = f"{place}: column {own!r}", table.column(own)
-        if standard in _READ:
-            columns[standard] = _READ[standard](column, where)
+        if standard in _READ or standard.startswith(SLICE):
+            columns[standard] = _READ.get(standard, name_column)(column, where)
         else:
             columns[standard] = modality(standard).column(column, folder, where)
     return pa.table(columns)
 
 
 def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
-    """Names of classes or groups as strings: integers and booleans are written out, a dictionary of strings stays one and keeps its order."""
+    """Names of classes, groups or parts as strings: integers and booleans are written out, a dictionary of strings stays one and keeps its order."""
     if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
         return column
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
@@ -60,7 +65,7 @@ def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
     try:
         return text_column(column, place)
     except DataError as error:
-        raise DataError(f"{error}; a label or a group is a name or a whole number") from None
+        raise DataError(f"{error}; a label, a group or a slice is a name or a whole number") from None
 
 
 def id_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

@@ -33,11 +33,13 @@ def hub(
     validation: str | None = None,
     test: str = "test",
     columns: dict[str, str] | None = None,
+    slices: list[str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of a data set by `id` and `revision` (the commit, 40 hex digits), or in `folder` (relative to the recipe).
 
-    train, validation and test name its splits; `columns` maps image, text, label ... to its columns; config one of its configurations. The identity is
+    train, validation and test name its splits; `columns` maps image, text, label ... to its columns; `slices` are further columns, by the
+    values of which accuracy is told too; config names one of its configurations. The identity is
     id, revision and config, or the sha256 of every file of the folder.
     """
     if (id is None) == (folder is None):
@@ -52,7 +54,7 @@ def hub(
     identity = f"hub {id}@{revision} {config or ''}".rstrip() if root is None else f"folder {_hash(root)}"
     from compress.data.columns import standard_names
 
-    names = standard_names(columns)
+    names = standard_names(columns, slices)
     splits = {"train": train, "validation": validation, "test": test}
 
     def read() -> dict[str, pa.Table]:

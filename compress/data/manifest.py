@@ -27,17 +27,18 @@ def manifest(
     test: str,
     validation: str | None = None,
     columns: dict[str, str] | None = None,
+    slices: list[str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of the files `train`, `test` and `validation` (relative to the recipe); `columns` maps image, text, label ... to the
-    names that they have there.
+    names that they have there; `slices` are further columns, by the values of which accuracy is told too.
 
     The identity is the sha256 of each file, with path, size and time of change (ns) of every file that it names: one replaced
     by another with the same size and time goes unnoticed, which is the price for not reading all of them.
     """
     from compress.data.columns import standard_names
 
-    names = standard_names(columns)
+    names = standard_names(columns, slices)
     files = {"train": train, "validation": validation, "test": test}
     paths = {split: existing_table(f"data.options.{split}", base / file) for split, file in files.items() if file is not None}
 

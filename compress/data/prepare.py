@@ -18,7 +18,8 @@ from compress.data.baseline import describe_baselines
 from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.prepared import open_data
 from compress.data.presence import lacking, owned, point_elsewhere
-from compress.data.rows import BadRows, Rows, encode, names_of
+from compress.data.rows import BadRows, Rows, encode, names_of, slices_of
+from compress.data.sizes import describe_sizes
 from compress.data.source import Source
 from compress.data.splits import hide_labels, hold_out, limit, settle
 from compress.errors import DataError
@@ -53,10 +54,11 @@ def prepare(
     tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
     labels, kinds, groups = asked.names(answers), names_of("kind", tables), names_of("group", tables)
+    slices, named = slices_of(tables), {"labels": labels, "kinds": kinds, "groups": groups}
     balanced = {"balanced": True} if config.imbalance != "none" else {}
     asked = asked.with_facts({**asked.learn(answers, labels), **balanced})
     splits = {
-        name: encode(name, table, config, modalities=modalities, task=asked, labels=labels, kinds=kinds, groups=groups, bad=bad)
+        name: encode(name, table, config, modalities=modalities, task=asked, bad=bad, slices=slices, **named)
         for name, table in tables.items()
     }
     splits, held = _divide(splits, config, bad, seed=seed)
@@ -96,8 +98,9 @@ def prepare(
         },
         "skipped": bad.to_json(),
         **({"allow_missing": True} if config.allow_missing else {}),
+        **({"left_out": dict(source.left_out)} if source.left_out else {}),
     }
-    return _write_report(out, labels, kinds, report)
+    return _write_report(out, {"labels": labels, "kinds": kinds, "slices": slices}, report)
 
 
 def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str, pa.Table]:
@@ -256,6 +259,8 @@ def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
     np.save(folder / "kinds.npy", rows.kinds)
     np.save(folder / "groups.npy", rows.groups)
     write_texts(folder / "ids.arrow", pa.array(rows.ids.tolist(), pa.string()))
+    for place, values in enumerate(rows.slices.values()):
+        np.save(folder / f"slice_{place}.npy", values)
     np.save(folder / "near_train.npy", np.isin(owned(rows), near[:, 0]))
 
 
@@ -270,14 +275,15 @@ def _account(rows: Rows, train: Rows, asked: Task, labels: list[str], kinds: lis
         **({"lacking": {m: int(lacking(rows, m).sum()) for m in modalities}} if PRESENT in rows.codes else {}),
         "labelled_inputs": len(np.unique(rows.codes[rows.owner][labelled])),
         "seen_in_train": {m: pc.sum(pc.is_in(rows.inputs[m].keys, train.inputs[m].keys)).as_py() or 0 for m in modalities},
+        "sizes": {m: describe_sizes(m, rows.inputs[m]) for m in modalities},
         "kind_counts": {kind: int((rows.kinds == index).sum()) for index, kind in enumerate(kinds)},
         **asked.account(rows.labels[labelled], labels),
     }
 
 
-def _write_report(out: Path, labels: list[str], kinds: list[str], report: dict) -> dict:
-    """The report with the baselines added; they are computed from the folder as everyone else reads it."""
-    for name, content in (("labels", labels), ("kinds", kinds), ("report", report)):
+def _write_report(out: Path, names: dict[str, Any], report: dict) -> dict:
+    """The report with the baselines added; they are computed from the folder as everyone else reads it. `names` get a file each too."""
+    for name, content in {**names, "report": report}.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     data = open_data(out)
     report["baselines"] = describe_baselines(data)

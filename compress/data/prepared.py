@@ -1,7 +1,7 @@
 """`PreparedData`: a folder of rows that training, export and benchmark read, memory-mapped.
 
-labels.json  kinds.json  report.json  paraphrases.json (where the recipe names them)
-train/ validation/ test/   labels.npy  kinds.npy  groups.npy  near_train.npy  ids.arrow, and for each modality: rows_<modality>.npy, what its room stored under its name, and under
+labels.json  kinds.json  slices.json  report.json  paraphrases.json (where the recipe names them)
+train/ validation/ test/   labels.npy  kinds.npy  groups.npy  slice_<place>.npy  near_train.npy  ids.arrow, and for each modality: rows_<modality>.npy, what its room stored under its name, and under
 teacher_<modality> where the teacher reads it in another form
 """
 
@@ -32,6 +32,7 @@ class Split:
     groups: np.ndarray  # (R,) int32, the rows that belong together, numbered through all splits; -1 is none
     near_train: np.ndarray  # (R,) bool: the input that owns the row is a near duplicate of one in train
     teacher_inputs: dict[str, Any]  # the same inputs as the teacher reads them
+    slices: dict[str, np.ndarray] = field(default_factory=dict)  # column: (R,) int16 index in PreparedData.slices of that name, -1 is none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +59,7 @@ class PreparedData:
     kinds: list[str]
     report: dict
     paraphrases: dict[str, str] = field(default_factory=dict)  # a text of the data -> the same in other words
+    slices: dict[str, list[str]] = field(default_factory=dict)  # a column that accuracy is told by -> its values
 
     @property
     def ports(self) -> list[str]:
@@ -101,17 +103,19 @@ class PreparedData:
             groups=_array(folder / "groups.npy"),
             near_train=_array(folder / "near_train.npy"),
             teacher_inputs={m: modality(m).open(folder, f"teacher_{m}") if m in apart else inputs[m] for m in modalities},
+            slices={name: _array(folder / f"slice_{place}.npy") for place, name in enumerate(self.slices)},
         )
 
 
 def open_data(path: Path) -> PreparedData:
     """What `prepare` wrote to the folder `path`. Raises DataError where it is something else."""
     try:
-        labels, kinds, report = (json.loads((path / f"{name}.json").read_text()) for name in ("labels", "kinds", "report"))
+        names = ("labels", "kinds", "slices", "report")
+        labels, kinds, slices, report = (json.loads((path / f"{name}.json").read_text()) for name in names)
     except FileNotFoundError as error:
         raise DataError(f"{path} holds no prepared data: no {Path(error.filename).name}") from error
     paraphrases = path / "paraphrases.json"
-    return PreparedData(path, labels, kinds, report, json.loads(paraphrases.read_text()) if paraphrases.is_file() else {})
+    return PreparedData(path, labels, kinds, report, json.loads(paraphrases.read_text()) if paraphrases.is_file() else {}, slices)
 
 
 def _array(path: Path) -> np.ndarray:

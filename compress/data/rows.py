@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from compress.data.columns import SLICE
 from compress.data.presence import patterns, stand_in
 from compress.errors import DataError
 from compress.io_spec import PRESENT
@@ -19,6 +21,7 @@ from compress.tasks.labels import known
 from compress.tasks.task import Task
 
 EXAMPLES = 5  # rows that an error or a report shows for each reason
+MOST_VALUES = 50  # of a column that accuracy is told by: each is a line of the report
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Rows:
     kinds: np.ndarray  # int16, -1 is none
     groups: np.ndarray  # int32, the same number for a group in every split, -1 is none
     ids: np.ndarray  # strings that a row is known by elsewhere: of the source's column id, "train:17" where it has none
+    slices: dict[str, np.ndarray] = field(default_factory=dict)  # column: int16 place in its values, -1 where the cell is blank
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +81,8 @@ class Rows:
             used, dense = np.unique(code[mask], return_inverse=True)
             codes[modality], inputs[modality] = dense.astype(np.int32), self.inputs[modality].take(used)
         own = {name: getattr(self, name)[mask] for name in ("number", "labels", "strata", "kinds", "groups", "ids")}
-        return replace(self, codes=codes, inputs=inputs, **own)
+        slices = {name: values[mask] for name, values in self.slices.items()}
+        return replace(self, codes=codes, inputs=inputs, slices=slices, **own)
 
 
 @dataclass
@@ -130,8 +135,10 @@ def encode(
     kinds: list[str],
     groups: list[str],
     bad: BadRows,
+    slices: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Rows:
-    """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No file is opened."""
+    """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No file is opened. slices: the values of
+    each column that accuracy is told by."""
     encoded = {modality: _distinct(table.column(modality)) for modality in modalities}
     answers, unlabelled = task.encode(table.column(task.column), labels)
     rows = Rows(
@@ -144,6 +151,7 @@ def encode(
         kinds=_index(table, "kind", kinds).astype(np.int16),
         groups=_index(table, "group", groups).astype(np.int32),
         ids=_ids(split, table),
+        slices={name: _index(table, f"{SLICE}{name}", values).astype(np.int16) for name, values in slices.items()},
     )
     blank = np.stack([code < 0 for code in rows.codes.values()], axis=1)  # (R, M)
     unusable = np.asarray(blank.all(axis=1) if config.allow_missing else blank.any(axis=1))
@@ -183,6 +191,19 @@ def names_of(column: str, tables: dict[str, pa.Table]) -> list[str]:
     """The kinds or groups of all splits, sorted, blank ones left out; none where the source has no such column."""
     columns = [table.column(column).cast(pa.string()) for table in tables.values() if column in table.column_names]
     return sorted({name for column in columns for name in column.unique().drop_null().to_pylist() if name.strip()})
+
+
+def slices_of(tables: dict[str, pa.Table]) -> dict[str, list[str]]:
+    """The values of each column that accuracy is told by, over all splits. Raises DataError where there are too many."""
+    columns = dict.fromkeys(name for table in tables.values() for name in table.column_names if name.startswith(SLICE))
+    found = {column.removeprefix(SLICE): names_of(column, tables) for column in columns}
+    for name, values in found.items():
+        if len(values) > MOST_VALUES:
+            raise DataError(
+                f"data.options.slices: column {name!r} has {len(values):,} values, at most {MOST_VALUES} can be told apart; "
+                "name a column of fewer, or take it for data.options.columns.group"
+            )
+    return found
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, Distinct]:

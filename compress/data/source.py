@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ class Source:
     `read()` gives a table for each of the splits "train", "test" and, where the source has one, "validation". Columns, where present:
     `image` (string path, or binary file content), `text` (string), `label` (string, or a dictionary whose order is the order of the
     classes; null or blank is unlabelled), `kind` (string: type of question), `group` (string: rows that belong together, such as those of
-    one patient, speaker or scene; null or blank belongs to none).
+    one patient, speaker or scene; null or blank belongs to none), `slice NAME` (string: the part of the rows that accuracy is told for).
+    `left_out` counts what is in the source and in no table, by reason.
     """
 
     identity: str
     read: Callable[[], dict[str, pa.Table]]
     licence: str
+    left_out: Mapping[str, int] = field(default_factory=dict)

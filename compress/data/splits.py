@@ -18,7 +18,7 @@ from compress.data.rows import Rows
 from compress.errors import DataError
 from compress.tasks.labels import unlabelled
 
-_VALIDATION, _LIMIT, _LABELLED = range(3)  # one random stream for each choice
+_VALIDATION, _LIMIT, _LABELLED, _FOLDS = range(4)  # one random stream for each choice
 _NO_PAIRS = np.empty((0, 2), np.int64)
 
 
@@ -95,6 +95,12 @@ def hide_labels(rows: Rows, fraction: float, *, seed: int) -> Rows:
     labels = rows.labels.copy()
     labels[~keeps] = unlabelled(labels, int((~keeps).sum()))
     return replace(rows, labels=labels, strata=np.where(keeps, rows.strata, -1).astype(np.int32))
+
+
+def deal(units: np.ndarray, strata: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """(R,) the fold of each row, 0 to `count` - 1: rows of one of `units` (R,) int lie together, and each of `strata` (R,) int is spread evenly."""
+    own = np.unique(units, return_inverse=True)[1]
+    return (count * _arrange(own, strata, seed=seed, stream=_FOLDS)).astype(np.int64)[own]
 
 
 def _weigh(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

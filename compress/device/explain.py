@@ -7,6 +7,7 @@ figures need not add up to anything: two inputs may each be enough, or be worth 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ def explain(predictor: Any, given: dict[str, Any]) -> dict[str, Any]:
     task = answerer(predictor.bundle.task)
     if not hasattr(task, "probability"):
         raise DeviceError(f"answers of the task {predictor.bundle.task!r} have no probability that an input could be weighed by")
-    lost = weigh_inputs(predictor.run, predictor.read(given), predictor.samples(), probability=task.probability)
+    lost = weigh_inputs(
+        predictor.run, predictor.read(given), predictor.samples(), probability=partial(task.probability, facts=predictor.bundle.facts)
+    )
     return {**predictor.predict(**given), "lost": {name: None if np.isnan(value[0]) else float(value[0]) for name, value in lost.items()}}
 
 

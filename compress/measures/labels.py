@@ -15,14 +15,16 @@ from compress.measures.metrics import wilson_interval
 BINS = 10
 TOP = (1, 3, 5)
 MOST_CONFUSIONS = 400
+TEMPERATURE_ROWS = 200  # that a temperature is fitted on: of fewer it would be noise
+LOG_TEMPERATURE = (-2.3, 2.3)  # a tenth to ten
 
 
-def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str], *, temperature: float = 1.0) -> dict[str, Any]:
     """{by_class, macro, confusions, top, calibration} over the rows whose logits are finite; {} where labels are no whole numbers.
 
     by_class: [{name, samples, answered, precision, recall, f1, roc_auc, pr_auc}], shares as {value, low, high}, value None where nothing was
     counted; macro: their means over the classes that occur, a precision of nothing being 0; confusions: [[label, answer, rows]], the most frequent ones first; top: {k: share}.
-    Shapes: logits (R, K), labels (R,) int.
+    temperature: what the logits are divided by where they become probabilities. Shapes: logits (R, K), labels (R,) int.
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or logits.shape[1] < 2:
         return {}
@@ -32,7 +34,7 @@ def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]
         return {}
     answers = logits.argmax(axis=1)
     classes = by_class(answers, labels, names)
-    probabilities = softmax(logits)
+    probabilities = softmax(logits / temperature)
     for c in classes:
         k = names.index(c["name"])
         c |= areas(probabilities[:, k], labels == k)
@@ -47,7 +49,11 @@ def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]
         "macro": macro,
         "confusions": confusions(answers, labels),
         "top": {str(k): share(int((rank < k).sum()), len(rank)) for k in TOP if k < logits.shape[1]},
-        "calibration": calibration(logits, labels),
+        "calibration": {
+            **calibration(logits / temperature, labels),
+            "temperature": temperature,
+            "ece_without": calibration(logits, labels)["ece"],
+        },
     }
 
 
@@ -114,6 +120,27 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
             ece += count / len(labels) * abs(hits / count - mean)
             bins.append({"low": k / BINS, "high": (k + 1) / BINS, "samples": count, "confidence": mean, "accuracy": share(hits, count)})
     return {"ece": ece, "bins": bins}
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """The T that makes softmax(logits / T) the most probable account of the labels; None where fewer than TEMPERATURE_ROWS rows say so.
+
+    *Formula*: the minimum over T in [0.1, 10] of -mean_R log softmax(logits / T)[label], which moves no answer. Source: Guo et al. 2017, arXiv
+    1706.04599, section 4.2. Shapes: logits (R, K), labels (R,) int, -1 where there is none."""
+    from scipy.optimize import minimize_scalar
+
+    there = (labels >= 0) & np.isfinite(logits).all(axis=1)
+    if there.sum() < TEMPERATURE_ROWS:
+        return None
+    z, own = logits[there].astype(np.float64), labels[there].astype(np.int64)
+    z -= z.max(axis=1, keepdims=True)
+    hit = z[np.arange(len(z)), own]
+
+    def surprise(log_t: float) -> float:
+        t = np.exp(log_t)
+        return float((np.log(np.exp(z / t).sum(axis=1)) - hit / t).mean())
+
+    return float(np.exp(minimize_scalar(surprise, bounds=LOG_TEMPERATURE, method="bounded").x))
 
 
 def share(hits: int, count: int) -> dict[str, Any]:

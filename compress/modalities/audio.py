@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.device.audio_file import sound_length
 from compress.device.errors import AudioError
 from compress.device.modalities.audio import decode
 from compress.io_spec import Port
@@ -82,6 +87,13 @@ class Audio(Modality):
                 "le": 2,
                 "description": "White noise of up to this share of the sound's own loudness (root mean square) is in a view.",
             },
+            "reverb": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 0.5,
+                "description": "Views sound as in rooms, each in one of its own, which ring for up to this share of the length.",
+            },
         },
         "student": {},
     }
@@ -131,6 +143,11 @@ class Audio(Modality):
 
         keep_rows(folder / f"{file}.npy", kept, out=out / f"{file}.npy", block=1024)
 
+    def sizes(self, inputs: Inputs, index: Sequence[int]) -> dict[str, list[float]]:
+        """As headers have them."""
+        found = [sound_length(inputs.value(i)) for i in index]
+        return {"seconds": [seconds for seconds, _ in found], "samples a second": [float(rate) for _, rate in found]}
+
     def port(self, words: Any, model: Path | None) -> Port:
         """(T,) int32, because TensorRT takes no int16; training reads the int16 that is stored."""
         form = _form(words)
@@ -145,7 +162,7 @@ class Audio(Modality):
         return None if any(_changes(words)) else 1
 
     def variant(self, words: Any, seed: int, number: int) -> tuple:
-        """(seed, number, speed, shift, mask, gain, noise)."""
+        """(seed, number, speed, shift, mask, gain, noise, reverb)."""
         return (seed, number, *_changes(words)) if number else ()
 
     def vary(self, values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
@@ -169,10 +186,19 @@ class Audio(Modality):
         bars = "".join(f"M{x} {HEIGHT // 2 - h}v{2 * h}" for x, h in enumerate(heights))
         return f'<svg role="img" aria-label="the input sound" width="{COLUMNS}" height="{HEIGHT}"><path d="{bars}" stroke="currentColor"/></svg>'
 
+    def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
+        """Its waveform over a player, which holds what the student hears as a WAV file without the silence behind it."""
+        samples, file = np.trim_zeros(np.asarray(stored[index]), "b"), io.BytesIO()
+        with wave.open(file, "wb") as sound:
+            sound.setparams((1, 2, int(words["rate"]), len(samples), "NONE", ""))
+            sound.writeframes(samples.astype("<i2").tobytes())
+        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"></audio>'
+        return self.show(stored, index) + player
+
 
 def _changes(words: Any) -> tuple[float, ...]:
     """What varies and by how much, in the order that `vary_sounds` reads."""
-    return (words.speed, words.shift, words.mask, words.gain, words.noise)
+    return (words.speed, words.shift, words.mask, words.gain, words.noise, words.reverb)
 
 
 def _form(words: Any) -> dict[str, int]:

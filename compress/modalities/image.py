@@ -13,6 +13,7 @@ import numpy as np
 from compress.errors import RecipeError
 from compress.io_spec import Port
 from compress.modalities.modality import Failures, Inputs, Modality
+from compress.modalities.picture_sizes import picture_size
 from compress.models.processors import FILES, read_processor
 
 if TYPE_CHECKING:
@@ -145,6 +146,11 @@ class Image(Modality):
         from compress.modalities.near_images import near_images
 
         return near_images(stored, folder)
+
+    def sizes(self, inputs: Inputs, index: Sequence[int]) -> dict[str, list[float]]:
+        """As headers have them, before a picture is turned as EXIF says."""
+        found = [picture_size(inputs.value(i)) for i in index]
+        return {"width, pixels": [float(width) for width, _ in found], "height, pixels": [float(height) for _, height in found]}
 
     def port(self, words: Any, model: Path | None) -> Port:
         """(H, W, 3) uint8."""

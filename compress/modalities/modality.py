@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -87,6 +87,10 @@ class Modality:
         this kind is not looked through. `folder`: for files that are gone when it returns."""
         return None
 
+    def sizes(self, inputs: Inputs, index: Sequence[int]) -> dict[str, list[float]]:
+        """How large these inputs are as the user has them, before anything is cut: what is measured, with its unit -> a number for each."""
+        return {}
+
     def open(self, folder: Path, file: str) -> Any:
         """What `store` wrote, (N, ...), memory-mapped."""
         return np.load(folder / f"{file}.npy", mmap_mode="r", allow_pickle=False)
@@ -155,6 +159,10 @@ class Modality:
     def show(self, stored: Any, index: int) -> str:
         """One input as HTML for the report, safe to put in."""
         return html.escape(str(stored[index]))
+
+    def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
+        """The same where there is room for more, such as a player; `words` are the input's in the recipe, as plain data."""
+        return self.show(stored, index)
 
     def starter(self, name: str) -> str:
         """What the starter recipe says of it: a comment."""

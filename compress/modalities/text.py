@@ -59,7 +59,7 @@ class Text(Modality):
             "initialise": {
                 "type": ["teacher", "random"],
                 "default": "teacher",
-                "description": "teacher: layers, channels, heads and neurons picked from the teacher's text encoder.",
+                "description": "teacher: layers, channels, heads and neurons picked from the teacher's text encoder; of a bag: its word vectors.",
             },
             "vocab": {
                 "type": ["task", "full", "own"],
@@ -97,6 +97,10 @@ class Text(Modality):
             texts = read_texts(folder / f"{file}.arrow").take(pa.array(kept))
             (out / f"{file}.arrow").unlink(missing_ok=True)  # it may be mapped: writing into it would change what is being read
             write_texts(out / f"{file}.arrow", texts)
+
+    def sizes(self, inputs: Inputs, index: Sequence[int]) -> dict[str, list[float]]:
+        """Words between spaces, which a tokenizer may cut further."""
+        return {"words": [float(len(str(inputs.value(i)).split())) for i in index]}
 
     def near(self, stored: Sequence[Any], *, folder: Path) -> np.ndarray:
         """Texts that differ in case, punctuation or a word in ten."""
@@ -152,13 +156,13 @@ class Text(Modality):
         self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
     ) -> None:
         """The teacher has layers and sizes that the student's are picked from, and token ids that can be kept."""
-        from compress.models.inherit import check_inherit
-        from compress.models.text import TextEncoder
+        from compress.models.inherit import check_bag, check_inherit
+        from compress.models.text import Bag, TextEncoder
 
         if section.vocab != "own" and (place := folder()) and (place / TOKENIZER).is_file():
             check_padding(place / TOKENIZER) if section.vocab == "full" else check_trims(place / TOKENIZER)
-        if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder) and (source := teacher()):
-            check_inherit(own, source)
+        if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder | Bag) and (source := teacher()):
+            check_bag(own, source) if isinstance(own, Bag) else check_inherit(own, source)
 
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
         """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, None: they are its own, "vocabulary": counts}."""
@@ -180,17 +184,18 @@ class Text(Modality):
         return {"kept": kept, "vocabulary": counts}
 
     def initialise(self, encoder: nn.Module, section: Any, teacher: Path, known: dict, inputs: np.ndarray) -> dict:
-        """Layers picked from the teacher's encoder; gives {"vocabulary", "inherited"}."""
-        from compress.models.inherit import inherit_text
+        """Layers picked from the teacher's encoder, or its word vectors; gives {"vocabulary", "inherited"}."""
+        from compress.models.inherit import inherit_bag, inherit_text
         from compress.models.saved import load_model
-        from compress.models.text import TextEncoder
+        from compress.models.text import Bag, TextEncoder
 
         counts = known["vocabulary"]
         saved = (counts["teacher_tokens"] - counts["tokens"]) * encoder.get_parameter("words.weight").shape[1]
         report = {"vocabulary": {**counts, "saved_parameters": saved}, "inherited": None}
-        if section.initialise == "random" or known["kept"] is None or not isinstance(encoder, TextEncoder):
+        if section.initialise == "random" or known["kept"] is None or not isinstance(encoder, TextEncoder | Bag):
             return report
-        return {**report, "inherited": inherit_text(encoder, load_model(teacher), known["kept"])}
+        start: Callable[..., dict] = inherit_bag if isinstance(encoder, Bag) else inherit_text
+        return {**report, "inherited": start(encoder, load_model(teacher), known["kept"])}
 
     def show(self, stored: Any, index: int) -> str:
         """The text."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
-from compress.models.text import TextEncoder
+from compress.models.text import Bag, TextEncoder
 
 Parts = dict[str, Any]  # the parts (nn.Linear and nn.LayerNorm) of one teacher layer, by our names
 
@@ -81,6 +81,32 @@ def inherit_text(student: TextEncoder, teacher: nn.Module, kept_tokens: list[int
         for layer, index in zip(student.layers, picked, strict=True):
             copy_layer(layer, layers[index], channels, source_heads=body.config.num_attention_heads)
     return {"teacher_layers": picked, "channels": student.width, "teacher_channels": words.shape[1]}
+
+
+def inherit_bag(student: Bag, teacher: nn.Module, kept_tokens: list[int]) -> dict:
+    """Fills the bag's word vectors with those of the first BERT-like encoder inside `teacher`, along the directions in which they differ most.
+
+    Formula: (w - mean) V / deviation, V (D, D') the first principal directions of the kept words. Raises: RecipeError as `inherit_text`.
+    """
+    words = check_bag(student, teacher).detach()[kept_tokens]  # (V', D)
+    centred = (words - words.mean(0)).double()
+    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, : student.width]  # (D, D'), the largest first
+    turned = centred @ directions
+    with torch.no_grad():
+        student.words.weight.copy_(turned / turned.std().clamp(min=1e-12))
+        student.words.weight[0] = 0
+    return {"teacher_layers": [], "channels": student.width, "teacher_channels": words.shape[1]}
+
+
+def check_bag(student: Bag, teacher: nn.Module) -> Tensor:
+    """The teacher's word vectors (V, D), if the bag can start from them; raises RecipeError where it cannot."""
+    words: Tensor = find_bert(teacher)[1].word_embeddings.weight
+    if student.width > words.shape[1]:
+        raise RecipeError(
+            f"student.encoders.text.options.width: {student.width} cannot be picked from the teacher's {words.shape[1]}; "
+            "make it smaller or set student.encoders.text.initialise: random"
+        )
+    return words
 
 
 def check_inherit(student: TextEncoder, teacher: nn.Module) -> tuple[Any, Any, list[Parts]]:

@@ -66,6 +66,11 @@ class InvertedResidualNet(nn.Module):
         groups: Any = self.groups
         return [list(group) for group in groups]
 
+    def tunable(self) -> list[nn.Module]:
+        """The blocks from input to output, the last one with the convolution behind it."""
+        *blocks, last = (block for group in self.blocks() for block in group)
+        return [*blocks, nn.ModuleList([last, self.last])]
+
     def forward(self, image: Tensor) -> Tensor:
         x = self.stem(self.pixels(image))  # (N, C, H/2, W/2)
         for group in self.groups:

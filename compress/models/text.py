@@ -1,6 +1,6 @@
-"""DistilBERT-style text encoder: token ids (M, T) int64 -> features (M, D) float32; id 0 is padding.
+"""Small text encoders, DistilBERT-style or a bag of words: token ids (M, T) int64 -> features (M, D) float32; id 0 is padding.
 
-Layout and names of weights follow BERT (post-norm), so that layers can be taken over from a BERT-like teacher.
+Layout and names of DistilBERT's weights follow BERT (post-norm), so that layers can be taken over from a BERT-like teacher.
 """
 
 from __future__ import annotations
@@ -71,6 +71,26 @@ class TextEncoder(nn.Module):
             x = layer(x, bias)
         total = present[:, None, :] @ x.view(-1, text.shape[1], self.width)  # (M, 1, D)
         return total[:, 0] / present.sum(1, keepdim=True).clamp(min=1)
+
+
+class Bag(nn.Module):
+    """The mean of the embeddings of the tokens that are not padding, in whatever order; the linear layer behind is the head's."""
+
+    def __init__(self, *, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width, padding_idx=0)  # whose row is zeros and stays so: padding adds nothing, without a mask
+        with torch.no_grad():
+            self.words.weight[1:].normal_(std=width**-0.5)
+        self.width = width
+
+    def forward(self, text: Tensor) -> Tensor:
+        count = text.bool().sum(1, keepdim=True).clamp(min=1)  # (M, 1)
+        return self.words(text).sum(1) / count
+
+
+def bag(port: Port, *, width: int = 64) -> nn.Module:
+    """A bag of words for the smallest boards: the mean of `width` numbers a token, whose order is not heard. No weights but the vocabulary's."""
+    return Bag(vocabulary=int(port.high or 0) + 1, width=width)
 
 
 def distilbert(port: Port, *, layers: int = 2, width: int = 64, heads: int = 2, feedforward: int = 256) -> nn.Module:

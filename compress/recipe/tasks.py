@@ -65,9 +65,12 @@ def fitting_losses(entry: str, losses: Mapping[str, str]) -> list[str]:
 def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a teacher whose answers have another form than the task's."""
     source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
-    if entry is None or source == "fit" or (source == "weights" and trained):
+    if entry and recipe.teacher.smoothing and not _literal(entry, "one_of_many"):
+        yield Fault(("teacher", "smoothing"), f"{recipe.data.task} has no single label that could be spread over others; leave it out")
+    if entry is None or source == "fit" or recipe.teacher.form or (source == "weights" and trained):  # a form is checked by itself
         return
-    if _literal(entry, "foreign") is False:
+    taken = _literal(entry, "foreign")
+    if taken is not None and source not in taken:
         yield Fault(
             ("teacher", "source"),
             f"{source} answers in a form or a scale of its own, and {recipe.data.task} needs that of your training rows; take fit, or weights "

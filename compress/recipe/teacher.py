@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from compress.recipe.section import ByModality, Section
-from compress.recipe.sections import Train
+from compress.recipe.sections import FineTune, Train
 
 
 class Source(NamedTuple):
@@ -20,7 +20,7 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "fit": Source(("encoders",)),
+    "fit": Source(("encoders",), ("fine_tune",)),
     "folder": Source(("path",)),
     "hub": Source(("id", "revision")),
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
@@ -47,6 +47,12 @@ class Teacher(Section):
     )
     head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
     train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
+    smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
+    )
     path: str | None = Field(None, description="folder, weights, zero_shot, onnx, answers: where, relative to the recipe.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights, onnx: hash of the file, checked before it is read.")
     id: str | None = Field(None, description="hub, zero_shot: the model's id.")
@@ -54,9 +60,10 @@ class Teacher(Section):
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
-    fine_tune: Train | None = Field(
+    fine_tune: FineTune | None = Field(
         None,
-        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; null: it is taken as it is.",
+        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks of the "
+        "encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
     )
     form: Literal["probabilities", "logits", "answers"] | None = Field(
         None,
@@ -97,6 +104,8 @@ class Teacher(Section):
         for key in sorted({*GOVERNED} - {*source.needs, *source.takes}):
             if self._says(key):
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
+        if self.source == "weights" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
+            raise ValueError("source weights is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
         if self.encoders is not None and not self.encoders.modalities:
             raise ValueError("source fit needs an encoder for each modality under encoders")
         if self.source == "zero_shot" and (self.path is None) == (self.id is None or self.revision is None):

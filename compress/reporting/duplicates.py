@@ -11,12 +11,12 @@ from compress.data.prepared import PreparedData
 from compress.modalities.modality import modality
 
 
-def show_near(data: PreparedData) -> list[dict[str, Any]]:
-    """Pairs of a test and a training input: {test, train: HTML, test_row, train_row: in the source, from 1}."""
-    near = data.report["splits"]["test"]["near_duplicates"]
+def show_near(data: PreparedData, split: str = "test") -> list[dict[str, Any]]:
+    """Pairs of an input of the split and a training input: {test, train: HTML, test_row, train_row: in the source, from 1}."""
+    near = data.report["splits"][split]["near_duplicates"]
     if not near or not near["examples"]:
         return []
-    room, test, train = modality(near["of"]), data.split("test").inputs[near["of"]], data.split("train").inputs[near["of"]]
+    room, test, train = modality(near["of"]), data.split(split).inputs[near["of"]], data.split("train").inputs[near["of"]]
     return [
         {
             "test": room.show(test, pair["input"]),

@@ -43,10 +43,12 @@ def render_markdown(summary: dict[str, Any], measurements: dict[str, Any], budge
         f"{measurements['samples']:,} test samples, answered by the exported files. {device['name']}, {device['runtime']}, "
         f"{measurements['threads']} thread(s), models taking turns; “faster” is the teacher's time over the model's."
     )
-    for key, title in (("by_kind", "kind of row"), ("by_answer", "answer")):
-        if shipped[key]:
-            teacher = next(m for m in models.values() if m["role"] == "teacher")
-            parts.append(table([title, "samples", "teacher, %", f"{name}, %"], _part_rows(teacher[key], shipped[key])))
+    teacher = next(m for m in models.values() if m["role"] == "teacher")
+    cuts = [("kind of row", teacher["by_kind"], shipped["by_kind"]), ("answer", teacher["by_answer"], shipped["by_answer"])]
+    cuts += [(column, teacher["by_slice"][column], known) for column, known in shipped.get("by_slice", {}).items()]
+    for title, theirs, own in cuts:
+        if own:
+            parts.append(table([title, "samples", "teacher, %", f"{name}, %"], _part_rows(theirs, own)))
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,6 +10,7 @@ from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
 from compress.store.artifacts import Engines, OnnxModels, TorchModel
 
+COSTLIEST_OPERATORS = 6
 SKEW = 10  # times more rows of the commonest label than of another
 
 
@@ -55,6 +56,7 @@ def list_notes(
     if data.report["skipped"]["rows"]:
         reasons = ", ".join(f"{name} {entry['count']}" for name, entry in data.report["skipped"]["reasons"].items())
         notes.append(f"{data.report['skipped']['rows']} rows were left out as the recipe asks: {reasons}.")
+    notes += [f"The source leaves out {count:,}: {reason}." for reason, count in data.report.get("left_out", {}).items()]
     notes += list_moods(timing)
     restored = (quantized.details.get("restored") if quantized else None) or {}
     if restored.get("names"):
@@ -80,7 +82,7 @@ def list_skew(data: PreparedData) -> list[str]:
     """The sentence that says which metrics to read where a label has less than a tenth of the rows of the commonest, and nothing was done."""
     counts = data.report["splits"]["train"].get("label_counts") or {}
     few = {label: count for label, count in counts.items() if SKEW * count < max(counts.values())}
-    if not few or data.report.get("imbalance", "none") != "none":
+    if not few or not data.task.balances or data.report.get("imbalance", "none") != "none":
         return []
     some = ", ".join(f"{label} {count:,}" for label, count in [*few.items()][:5]) + (", ..." if len(few) > 5 else "")
     return [
@@ -182,6 +184,23 @@ def show_engines(engine: Engines) -> dict[str, Any]:
         f"{engine.details['flavour']} {engine.details['version']}. An engine for several chips is larger than its ONNX; none was run here."
     )
     return {"title": "Engines", "note": note, "rows": rows}
+
+
+def show_operators(model: dict[str, Any], peaks: dict[str, float], *, name: str) -> dict[str, Any]:
+    """The table of the shipped file's costliest nodes, with how near it comes to what the machine can do."""
+    found, int8 = model["profile"], model["precision"].startswith("int8")
+    peak, unit = (peaks["int8"], "GOP/s in int8") if int8 else (peaks["fp32"], "GFLOP/s in float32")
+    rows = [
+        {"node": n["node"], "operator": n["operator"], "µs": f"{n['us']:.0f}", "share, %": f"{100 * n['share']:.0f}"}
+        for n in found["nodes"]
+    ]
+    others = ", ".join(f"{operator} {100 * share:.0f} %" for operator, share in [*found["operators"].items()][:COSTLIEST_OPERATORS])
+    note = (
+        f"The costliest nodes of {name} at batch 1 by ONNX Runtime's own profile, as its optimiser fused them. By operator: {others}. "
+        f"{2 * found['multiply_adds'] / 1e6:.1f} million operations a row: {found['giga_ops_per_s']:.1f} billion a second, where a large product of "
+        f"matrices reaches {peak:.0f} {unit} here ({100 * found['giga_ops_per_s'] / peak:.0f} %), and memory is copied at {peaks['copy']:.0f} GB/s."
+    )
+    return {"title": "Where the time goes", "note": note, "rows": rows}
 
 
 def show_subsets(subsets: list[dict[str, Any]]) -> dict[str, Any]:

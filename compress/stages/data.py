@@ -41,5 +41,6 @@ def _summary(report: dict) -> str:
         parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled}{lacking})")
     if report["skipped"]["rows"]:
         parts.append(f"{report['skipped']['rows']:,} rows skipped")
+    parts += [f"{reason}: {count:,} left out" for reason, count in report.get("left_out", {}).items()]
     parts += [f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in report["baselines"].items()]
     return "; ".join(parts)

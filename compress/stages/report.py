@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from compress.reporting.notes import (
     list_unknown,
     show_coverage,
     show_engines,
+    show_operators,
     show_sensitivity,
     show_subsets,
 )
@@ -62,12 +64,13 @@ def report(
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
     files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
-    comparison = student.details.get("comparison")
-    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison)
+    comparison, soft = student.details.get("comparison"), targets.details.get("softness")
+    summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison, softness=soft)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
     summary["left_out"] = list_left_out(onnx)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
     apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
+    told = targets.details.get("softness_in_words")
     budget = check_summary(summary, recipe.budget)
     misses = [line.text for line in budget if line.missed]
     timed, weighed = measured["models"]["teacher"], {}
@@ -85,7 +88,7 @@ def report(
                 accuracy=measured["models"][choice.name]["accuracy"],
                 timing=measured["timing"],
             ),
-            *filter(None, [apart]),
+            *filter(None, [apart, told and f"{told[0].upper()}{told[1:]}."]),
         ],
         "near_duplicates": show_near(data),
         "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
@@ -97,6 +100,11 @@ def report(
         "sensitivity": show_sensitivity(quantized),
         "tables": [
             *([show_engines(engine)] if engine and engine.details["status"] == "built" else []),
+            *(
+                [show_operators(shipped, measured["peaks"], name=choice.name)]
+                if (shipped := measured["models"][choice.name]).get("profile")
+                else []
+            ),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],
@@ -133,12 +141,10 @@ def weigh_inputs_of(
     count = int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *ROWS))
     feeds, _ = sample_feeds(data.split("test"), model.io_spec, model.path, count, teacher=teacher)
     others, _ = sample_feeds(data.split("train"), model.io_spec, model.path, STAND_INS, teacher=teacher)
-    session = open_session(file, threads=ctx.threads)
+    session, probability = open_session(file, threads=ctx.threads), partial(task.probability, facts=model.details.get("facts", {}))
     rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
     parts = [
-        weigh_inputs(
-            session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=task.probability
-        )
+        weigh_inputs(session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=probability)
         for start in range(0, rows, most)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in modalities}

@@ -13,6 +13,7 @@ import numpy as np
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.errors import CompressError
+from compress.measures.softness import describe_softness, softness
 from compress.modalities.modality import modality
 from compress.modalities.wordings import write_wordings
 from compress.models.saved import load_model
@@ -40,6 +41,8 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     taps = recipe.distill.teacher_taps
     if features is not None and any(path.startswith("encoders.") for path, _ in taps.values()):
         ctx.say("targets: a tap lies inside the teacher's encoders, so they read every input once more")
+        features = None
+    elif "fine_tune" in teacher.details:  # the encoders are other ones since the features were stored
         features = None
     train, views, wordings = data.split("train"), draw_views(recipe), None
     for m in recipe.modalities:
@@ -80,7 +83,12 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     others = f" and {count - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
     states = [f"{name} of {array.shape[2]} numbers ({array.nbytes / 1e6:,.0f} MB)" for name, array in out.items() if name != "logits"]
     ctx.say(f"targets: {len(views)} views of {len(train):,} rows{others}{''.join(f', {state}' for state in states)}; {known_words}")
-    details = {"views": views.to_json(), "rows": len(train), "classes": data.outputs, "hidden": list(recipe.distill.hidden)}
+    details: dict[str, Any] = {"views": views.to_json(), "rows": len(train), "classes": data.outputs, "hidden": list(recipe.distill.hidden)}
+    if data.task.one_of_many:
+        soft = softness((view[: len(train)] for view in out["logits"]), np.asarray(train.labels)), teacher.details["softness"]
+        if all(soft):
+            details |= {"softness": dict(zip(("train", "validation"), soft, strict=True)), "softness_in_words": describe_softness(*soft)}
+            ctx.say(f"targets: {details['softness_in_words']}")
     return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
 
 

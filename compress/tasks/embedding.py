@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Embedding(SingleLabel):
     constant = "the same vector"
     one_of_many = False
     balances = False
-    foreign = False  # the logits of a classifier span no space that is searched
+    foreign = ("folder", "hub")  # sentence encoders; the logits of a classifier span no space that is searched
     joint = True
 
     def __init__(self, name: str, *, size: int = 384) -> None:
@@ -61,6 +61,10 @@ class Embedding(SingleLabel):
             return _worth(logits, labels, logits)[name]
 
         return {name: Metric(partial(mean, name), "fraction", True) for name in _NAMES}
+
+    def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        """Nothing: vectors have no probabilities."""
+        return {}
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """(R, D) float32 of length 1; NaN throughout where a number is not finite."""

@@ -42,7 +42,7 @@ class Regression(Task):
     unknown = "no number"
     forms = ("answers",)
     balances = False
-    foreign = False  # its numbers are not in deviations of these training labels
+    foreign = ()  # whose numbers are not in deviations of these training labels
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         """Texts, or lists of float64; null where the cell is blank."""

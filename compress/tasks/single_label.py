@@ -138,6 +138,13 @@ class SingleLabel(Task):
 
         return METRICS
 
+    def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        """The temperature with which this model's probabilities mean what they say; nothing where few rows could tell."""
+        from compress.measures.labels import fit_temperature
+
+        found = fit_temperature(logits, np.asarray(labels))
+        return {} if found is None else {"temperature": found}
+
     def answers(self, logits: np.ndarray) -> np.ndarray:
         """(R,) int32 arg-max; -1 where a logit is not finite."""
         return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1).astype(np.int32)

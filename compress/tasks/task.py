@@ -54,8 +54,13 @@ class Task:
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
-    foreign: ClassVar[bool] = True  # a classifier from elsewhere (folder, hub, weights as they are) may be the teacher
-    forms: ClassVar[tuple[str, ...]] = ()  # of what a table may hold of a teacher's answers: answers, probabilities, logits
+    foreign: ClassVar[tuple[str, ...]] = (
+        "folder",
+        "hub",
+        "weights",
+        "zero_shot",
+    )  # sources of models from elsewhere, as they are, that may be the teacher
+    forms: ClassVar[tuple[str, ...]] = ()  # of what a table or a file may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -59,15 +59,17 @@ def train(
     label: str,
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
     known: float | None = None,
+    gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
 ) -> History:
     """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
 
     `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
+    `gentle`: a share of the rate, and the parameters that learn at it.
     """
     accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"))
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
-    groups = parameter_groups(nn.ModuleList([model, objective]), config.weight_decay)  # projections are trained like the model
+    groups = parameter_groups(nn.ModuleList([model, objective]), config.weight_decay, gentle)  # projections are trained like the model
     model, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
     objective.to(accelerator.device)
     total = total_steps(config, batches.steps)
@@ -219,15 +221,17 @@ def set_rate(optimizer: torch.optim.Optimizer, config: Train, step: int, total: 
     warmup = max(1, round(config.warmup_fraction * total))
     share = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * share
+        group["lr"] = config.learning_rate * share * group.get("share", 1.0)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices decay; biases, normalisation and other vectors do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+def parameter_groups(model: nn.Module, weight_decay: float, gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ())) -> list[dict]:
+    """Matrices decay; biases, normalisation and other vectors do not. Those of `gentle` learn at its share of the rate."""
+    own, chosen = {id(p) for p in gentle[1]}, [p for p in model.parameters() if p.requires_grad]
+    parts = [(1.0, [p for p in chosen if id(p) not in own]), (gentle[0], [p for p in chosen if id(p) in own])]
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in part if (p.ndim > 1) == matrix], "weight_decay": weight_decay if matrix else 0.0, "share": share}
+        for share, part in parts[: 2 if own else 1]
+        for matrix in (True, False)
     ]
 
 

@@ -29,12 +29,11 @@ from compress.tables import LOSSES
 from compress.tasks.labels import known
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
-from compress.training.loop import predict, train
+from compress.training.loop import train
+from compress.training.pilots import FOLDS, arenas, plan_pilots
 from compress.training.schedule import total_steps
 from compress.training.views import draw_views, mixes
 
-PILOT_SHARE, PILOT_STEPS = 0.08, 60  # of a training's steps, and at least so many
-FEW_ROWS = 200  # a validation split with fewer labelled rows does not choose
 PROJECTIONS = "projections.safetensors"
 Run = Callable[..., Any]
 
@@ -85,40 +84,43 @@ def choose_teaching(
 def choose_losses(
     recipe: Recipe, fresh: Callable[[], nn.Module], rows: Rows, check: Batches, batch: Batch, *, data: PreparedData, ctx: Context
 ) -> tuple[list[Loss], dict[str, Any]]:
-    """The recipe's losses, or under `objective: auto` those that taught best in a pilot of PILOT_SHARE of the steps; and what is told of it."""
+    """The recipe's losses, or under `objective: auto` those that taught best in pilots (see pilots.py); and what is told of it."""
     own = recipe.distill.losses
-    labelled = int(known(check.data.labels).sum())
     if recipe.distill.objective == "losses":
         return own, {}
-    if labelled < FEW_ROWS:
-        return own, {"objective": f"the recipe's losses, because {labelled} validation rows are too few to choose by"}
-    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
-    others = {name: Loss.model_validate(loss) for name, loss in data.task.rivals.items()}
-    rivals = {"the recipe's": own, **{name: [*labels, loss] for name, loss in others.items()}}
+    rivals = rivals_of(own, data)
     batches, config = scheduled_batches(rows, recipe.distill.train, label="pilots", ctx=ctx)
-    steps, scores = max(PILOT_STEPS, round(PILOT_SHARE * total_steps(config, batches.steps))), {}
-    short = config.model_copy(
-        update={"min_steps": steps, "max_steps": steps, "validate_every": steps / batches.steps, "patience": None, "trackers": []}
-    )
-    for name, losses in rivals.items():
-        model = fresh()
-        objective = objective_for(losses, model, rows)
-        objective.scales = balance(model, batch, objective) if recipe.distill.balance else {}
-        label = f"pilot {name}".replace("/", "-")
-        train(
-            model,
-            batches,
-            objective=objective,
-            config=short,
-            ctx=ctx,
-            validate=lambda m: data.task.score(predict(m, check), check.data.labels),
-            label=label,
-        )
-        scores[name] = data.task.score(predict(model, check), np.asarray(check.data.labels))
+    validation, trained = (int(known(labels).sum()) for labels in (check.data.labels, rows.labels))
+    plan = plan_pilots(total_steps(config, batches.steps), len(rivals), validation=validation, train=trained)
+    if isinstance(plan, str):
+        ctx.say(f"distill: the recipe's losses teach: {plan}")
+        return own, {"objective": f"the recipe's losses, because {plan}"}
+    scores = {}
+    for name in [*rivals][: plan.rivals]:
+        found = []
+        for fold, arena in enumerate(arenas(rows, check, batches, plan, data=data)):
+            model = fresh()
+            objective = objective_for(rivals[name], model, rows)
+            objective.scales = balance(model, batch, objective) if recipe.distill.balance else {}
+            once = {"min_steps": plan.steps, "max_steps": plan.steps, "validate_every": plan.steps / arena.batches.steps}
+            short = config.model_copy(update={**once, "patience": None, "trackers": []})
+            label = f"pilot {name}".replace("/", "-") + (f", fold {fold}" if plan.folds else "")
+            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.score, label=label)
+            found.append(history.best)
+        scores[name] = sum(found) / len(found)
     best = max(scores, key=lambda name: scores[name])  # the first of equals: the recipe's own
     told = ", ".join(f"{name} {100 * score:.1f} %" for name, score in scores.items())
-    ctx.say(f"distill: pilots of {steps} steps: {told}; {best} teaches")
-    return rivals[best], {"objective": f"{best} of {told} in pilots of {steps} steps", "pilots": scores}
+    where = f" on {plan.folds} of {FOLDS} folds of the training rows, because validation has {validation:,}" if plan.folds else ""
+    ctx.say(f"distill: pilots of {plan.steps} steps{where}: {told}; {best} teaches")
+    return rivals[best], {"objective": f"{best} of {told} in pilots of {plan.steps} steps{where}", "pilots": scores}
+
+
+def rivals_of(own: list[Loss], data: PreparedData) -> dict[str, list[Loss]]:
+    """The recipe's losses, and by name the task's teacher terms beside those of labels; none that is the recipe's own."""
+    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
+    others = {name: [*labels, Loss.model_validate(loss)] for name, loss in data.task.rivals.items()}
+    same = [loss.model_dump() for loss in own]
+    return {"the recipe's": own} | {name: losses for name, losses in others.items() if [loss.model_dump() for loss in losses] != same}
 
 
 @torch.no_grad()

@@ -147,5 +147,5 @@ def test_manifest_takes_a_column_of_groups(patients: list, tmp_path: Path) -> No
 
 def test_manifest_refuses_groups_that_are_no_names(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [{"text": "a", "label": "b", "group": 1.5}])
-    with pytest.raises(DataError, match="column 'group' is double.*a label or a group is a name or a whole number"):
+    with pytest.raises(DataError, match="column 'group' is double.*a label, a group or a slice is a name or a whole number"):
         manifest(base=tmp_path, train="a.parquet", test="a.parquet").read()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from compress.data.rows import Distinct, Rows
-from compress.data.splits import hide_labels, hold_out, limit, settle, unite
+from compress.data.splits import deal, hide_labels, hold_out, limit, settle, unite
 from compress.errors import DataError
 
 UNGROUPED = -1
@@ -212,3 +212,11 @@ def test_labels_are_hidden_by_whole_groups(patients: Rows) -> None:
 def test_cut_does_not_mend_what_train_lacked_before(make_rows: Callable) -> None:
     rows, held = make_rows([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1], bool)
     assert (settle(rows, held, np.array([[0, 1]])) == held).all()
+
+
+def test_folds_hold_whole_units_and_every_label_in_its_share() -> None:
+    units, strata = np.repeat(np.arange(90), 2), np.repeat(np.arange(90) % 3, 2)
+    fold = deal(units + 7, strata, 3, seed=1)  # units need no numbers from 0 on
+    assert (fold[::2] == fold[1::2]).all() and set(fold) == {0, 1, 2}
+    assert [np.bincount(strata[fold == one]).tolist() for one in range(3)] == [[20, 20, 20]] * 3  # 60 rows a label, a third of them each
+    assert (fold != deal(units, strata, 3, seed=2)).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from compress.device.errors import DeviceError
 from compress.device.explain import explain, lines, weigh_inputs
 from compress.device.predictor import Predictor
-from compress.device.tasks.single_label import probability
+from compress.device.tasks import single_label
 from compress.stages.bundle import write_bundle
 
+probability = partial(single_label.probability, facts={})
 QUESTION = "what colour is the square ?"
 
 
@@ -72,8 +74,6 @@ def test_explain_says_what_was_missing_and_what_is_all_there_is(tmp_path: Path, 
 
 
 def test_explain_refuses_a_task_without_probabilities(bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.device.tasks import single_label
-
     monkeypatch.delattr(single_label, "probability")
     with pytest.raises(DeviceError, match="'single_label' have no probability"):
         explain(Predictor(bundle), {"image": picture, "text": QUESTION})

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from compress.measures.labels import areas, by_class, calibration, confusions, describe_labels
+from compress.measures.labels import areas, by_class, calibration, confusions, describe_labels, fit_temperature
 
 NAMES = ["a", "b", "c", "d"]
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -100,3 +100,21 @@ def test_rows_without_label_or_with_broken_logits_count_nowhere() -> None:
 @pytest.mark.parametrize("labels", [np.zeros((3, 2), int), np.zeros(3), np.full(3, -1)])
 def test_other_answers_than_one_of_k_labels_have_no_such_figures(labels: np.ndarray) -> None:
     assert describe_labels(np.zeros((3, 2)), labels, NAMES[:2]) == {}
+
+
+@pytest.mark.parametrize("sharp", [0.5, 3.0])
+def test_temperature_gives_probabilities_back_that_were_sharpened(sharp: float) -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(20_000, 4)) * 2
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (p.cumsum(1) > draw.random((20_000, 1))).argmax(1)  # drawn from these very probabilities
+    found = fit_temperature(sharp * logits, labels)
+    assert found == pytest.approx(sharp, rel=0.03)
+    told = describe_labels(sharp * logits, labels, NAMES, temperature=found)["calibration"]
+    assert told["temperature"] == found and told["ece"] < 0.01 < told["ece_without"]
+
+
+def test_temperature_needs_rows() -> None:
+    assert fit_temperature(np.eye(2)[np.arange(199) % 2], np.arange(199) % 2) is None
+    labels = np.where(np.arange(300) < 150, np.arange(300) % 2, -1)
+    assert fit_temperature(np.eye(2)[np.arange(300) % 2], labels) is None  # half of them have no label

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from compress.modalities.modality import modality
-from compress.modalities.sound_views import interpolate, vary_sounds
+from compress.modalities.sound_views import in_rooms, interpolate, vary_sounds
 
 ROOM = modality("audio")
 LENGTH = 4000
 
 
 def words(**changes: float) -> SimpleNamespace:
-    return SimpleNamespace(**{"speed": 0, "shift": 0, "mask": 0, "gain": 0, "noise": 0, **changes})
+    return SimpleNamespace(**{"speed": 0, "shift": 0, "mask": 0, "gain": 0, "noise": 0, "reverb": 0, **changes})
 
 
 def tones(count: int = 64) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_nothing_varies_unless_it_is_asked_for() -> None:
     np.testing.assert_array_equal(varied(tones()), tones())
 
 
-@pytest.mark.parametrize("word", ["speed", "shift", "mask", "gain", "noise"])
+@pytest.mark.parametrize("word", ["speed", "shift", "mask", "gain", "noise", "reverb"])
 def test_each_word_gives_variants_without_end(word: str) -> None:
     assert ROOM.most_variants(words(**{word: 0.2})) is None
     first, second = (varied(tones(), number=number, **{word: 0.2}) for number in (1, 2))
@@ -48,7 +48,7 @@ def test_each_word_gives_variants_without_end(word: str) -> None:
 
 
 def test_view_of_a_sound_does_not_depend_on_its_batch() -> None:
-    variant = ROOM.variant(words(speed=0.1, shift=0.1, mask=0.2, gain=6, noise=0.1), 3, 2)
+    variant = ROOM.variant(words(speed=0.1, shift=0.1, mask=0.2, gain=6, noise=0.1, reverb=0.2), 3, 2)
     whole = vary_sounds(tones(), variant, np.arange(64))
     assert torch.equal(vary_sounds(tones(2), variant, np.array([5, 60])), whole[[5, 60]])
     assert whole.dtype == torch.int16
@@ -95,3 +95,21 @@ def test_interpolate_reads_between_samples_and_silence_outside() -> None:
     assert interpolate(x, place[:, :3]).tolist() == [[0, 5, 10]]
     assert interpolate(x, place[:, 3:6]).tolist() == [[12.5, 30, 40]]
     assert interpolate(x, place[:, 5:]).tolist() == [[40, 20, 0]]
+
+
+def test_room_of_one_echo_is_the_sound_and_its_echo() -> None:
+    x = torch.zeros(1, 6)
+    x[0, 1] = 4.0
+    found = in_rooms(x, torch.tensor([[0.5, 0.25]]), torch.tensor([[0.0, 0.5, 0.5, 0.5]]))
+    # the draws give -1, 0, 0, 0: one echo a sample later, of a quarter of the energy, so -2; then as loud as before: over sqrt(16 + 4) / 4
+    torch.testing.assert_close(found, torch.tensor([[0, 4.0, -2.0, 0, 0, 0]]) / (20**0.5 / 4), atol=1e-5, rtol=0)
+
+
+def test_room_rings_behind_the_sound_falls_silent_and_is_as_loud() -> None:
+    click = torch.zeros(256, LENGTH, dtype=torch.int16)
+    click[:, 100] = 30000
+    found = varied(click, reverb=0.25)
+    assert not found[:, :100].any() and found[:, 101:400].any(1).all()  # nothing sounds before its cause
+    early, late = ((found[:, a:b] ** 2).mean() for a, b in ((101, 300), (900, 1099)))
+    assert early > 20 * late and not found[:, 1102:].any()  # it rings for at most a quarter of 4,000 samples
+    np.testing.assert_allclose(loudness(found), loudness(click.numpy().astype(float)), rtol=0.02)

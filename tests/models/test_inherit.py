@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from compress.errors import RecipeError
-from compress.models.inherit import copy_linear, find_bert, inherit_text, pick_heads
-from compress.models.text import TextEncoder
+from compress.models.inherit import copy_linear, find_bert, inherit_bag, inherit_text, pick_heads
+from compress.models.text import Bag, TextEncoder
 
 TOKENS, VOCABULARY = 10, 40
 
@@ -202,3 +202,33 @@ def electra() -> nn.Module:
 def test_teacher_without_a_bert_is_refused(build: type) -> None:
     with pytest.raises(RecipeError, match="no BERT-like text encoder to pick layers from; set it to random"):
         inherit_text(student(), build(), list(range(VOCABULARY)))
+
+
+def test_bag_starts_from_the_directions_in_which_the_teachers_words_differ_most() -> None:
+    teacher, bag, kept = bert(), Bag(vocabulary=20, width=2), list(range(10, 30))
+    words = teacher.embeddings.word_embeddings.weight
+    with torch.no_grad():
+        words.mul_(0.001)
+        words[:, 5] += torch.linspace(-3, 3, VOCABULARY)  # one channel tells the words apart, the others hardly
+    found = inherit_bag(bag, teacher, kept)
+    assert (found["channels"], found["teacher_channels"]) == (2, 32)
+    first, second = bag.words.weight.detach()[1:].T
+    told = (words[kept, 5] - words[kept, 5].mean()).detach()[1:]
+    torch.testing.assert_close((first / first.abs().max()).abs(), (told / told.abs().max()).abs(), atol=2e-2, rtol=0)
+    assert second.std() < 0.01 * first.std() and bag.words.weight[0].tolist() == [0, 0]  # padding
+
+
+def test_whole_bag_keeps_how_far_the_teachers_words_are_apart() -> None:
+    teacher, bag = bert(), Bag(vocabulary=VOCABULARY, width=32)
+    inherit_bag(bag, teacher, list(range(VOCABULARY)))
+    own, theirs = (
+        torch.cdist(x.double(), x.double()) for x in (bag.words.weight.detach()[1:], teacher.embeddings.word_embeddings.weight.detach()[1:])
+    )
+    torch.testing.assert_close(own / own.max(), theirs / theirs.max(), atol=1e-4, rtol=0)
+
+
+def test_bag_wider_than_the_teachers_words_is_refused() -> None:
+    with pytest.raises(
+        RecipeError, match=r"student\.encoders\.text\.options\.width: 33 cannot be picked from the teacher's 32; make it smaller"
+    ):
+        inherit_bag(Bag(vocabulary=VOCABULARY, width=33), bert(), list(range(VOCABULARY)))

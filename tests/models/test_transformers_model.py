@@ -123,6 +123,14 @@ def test_logits_are_those_of_the_datas_labels_in_its_order() -> None:
     assert torch.equal(teacher(body, columns=columns)({"text": texts()}).logits, every[:, columns])
 
 
+def test_label_in_other_case_is_the_models_where_that_leaves_no_doubt() -> None:
+    body = bert()
+    assert label_columns(body, ["Red", "NO", "yes"], "here") == [2, 0, 1]
+    body.config.id2label[0] = "RED"  # now Red may be either
+    with pytest.raises(DataError, match=r"labels are not the model's, such as \['Red'\]"):
+        label_columns(body, ["Red", "yes"], "here")
+
+
 def test_label_that_the_model_does_not_have_is_named() -> None:
     with pytest.raises(
         DataError, match=r"teacher here: 1 of the data's 2 labels are not the model's, such as \['green'\]; the model has \['no'"

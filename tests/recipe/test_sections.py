@@ -7,13 +7,14 @@ from typing import get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from compress.errors import RecipeError
 from compress.recipe.declarations import literal_table
 from compress.recipe.grammar import json_schema, load_recipe
 from compress.recipe.messages import subsections
 from compress.recipe.recipe import Recipe
-from compress.recipe.sections import Quantize, Section
+from compress.recipe.sections import Quantize, Section, Teacher
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -41,9 +42,19 @@ def test_inputs_that_come_with_others_are_not_mixed():
         load_recipe(RECIPES / "smoke.yaml", ["distill.augment.image.cutmix=1", "distill.teacher=live"])
 
 
+def test_weights_are_trained_on_whole():
+    weights = {"source": "weights", "model": "cifar_resnet", "path": "a.th", "sha256": "0" * 64}
+    assert Teacher.model_validate({**weights, "fine_tune": {"epochs": 1}}).fine_tune
+    with pytest.raises(ValidationError, match="source weights is trained on whole: leave out fine_tune.blocks"):
+        Teacher.model_validate({**weights, "fine_tune": {"blocks": 2}})
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_recipe_loads_and_is_short(path, tmp_path):
-    data = yaml.safe_load(path.read_text())["data"]
+    given = yaml.safe_load(path.read_text())
+    data, teacher = given["data"], given["teacher"]
+    if teacher["source"] == "folder":
+        (tmp_path / teacher["path"]).mkdir()  # what the recipe's first lines fetch
     for file in (tmp_path / file for file in data["options"].values() if isinstance(file, str)) if data["source"] == "manifest" else ():
         file.parent.mkdir(exist_ok=True)  # what the user brings
         file.touch()

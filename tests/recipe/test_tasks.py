@@ -53,6 +53,7 @@ def test_losses_of_the_recipe_stay(load) -> None:
             "distill.losses=[{name: kd}]",
             "kd is a loss of another task; regression takes squared_error, absolute_error, number_kd",
         ),
+        ("regression", "teacher.smoothing=0.1", "regression has no single label that could be spread over others"),
         (
             "single_label",
             "distill.losses=[{name: number_kd}]",

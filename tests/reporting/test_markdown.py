@@ -30,7 +30,7 @@ def test_text_has_the_figures_of_the_measurements(run: Run) -> None:
 
 def test_every_table_has_as_many_cells_a_row_as_columns(run: Run) -> None:
     html = MarkdownIt("gfm-like", {"linkify": False}).render(render_markdown(run.summary, run.measurements))
-    assert html.count("<table>") == 3 and "colour|shape" in html  # a name with the sign that parts cells
+    assert html.count("<table>") == 4 and "colour|shape" in html and "Oslo|Bergen" in html  # a name with the sign that parts cells
     for part in html.split("<table>")[1:]:
         rows = [row.count("<td") + row.count("<th") for row in part.split("</table>")[0].split("<tr>")[1:]]
         assert len(set(rows)) == 1

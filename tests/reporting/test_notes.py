@@ -7,8 +7,9 @@ import pytest
 from compress.reporting.notes import list_moods, list_skew
 
 
-def data(counts: dict[str, int], imbalance: str = "none") -> SimpleNamespace:
-    return SimpleNamespace(report={"imbalance": imbalance, "splits": {"train": {"label_counts": counts}}})
+def data(counts: dict[str, int], imbalance: str = "none", *, balances: bool = True) -> SimpleNamespace:
+    report = {"imbalance": imbalance, "splits": {"train": {"label_counts": counts}}}
+    return SimpleNamespace(report=report, task=SimpleNamespace(balances=balances))
 
 
 def test_labels_with_less_than_a_tenth_of_the_commonest_are_named() -> None:
@@ -18,7 +19,11 @@ def test_labels_with_less_than_a_tenth_of_the_commonest_are_named() -> None:
     )
 
 
-@pytest.mark.parametrize("quiet", [data({"a": 10, "b": 1}), data({"a": 100, "b": 1}, "logits"), data({})])
+@pytest.mark.parametrize(
+    "quiet",
+    [data({"a": 10, "b": 1}), data({"a": 100, "b": 1}, "logits"), data({}), data({"a": 100, "b": 1}, balances=False)],
+    ids=["even", "done", "none", "of a task that balances nothing"],
+)
 def test_nothing_is_said_of_even_labels_or_where_something_was_done(quiet: SimpleNamespace) -> None:
     assert list_skew(quiet) == []
 

@@ -34,6 +34,7 @@ def write_split(folder, *, images, rows, labels, kinds):
     np.save(folder / "labels.npy", np.array(labels, np.int32))
     np.save(folder / "kinds.npy", np.array(kinds, np.int16))
     np.save(folder / "groups.npy", np.full(len(labels), -1, np.int32))
+    np.save(folder / "slice_0.npy", np.array([0, 0, 0, 0, 1, 1, -1, 1], np.int16))
     np.save(folder / "near_train.npy", np.zeros(len(labels), bool))
 
 
@@ -48,7 +49,8 @@ def data(tmp_path):
         write_split(folder / name, images=images, rows=rows, labels=[0, 1, 0, 2, 1, 2, 1, -1], kinds=[0, 0, 0, 0, 1, 1, 1, 1])
     for name in ("train", "validation", "test"):
         np.save(folder / name / "teacher_image.npy", np.repeat(np.repeat(images, 2, 1), 2, 2))
-    for name, value in {"labels": ["no", "yes", "red"], "kinds": ["colour", "yes/no"], "report": REPORT}.items():
+    named = {"labels": ["no", "yes", "red"], "kinds": ["colour", "yes/no"], "slices": {"site": ["Oslo", "Rome", "Paris"]}}
+    for name, value in {**named, "report": REPORT}.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
     return open_data(folder)
 
@@ -119,6 +121,7 @@ def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
     assert student["agreement"]["value"] == 1.0 and swapped["agreement"]["value"] == pytest.approx(2 / 7)
     assert {entry["name"]: entry["value"] for entry in swapped["by_answer"]} == {"no": 0.0, "yes": pytest.approx(1 / 3), "red": 1.0}
     assert {entry["name"]: entry["samples"] for entry in swapped["by_kind"]} == {"colour": 4, "yes/no": 3}
+    assert {e["name"]: (e["correct"], e["samples"]) for e in swapped["by_slice"]["site"]} == {"Oslo": (1, 4), "Rome": (1, 2)}
     assert teacher["size"]["value"] == (tmp_path / "t.onnx").stat().st_size > 39_000
     assert student["parameters"] == {"value": 500, "unit": "parameters"}
 

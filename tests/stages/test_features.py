@@ -187,9 +187,9 @@ def test_a_modality_without_an_encoder_is_refused() -> None:
         recipe_of(encoders={"image": {"model": "test_halves"}})
 
 
-def fit(base: Path, features: Features, data: PreparedData, name: str, **changes: Any) -> Any:
+def fit(base: Path, features: Features, data: PreparedData, name: str, *, teacher: dict | None = None, **changes: Any) -> Any:
     (base / name).mkdir()
-    return load_teacher(recipe_of(), features, data, ctx=Context(base / name, say=lambda line: None, **changes))
+    return load_teacher(recipe_of(**(teacher or {})), features, data, ctx=Context(base / name, say=lambda line: None, **changes))
 
 
 def test_fitted_teacher_answers_raw_inputs(encode: Callable, base: Path, data: PreparedData) -> None:
@@ -217,3 +217,23 @@ def test_same_seed_gives_the_same_teacher_and_another_seed_another(encode: Calla
         fit(base, features, data, name, seed=seed)
     a, b, c = ((base / name / "model.safetensors").read_bytes() for name in ("a", "b", "c"))
     assert a == b != c
+
+
+def test_fine_tuned_encoders_move_at_their_own_rate_and_the_saved_teacher_has_them(
+    encode: Callable, base: Path, data: PreparedData
+) -> None:
+    tuning = {"blocks": 1, "epochs": 4, "batch_size": 8, "learning_rate": 0.01, "encoder_rate": 0.5, "trackers": []}
+    made = fit(base, encode(flip=False), data, "tuned", teacher={"fine_tune": tuning})
+    gain = load_model(base / "tuned").state_dict()["encoders.image.0.gain"].item()
+    assert 0 < abs(gain - 1) < 4 * 8 * 0.5 * 0.01  # AdamW moves a number by at most about its rate a step
+    told = made.details["fine_tune"]
+    assert (told["trained_parameters"], told["blocks"], told["before"], told["best"]) == (1, 1, 1.0, 1.0)
+    assert made.metrics["validation_accuracy"]["value"] == 100.0
+
+
+def test_smoothed_labels_leave_a_fitted_head_less_sure(encode: Callable, base: Path, data: PreparedData) -> None:
+    features = encode(flip=False)
+    plain, smoothed = (fit(base, features, data, name, teacher={"smoothing": share}) for name, share in (("plain", 0.0), ("smoothed", 0.4)))
+    # a label of two spread by 0.4 is (0.8, 0.2); 80 steps at a high rate come near it
+    assert smoothed.details["softness"]["largest_p"] < 0.9 < plain.details["softness"]["largest_p"]
+    assert smoothed.metrics == plain.metrics

@@ -49,6 +49,7 @@ def model(role, precision, *, right, size, ms, target=None):
         "latency": timed,
         "by_answer": [{"name": "<red>", **share(right, 500)}, {"name": "yes", **share(right - 0.01, 800)}],
         "by_kind": [{"name": "colour", **share(right, 500)}],
+        "by_slice": {"site": [{"name": "Oslo", **share(right - 0.2, 20)}, {"name": "Rome", **share(0.1, 9)}]},
     }
 
 
@@ -109,8 +110,24 @@ def test_summary_numbers(summary):
     assert summary["precision_chosen"] == "int8_qat" and summary["device"] == "AMD EPYC" and summary["teacher_helps"] is False
 
 
+def test_summary_names_the_worst_part_that_has_rows_enough(summary):
+    assert summary["worst_slice"] == "site Oslo"  # Rome has 9 rows
+    assert summary["worst_slice_percent"] == pytest.approx(79.1, abs=0.2)
+
+
 def test_summary_is_flat_but_for_the_stages_and_the_paths_of_exports(summary):
     assert [key for key, value in summary.items() if isinstance(value, dict | list)] == ["stage_seconds", "stage_peak_bytes", "exports"]
+
+
+def test_summary_says_how_soft_the_teachers_answers_are(measurements, summary):
+    soft = {
+        split: {"largest_p": 0.9, "entropy_nats": nats, "answered": 1.0, "samples": 5}
+        for split, nats in (("train", 0.1), ("validation", 0.7))
+    }
+    choice = choose_precision(measurements, target="onnxruntime_x86")
+    told = summarise_run(measurements, choice, name="x", stages=[], softness=soft)
+    assert (told["teacher_train_entropy_nats"], told["teacher_validation_entropy_nats"], told["teacher_train_answered"]) == (0.1, 0.7, 1.0)
+    assert told.keys() == summary.keys() and summary["teacher_train_largest_p"] is None
 
 
 def test_summary_says_what_each_stage_took(summary):

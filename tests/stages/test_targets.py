@@ -114,6 +114,21 @@ class SplitOf(PreparedData):
         return self.train if name == "train" else super().split(name)
 
 
+def test_fine_tuned_teacher_reads_the_inputs_and_not_what_its_encoders_gave_before(whole_run, call, tmp_path: Path) -> None:
+    made = whole_run.result.artifacts["teacher"]
+    _, _, expected = call(out=tmp_path)
+    whole_run.result.artifacts["teacher"] = dataclasses.replace(made, details={**made.details, "fine_tune": {"blocks": 1}})
+    try:
+        stale = tmp_path / "tuned"
+        stale.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "open_features", lambda *_, **__: pytest.fail("stored features were read"))
+            _, _, found = call(out=stale)
+    finally:
+        whole_run.result.artifacts["teacher"] = made
+    np.testing.assert_allclose(found, expected, atol=0.03 * np.abs(expected).max())  # bfloat16 features against float32
+
+
 def test_killed_stage_goes_on_behind_the_last_finished_view(call, tmp_path: Path) -> None:
     whole, _, expected = call()
     half = np.load(tmp_path / "logits.npy", mmap_mode="r+")
@@ -135,6 +150,16 @@ def test_metrics_count_labelled_rows_alone(whole_run) -> None:
     metric = artifact.metrics["train_accuracy"]
     assert metric["samples"] == known.sum()
     assert metric["value"] == pytest.approx(100 * (logits[known].argmax(1) == labels[known]).mean())
+
+
+def test_softness_stands_beside_that_on_validation_in_log_and_details(whole_run, call) -> None:
+    artifact, said, _ = call()
+    soft = artifact.details["softness"]
+    assert soft["validation"] == whole_run.result.artifacts["teacher"].details["softness"]
+    assert soft["train"]["answered"] == pytest.approx(
+        artifact.metrics["train_accuracy"]["value"] / 100, abs=0.05
+    )  # of both views, and of the first
+    assert f"targets: {artifact.details['softness_in_words']}" in said
 
 
 def test_data_without_labels_have_no_accuracy(call, whole_run) -> None:

@@ -194,6 +194,38 @@ def test_label_that_the_model_does_not_have_stops_the_stage(base: Path, tmp_path
         stage(base, recipe, tmp_path / "out")
 
 
+def vectors_of(base: Path, out: Path, *, size: int, modalities: tuple[str, ...] = ("text",)) -> TorchModel:
+    """What the stage makes of the folder `bert` where vectors are asked for."""
+    recipe = recipe_of(modalities, source="folder", path="bert")
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"task": "embedding", "task_options": {"size": size}})})
+    prepare(manifest(base=base, **recipe.data.options), recipe.data, out / "data", seed=0, say=lambda line: None)
+    made = load_teacher(recipe, None, open_data(out / "data"), ctx=context(base, out / "teacher"))
+    return TorchModel(path=out / "teacher", io_spec=made.io_spec, metrics=made.metrics, details=made.details)
+
+
+@torch.no_grad()
+def test_folder_gives_its_encoders_own_vectors_where_they_are_asked_for(base: Path, tmp_path: Path) -> None:
+    teacher = vectors_of(base, tmp_path, size=SIZES["hidden_size"])
+    assert teacher.path and teacher.details["architecture"] == "BertModel"
+    given = torch.tensor([[2, 5, 6, 7, 8, 10, 3, 0]])
+    hidden = write_model(tmp_path / "again", "bert").bert(given[:, :7]).last_hidden_state[0].mean(0)
+    torch.testing.assert_close(load_model(teacher.path)({"text": given}).logits[0], hidden / hidden.norm(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "modalities", "message"),
+    [
+        (16, ("text",), r"data.task_options.size: 16, but .*bert gives vectors of 32 numbers; set it to that"),
+        (32, ("image", "text"), "of transformers, vectors are made of texts alone, and the data has image and text; take fit"),
+    ],
+)
+def test_vectors_that_a_folder_cannot_give_are_told(
+    base: Path, tmp_path: Path, size: int, modalities: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        vectors_of(base, tmp_path, size=size, modalities=modalities)
+
+
 @pytest.mark.parametrize(("missing", "message"), [("config.json", "has no config.json"), ("tokenizer.json", "has no tokenizer.json")])
 def test_folder_without_a_file_is_named(base: Path, tmp_path: Path, missing: str, message: str) -> None:
     shutil.copytree(base / "bert", tmp_path / "model", ignore=shutil.ignore_patterns(missing))

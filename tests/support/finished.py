@@ -43,7 +43,7 @@ def _write_data(folder: Path, count: int, *, identity: str, texts: str) -> None:
         np.save(folder / "test" / f"{name}.npy", values.astype(np.int32))
     np.save(folder / "test" / "near_train.npy", np.zeros(count, bool))
     report = {"modalities": ["text"], "task": "single_label", "teacher_apart": [], "identity": identity}
-    for name, value in {"labels": LABELS, "kinds": ["colour|shape"], "report": report}.items():
+    for name, value in {"labels": LABELS, "kinds": ["colour|shape"], "slices": {}, "report": report}.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
 
 
@@ -76,6 +76,7 @@ def _measurements(right: dict[str, list[bool]]) -> dict[str, Any]:
             "latency": {"1": latency},
             "by_kind": [{"name": "colour|shape", **share(found)}],
             "by_answer": [{"name": "yes", **share(found)}],
+            "by_slice": {"site": [{"name": "Oslo|Bergen", **share(found)}]},
         }
     described = {"device": {"name": "AMD EPYC", "runtime": "onnxruntime 1"}, "target": "onnxruntime_x86", "threads": 1}
     task = {"name": "single_label", "measure": "accuracy", "constant": "the commonest answer"}

@@ -274,6 +274,20 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
 
 
+def test_gentle_parameters_learn_at_their_share_of_the_rate() -> None:
+    model = build_model()
+    slow = [*model.encoders.parameters()]
+    groups = parameter_groups(model, 0.1, (0.25, slow))
+    optimizer = torch.optim.AdamW(groups)
+    set_rate(optimizer, config(learning_rate=0.2, warmup_fraction=0.0), 0, 10)  # at its peak
+    assert [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        (1, 0.2, 0.1),  # the head's matrix and bias
+        (1, 0.2, 0.0),
+        (1, 0.05, 0.1),  # the words
+        (0, 0.05, 0.0),
+    ]
+
+
 def test_predict_keeps_the_rows_order_and_the_models_mode() -> None:
     rows, model = toy_rows(), build_model().train()
     got = predict(model, Batches(rows, 7, shuffle=False))

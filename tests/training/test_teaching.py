@@ -23,7 +23,7 @@ from compress.recipe.sections import Loss
 from compress.tasks.task import task
 from compress.training import teaching
 from compress.training.batches import Batch, Batches, LiveTeacher, Rows
-from compress.training.teaching import balance, choose_losses, choose_teaching, load_projections, objective_for, save_projections
+from compress.training.teaching import balance, choose_losses, choose_teaching, load_projections, objective_for, rivals_of, save_projections
 from compress.training.views import draw_views
 
 CE, MSE = Loss(name="cross_entropy"), Loss(name="logit_mse")
@@ -101,13 +101,25 @@ def check_of(count: int) -> Batches:
     return Batches(Rows({"text": text}, {"text": np.arange(count)}, truth(text)), 512, shuffle=False)
 
 
-def choose(rows: Rows, out: Path, losses: list[dict], *, objective: str, validation: int) -> tuple[list[Loss], dict, list[str]]:
-    train = {"epochs": 1, "batch_size": 8, "learning_rate": 0.05, "trackers": []}
+def choose(
+    rows: Rows, out: Path, losses: list[dict], *, objective: str, validation: int, data: Any = DATA, steps: int = 700
+) -> tuple[list[Loss], dict, list[str]]:
+    train = {"epochs": 1, "min_steps": steps, "batch_size": 8, "learning_rate": 0.05, "trackers": []}
     recipe: Any = SimpleNamespace(distill=distill_section(losses=losses, objective=objective, train=train))
     said: list[str] = []
     batch, check = Batches(rows, 64).collect(np.arange(64)), check_of(validation)
-    found, told = choose_losses(recipe, fresh, rows, check, batch, data=DATA, ctx=Context(out, say=said.append))
+    found, told = choose_losses(recipe, fresh, rows, check, batch, data=data, ctx=Context(out, say=said.append))
     return found, told, said
+
+
+class Whole:
+    """A split whose rows stand for themselves."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels, self.clusters = labels, np.arange(len(labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 def test_list_is_taken_as_it_is_unless_a_choice_is_asked_for(rows: Rows, tmp_path: Path) -> None:
@@ -116,8 +128,22 @@ def test_list_is_taken_as_it_is_unless_a_choice_is_asked_for(rows: Rows, tmp_pat
 
 def test_few_validation_rows_do_not_choose(rows: Rows, tmp_path: Path) -> None:
     losses, told, said = choose(rows, tmp_path, [{"name": "cross_entropy"}], objective="auto", validation=199)
-    assert losses == [CE] and not said and not list(tmp_path.iterdir())
-    assert told == {"objective": "the recipe's losses, because 199 validation rows are too few to choose by"}
+    why = "199 validation rows and 4 training rows are too few to choose by"
+    assert losses == [CE] and said[-1] == f"distill: the recipe's losses teach: {why}" and not list(tmp_path.iterdir())
+    assert told == {"objective": f"the recipe's losses, because {why}"}
+
+
+def test_few_validation_rows_leave_the_choice_to_training_rows_that_are_held_out(tmp_path: Path) -> None:
+    """300 labelled rows: two folds of three. The labels are right, so all lists learn; the recipe's own, which learns nothing, does not win."""
+    text = np.random.default_rng(2).integers(1, 6, (300, 4))
+    answers = (8.0 * np.eye(2, dtype=np.float16)[truth(text)])[None]
+    labelled = Rows({"text": text}, {"text": np.arange(300)}, truth(text), answers)
+    data: Any = SimpleNamespace(task=task("single_label"), split=lambda name: Whole(truth(text)))
+    nothing = [{"name": "kd", "weight": 0.0}]
+    losses, told, said = choose(labelled, tmp_path, nothing, objective="auto", validation=57, data=data, steps=1400)
+    assert losses[-1] in RIVALS.values() and told["pilots"]["the recipe's"] < max(told["pilots"].values())
+    assert "in pilots of 61 steps on 2 of 3 folds of the training rows, because validation has 57" in told["objective"]
+    assert len(list((tmp_path / "checkpoint").glob("pilot*"))) == 4 * 2 and said[-1].endswith("teaches")
 
 
 def test_losses_that_taught_best_in_the_pilots_are_chosen(rows: Rows, tmp_path: Path) -> None:
@@ -132,9 +158,14 @@ def test_losses_that_taught_best_in_the_pilots_are_chosen(rows: Rows, tmp_path: 
 
 
 def test_the_recipes_own_losses_win_where_all_teach_alike(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teaching, "train", lambda *args, **settings: None)
+    monkeypatch.setattr(teaching, "train", lambda *args, **settings: SimpleNamespace(best=0.5))
     losses, told, _ = choose(rows, tmp_path, [{"name": "dkd"}], objective="auto", validation=300)
     assert [loss.name for loss in losses] == ["dkd"] and len(set(told["pilots"].values())) == 1
+
+
+def test_list_that_is_a_rival_competes_once(rows: Rows) -> None:
+    own = [CE, Loss(name="kd", options={"temperature": 4.0})]
+    assert list(rivals_of(own, DATA)) == ["the recipe's", "kd, T = 1", "dist"]
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3)).astype(np.uint8)

@@ -9,19 +9,23 @@ import numpy as np
 
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
-    """{label, probability, top: [{label, probability}]} of the first row: outputs["logits"] (1, K)."""
-    logits = outputs["logits"][0].astype(np.float64)  # (K,)
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
+    """{label, probability, top: [{label, probability}]} of the first row: outputs["logits"] (1, K), over the temperature of `facts`."""
+    p = _probabilities(outputs["logits"][:1], facts)[0]  # (K,)
     ranked = [{"label": labels[k], "probability": float(p[k])} for k in np.argsort(-p, kind="stable")[:top]]
     return {**ranked[0], "top": ranked}
 
 
-def probability(outputs: dict[str, np.ndarray], answered: dict[str, np.ndarray]) -> np.ndarray:
+def probability(outputs: dict[str, np.ndarray], answered: dict[str, np.ndarray], *, facts: Mapping[str, Any]) -> np.ndarray:
     """(R,) what `outputs` give to the most probable labels of `answered`; both hold logits (R, K)."""
-    logits = outputs["logits"].astype(np.float64)
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(p[np.arange(len(p)), answered["logits"].argmax(1)] / p.sum(1))
+    p = _probabilities(outputs["logits"], facts)
+    return np.asarray(p[np.arange(len(p)), answered["logits"].argmax(1)])
+
+
+def _probabilities(logits: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    """(R, K), each row's sum 1."""
+    scaled = logits.astype(np.float64) / float(facts.get("temperature", 1.0))
+    p = np.exp(scaled - scaled.max(1, keepdims=True))
+    return np.asarray(p / p.sum(1, keepdims=True))
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -16,7 +16,8 @@ from compress.device.sessions import runtime_version
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
-from compress.stages.benchmark.candidate import Candidate, load_candidate, local_target
+from compress.stages.benchmark.candidate import Candidate, gather_feeds, load_candidate, local_target, open_candidate
+from compress.stages.benchmark.profile import measure_peaks, profile
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
 from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
@@ -30,8 +31,9 @@ SCHEMA_VERSION = 1
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R, ...) array of answers a model.
 
-    Gives {schema_version, device, threads, task, labels, kinds, samples, models: {name: {role, precision, size, parameters, accuracy, metrics,
-    agreement, by_answer, by_kind, latency: {batch: ...}, peak_memory, cold_start, ...}}, baselines}; shares are fractions, latencies ms."""
+    Gives {schema_version, device, threads, task, labels, kinds, samples, timing, peaks, models: {name: {role, precision, size, parameters,
+    accuracy, metrics, agreement, by_answer, by_kind, by_slice, latency: {batch: ...}, profile, peak_memory, cold_start, ...}}, baselines};
+    shares are fractions, latencies ms."""
     load_plugins(map(Path, job["plugins"]))
     device = describe_device()
     data = open_data(Path(job["data"]))
@@ -57,6 +59,11 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     table, result["timing"] = time_models(timed, test, rows, job=job)
     for name, latency in table.items():
         result["models"][name]["latency"] = latency
+    result["peaks"] = measure_peaks(threads=job["threads"])
+    for name, model in timed.items():
+        if model.role == "student" and (latency := result["models"][name]["latency"].get("1")):
+            feeds = gather_feeds(model, test, rows[:1], names=open_candidate(model, 1).inputs)
+            result["models"][name]["profile"] = profile(model.path, feeds, threads=job["threads"], median_ms=latency["median_ms"])
     answers, kept = {}, {}
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
@@ -65,7 +72,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         answers[name] = answer(logits, task, outputs=data.outputs, name=name)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
         if model.of is None and task.one_of_many:
-            result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels)
+            temperature = model.facts.get("temperature", 1.0)
+            result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:

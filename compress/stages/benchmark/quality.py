@@ -36,23 +36,25 @@ def describe_quality(
     logits: np.ndarray, answers: np.ndarray, test: Split, *, rows: np.ndarray, data: PreparedData, task: Task
 ) -> dict[str, Any]:
     """The mean gain ("accuracy", which it is of one of K labels) with its interval, all metrics of the task over the finite rows, and the
-    gain by answer and by kind.
+    gain by answer, by kind and by the values of each column that it is told by.
 
     Shapes: logits (R, K) float32, answers (R, ...), rows (R,) indices into the test split."""
-    labels, kinds = np.asarray(test.labels)[rows], np.asarray(test.kinds)[rows]
+    labels = np.asarray(test.labels)[rows]
     gains = task.gains(answers, labels)
     finite = np.isfinite(logits).all(axis=1)
     values = {name: metric.compute(logits[finite], labels[finite]) for name, metric in task.metrics.items() if name != task.metric}
+
+    def by_part(names: list[str], codes: np.ndarray) -> list[dict[str, Any]]:
+        parts = [(name, codes == k) for k, name in enumerate(names)]
+        return [{"name": name, **share(task.gains(answers[inside], labels[inside]))} for name, inside in parts if inside.any()]
+
     return {
         "accuracy": share(gains),
         "metrics": {name: number(value, task.metrics[name].unit, int(finite.sum())) for name, value in values.items()},
         "non_finite": {"value": int(np.sum(~finite)), "unit": "samples", "samples": len(rows)},
         "by_answer": [{"name": name, **share(part)} for name, part in task.parts(answers, labels, data.labels).items()],
-        "by_kind": [
-            {"name": name, **share(task.gains(answers[kinds == k], labels[kinds == k]))}
-            for k, name in enumerate(data.kinds)
-            if np.any(kinds == k)
-        ],
+        "by_kind": by_part(data.kinds, np.asarray(test.kinds)[rows]),
+        "by_slice": {name: by_part(values, np.asarray(test.slices[name])[rows]) for name, values in data.slices.items()},
     }
 
 

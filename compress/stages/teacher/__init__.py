@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,12 +19,13 @@ from compress.data.prepared import PreparedData
 from compress.errors import DataError, DependencyError, RecipeError
 from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
+from compress.measures.softness import softness
 from compress.modalities.modality import modality
 from compress.modalities.tokens import padding_id
 from compress.models.audio_processors import require_audio_processor
 from compress.models.hub import fetch
 from compress.models.pretrained import check_sha256
-from compress.models.processors import read_processor
+from compress.models.processors import NO_IMAGES, read_processor
 from compress.models.saved import count_parameters, save_model, tokenizer_of
 from compress.models.space import own_space
 from compress.models.student import over_features
@@ -36,9 +38,11 @@ from compress.tables import MODELS, resolve
 from compress.tasks.labels import known
 from compress.training.batches import INFERENCE_BATCH, Batches, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.fine_tuning import Steady, last_blocks
 from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import model_io, open_all_views, open_features, open_rows, teacher_words
+from compress.training.views import Views
 
 
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
@@ -52,9 +56,12 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     details = {"parameters": count_parameters(model), "source": recipe.teacher.source, **details}
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     there = known(rows.labels)
-    if not features:
+    if "logits" not in details:
         details["logits"] = predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False))
-    details["facts"], metrics = judge(details.pop("logits")[there], np.asarray(rows.labels)[there], data)
+    logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
+    details["facts"], metrics = judge(logits, labels, data)
+    if data.task.one_of_many:
+        details["softness"] = softness([logits], labels)
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
     ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, {validation_words(metrics, data)}")
     return TorchModel(io_spec=io, metrics=metrics, details=details)
@@ -73,6 +80,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     for encoder in model.encoders.values():
         encoder[0].load_pretrained()
         encoder[0].requires_grad_(False)
+    slow = last_blocks(model.encoders, config.fine_tune.blocks) if config.fine_tune else []
     rows, check = against_imbalance(open_all_views(features, data.split("train")), data), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
@@ -86,7 +94,7 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
         history = train(
             body,
             batches,
-            objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
+            objective=on_labels(data, config.smoothing),
             config=schedule,
             ctx=ctx,
             validate=lambda m: data.task.score(predict(m, validation), check.labels),
@@ -96,8 +104,16 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
         details["history"] = history.to_json()
     else:
         ctx.say("teacher: the encoder's own vectors are its answers, so nothing is fitted")
+    if config.fine_tune:
+        views, gentle = Views.from_json(features.details["views"]), (config.fine_tune.encoder_rate, slow)
+        details["fine_tune"] = fine_tune(
+            Steady(model, slow), config.fine_tune, io, data, ctx, smoothing=config.smoothing, views=views, gentle=gentle
+        )
+        details["fine_tune"] |= {"blocks": config.fine_tune.blocks, "trained_parameters": sum(p.numel() for p in slow)}
+    else:
+        details["logits"] = predict(body, validation)
     save_model(model, ctx.out, name="fitted_teacher", options=options, io=io)
-    return model.eval(), io, details | {"logits": predict(body, validation)}
+    return model.eval(), io, details
 
 
 def from_folder(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
@@ -114,20 +130,17 @@ def from_hub(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Modul
 
 
 def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
-    """A transformers classifier, cut to the data's labels."""
+    """A transformers classifier, cut to the data's labels; a sentence encoder where vectors are asked for."""
     from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
 
+    if data.task.port(data.labels).unit:
+        return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
     body: Any = open_pretrained(folder, recipe.modalities, trust_remote_code=trusted)
-    for asset in [asset for m in recipe.modalities for asset in modality(m).assets]:
-        if not (folder / asset).is_file():
-            raise DependencyError(
-                f"teacher: {folder} has no {asset}; save it there, as tokenizer.save_pretrained does with the fast tokenizer"
-            )
-        shutil.copyfile(folder / asset, ctx.out / asset)
+    copy_assets(folder, recipe, ctx.out)
     tokenizer = tokenizer_of(ctx.out)
     words = teacher_words(recipe)
-    processor = read_processor(folder, size=words("image").size if "image" in recipe.modalities else None)
+    processor = read_processor(folder, size=words("image").size) if "image" in recipe.modalities else NO_IMAGES
     if processor.note:
         ctx.say(f"teacher: {processor.note}")
     options: dict[str, Any] = {
@@ -140,13 +153,51 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     io = model_io(data, words, ctx.out)
     model = TransformersTeacher(body, **options).eval()
     try_out(model, io, str(folder))
-    body.config.save_pretrained(ctx.out / "config")
-    for code in folder.glob("*.py") if trusted else ():
-        shutil.copyfile(code, ctx.out / "config" / code.name)
-    save_model(
-        model, ctx.out, name="transformers_teacher", options={**options, "config_folder": "config", "trust_remote_code": trusted}, io=io
-    )
+    options |= keep_config(body, folder, trusted, ctx.out)
+    save_model(model, ctx.out, name="transformers_teacher", options=options, io=io)
     return model, io, {"architecture": type(body).__name__, "note": processor.note}
+
+
+def from_sentences(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
+    """A sentence encoder of transformers, whose own vectors are the space."""
+    from compress.models.sentence import SentenceTeacher, open_sentences, read_pooling
+    from compress.models.transformers_model import try_out
+
+    if recipe.modalities != ("text",):
+        read = " and ".join(recipe.modalities)
+        raise RecipeError(f"teacher.source: of transformers, vectors are made of texts alone, and the data has {read}; take fit")
+    trusted = recipe.teacher.trust_remote_code
+    body: Any = open_sentences(folder, trust_remote_code=trusted)
+    if (size := data.outputs) != body.config.hidden_size:
+        raise RecipeError(
+            f"data.task_options.size: {size}, but {folder} gives vectors of {body.config.hidden_size} numbers; set it to that"
+        )
+    copy_assets(folder, recipe, ctx.out)
+    options: dict[str, Any] = {"padding": padding_id(ctx.out / "tokenizer.json"), "pooling": read_pooling(folder)}
+    io = model_io(data, teacher_words(recipe), ctx.out)
+    model = SentenceTeacher(body, **options).eval()
+    try_out(model, io, str(folder))
+    options |= keep_config(body, folder, trusted, ctx.out)
+    save_model(model, ctx.out, name="sentence_teacher", options=options, io=io)
+    return model, io, {"architecture": type(body).__name__, "note": None}
+
+
+def copy_assets(folder: Path, recipe: Recipe, out: Path) -> None:
+    """Copies what a model's inputs are read with; raises DependencyError where it is not there."""
+    for asset in [asset for m in recipe.modalities for asset in modality(m).assets]:
+        if not (folder / asset).is_file():
+            raise DependencyError(
+                f"teacher: {folder} has no {asset}; save it there, as tokenizer.save_pretrained does with the fast tokenizer"
+            )
+        shutil.copyfile(folder / asset, out / asset)
+
+
+def keep_config(body: Any, folder: Path, trusted: bool, out: Path) -> dict[str, Any]:
+    """Puts the configuration, and code that is trusted, beside the weights; gives the options that a model is built again with."""
+    body.config.save_pretrained(out / "config")
+    for code in folder.glob("*.py") if trusted else ():
+        shutil.copyfile(code, out / "config" / code.name)
+    return {"config_folder": "config", "trust_remote_code": trusted}
 
 
 def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
@@ -166,35 +217,48 @@ def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.M
         raise DataError(f"teacher.path: {path} does not fit model {config.model!r} with {config.options}: {error}") from error
     details: dict[str, Any] = {"weights_sha256": config.sha256}
     if config.fine_tune:
-        details["fine_tune"] = fine_tune(model, config.fine_tune, recipe, io, data, ctx)
+        details["fine_tune"] = fine_tune(model, config.fine_tune, io, data, replace(ctx, seed=recipe.data.seed), smoothing=config.smoothing)
     save_model(model, ctx.out, name=str(config.model), options=config.options, io=io)
     return model.eval(), io, details
 
 
-def fine_tune(model: nn.Module, config: Train, recipe: Recipe, io: IOSpec, data: PreparedData, ctx: Context) -> dict:
-    """Trains all of the model further on the labelled training rows, in place; gives the history.
-
-    Seeded by data.seed, because such a teacher is shared by runs that differ in the recipe's seed alone.
-    """
-    rows, check = (open_rows(data.split(name), io, None, teacher=True) for name in ("train", "validation"))
-    rows, validation = against_imbalance(rows, data), Batches(check, INFERENCE_BATCH, shuffle=False)
+def fine_tune(
+    model: nn.Module,
+    config: Train,
+    io: IOSpec,
+    data: PreparedData,
+    ctx: Context,
+    *,
+    smoothing: float = 0.0,
+    views: Views | None = None,
+    gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
+) -> dict:
+    """Trains a model that is good as it comes further on the labelled training rows, in place; gives the history."""
+    rows = against_imbalance(open_rows(data.split("train"), io, ctx.out, teacher=True, views=views), data)
+    check = open_rows(data.split("validation"), io, ctx.out, teacher=True)
+    validation = Batches(check, INFERENCE_BATCH, shuffle=False)
     before = data.task.score(predict(model, validation), check.labels)
-    ctx = replace(ctx, seed=recipe.data.seed)
     batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)
     history = train(
         model,
         batches,
-        objective=Objective([Loss(name=data.task.losses[0])], with_teacher=False),
+        objective=on_labels(data, smoothing),
         config=schedule,
         ctx=ctx,
         validate=lambda m: data.task.score(predict(m, validation), check.labels),
         label="fine_tune",
         known=before,
+        gentle=gentle,
     )
     ctx.say(
-        f"teacher: validation {data.task.measure} {100 * before:.2f} % as it came, {100 * history.best:.2f} % after {history.steps} steps"
+        f"teacher: validation {data.task.measure} {100 * before:.2f} % before fine-tuning, {100 * history.best:.2f} % after {history.steps} steps"
     )
     return {**history.to_json(), "before": before}
+
+
+def on_labels(data: PreparedData, smoothing: float) -> Objective:
+    """The task's loss on labels alone, of which a share may be spread over all of them."""
+    return Objective([Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})], with_teacher=False)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
