@@ -118,4 +118,4 @@ def test_second_run_does_no_work_and_another_table_another_teacher(told: Told) -
     table.write_text(text.replace("0.90", "0.80").replace("0.10", "0.20"))
     planned = {stage.name: stage for stage in plan(loaded, runs=told.recipe.parent / "runs", threads=1)}
     table.write_text(text)
-    assert planned["data"].action == "reuse" and planned["teacher"].reason == "files changed"
+    assert planned["data"].action == "reuse" and planned["teacher"].reason == "files.answers.csv changed"

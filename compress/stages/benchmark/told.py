@@ -27,9 +27,10 @@ def describe_told(
     entry |= dict.fromkeys(("latency", "peak_memory", "cold_start"))
     if not heard.any():
         nothing = {"accuracy": {"value": None, "low": None, "high": None, "samples": 0, "unit": "fraction"}, "by_answer": [], "by_kind": []}
+        nothing["by_slice"] = {name: [] for name in data.slices}
         metrics = {name: number(np.nan, metric.unit, 0) for name, metric in task.metrics.items() if name != task.metric}
         return {**entry, **nothing, "metrics": metrics, "non_finite": number(0, "samples", 0)}
     found = describe_quality(logits[heard], task.answers(logits[heard]), test, rows=rows[heard], data=data, task=task)
     if task.one_of_many:
-        found["labels"] = describe_labels(logits[heard], labels[heard], data.labels)
+        found["labels"] = describe_labels(logits[heard], labels[heard], data.labels, temperature=facts.get("temperature", 1.0))
     return {**entry, **found}
