@@ -42,7 +42,7 @@ def chain(step: Step, recipe: Recipe) -> None:
     data = step("data")
     features = step("features", data) if recipe.teacher.source == "fit" else None
     teacher = step("teacher", features, data)
-    teacher_onnx = step("export_teacher", teacher, data)  # in a process of its own: the benchmark is the first to wait for it
+    teacher_onnx = step("export_teacher", teacher, data) if recipe.teacher.asked else None  # beside: the benchmark first waits for it
     targets = step("targets", teacher, features, data)
     student = step("distill", teacher, targets, data)
     quantized = step("quantize", student, targets, data) if recipe.quantize else None

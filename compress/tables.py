@@ -74,6 +74,8 @@ MODELS = {
     "student": "compress.models.student:student",
     "fitted_teacher": "compress.models.student:fitted_teacher",
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
+    "zero_shot": "compress.models.zero_shot:zero_shot",
+    "onnx_teacher": "compress.models.onnx_teacher:onnx_teacher",
     "sentence_teacher": "compress.models.sentence:sentence_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }
@@ -124,7 +126,7 @@ class Stage:
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
     "data": Stage(
-        "compress.stages.data:prepare_data", 6, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
+        "compress.stages.data:prepare_data", 7, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
@@ -150,13 +152,13 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
         "compress.stages.benchmark:benchmark",
-        9,
+        10,
         ("benchmark",),
         ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),
     "report": Stage(
         "compress.stages.report:report",
-        7,
+        8,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),

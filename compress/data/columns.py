@@ -1,4 +1,4 @@
-"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, kind, group, and those of slices.
+"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, kind, group, id, and those of slices.
 
 In: an Arrow table and which of its columns are meant. Out: a table with the standard names and types, or a DataError naming the column.
 """
@@ -16,7 +16,7 @@ from compress.modalities.cells import text_column
 from compress.modalities.modality import modality
 from compress.tables import MODALITIES
 
-OTHERS = ("label", "kind", "group")  # what a row has beside its inputs
+OTHERS = ("label", "kind", "group", "id")  # what a row has beside its inputs
 SLICE = "slice "  # opens the name of a column whose values accuracy is told for: what a table's own column cannot be taken for
 
 
@@ -68,6 +68,14 @@ def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         raise DataError(f"{error}; a label, a group or a slice is a name or a whole number") from None
 
 
+def id_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    """What rows are known by, written out as text, numbers too."""
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{place} is {column.type}, but an id is a text or a number") from error
+
+
 def label_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
     """Names as `name_column` gives them; lists and numbers as they are, for tasks whose answers they are."""
     kind = column.type
@@ -75,7 +83,7 @@ def label_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
     return name_column(column, place) if names or pa.types.is_integer(kind) or pa.types.is_dictionary(kind) else column
 
 
-_READ = {"label": label_column, "kind": text_column, "group": name_column}
+_READ = {"label": label_column, "kind": text_column, "group": name_column, "id": id_column}
 
 
 def _did_you_mean(near: list[str]) -> str:

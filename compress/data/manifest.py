@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,7 @@ def manifest(
 
     names = standard_names(columns, slices)
     files = {"train": train, "validation": validation, "test": test}
-    paths = {split: _existing(f"data.options.{split}", base / file) for split, file in files.items() if file is not None}
+    paths = {split: existing_table(f"data.options.{split}", base / file) for split, file in files.items() if file is not None}
 
     def read() -> dict[str, pa.Table]:
         return {split: _read(split, path, names) for split, path in paths.items()}
@@ -48,21 +50,37 @@ def manifest(
 
 def read_every_column(split: str, path: Path) -> pa.Table:
     """All columns of one file, as they are read where a recipe names them: those of a CSV as strings. `split` is for messages."""
-    import pyarrow as pa
     from pyarrow import csv
 
     place = f"--{split} {path}"
-    _existing(f"--{split}", path)
-    try:
+    existing_table(f"--{split}", path)
+    with _readable(path, place):
         if path.suffix == ".csv":
             names = csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)).schema.names
             return _csv(path, {name: name for name in names})
-        return {".jsonl": _jsonl, ".parquet": _parquet}[path.suffix](path, {})
+    return read_table(path, {}, place=place)
+
+
+def read_table(path: Path, names: dict[str, str], *, place: str) -> pa.Table:
+    """One file as it is; the values of `names` are columns whose cells of a CSV are taken as they are written: "007" and "NA" are strings.
+
+    Of Parquet these columns alone where there are some. `place` opens every message."""
+    with _readable(path, place):
+        return {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix](path, names)
+
+
+@contextmanager
+def _readable(path: Path, place: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{place}: not readable as {path.suffix[1:]}: {error}") from error
 
 
-def _existing(place: str, path: Path) -> Path:
+def existing_table(place: str, path: Path) -> Path:
+    """The path. Raises DataError where there is no such file, or its name says that it is no table."""
     if not path.is_file():
         raise DataError(f"{place}: {path} is not a file")
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
@@ -71,17 +89,11 @@ def _existing(place: str, path: Path) -> Path:
 
 
 def _read(split: str, path: Path, names: dict[str, str]) -> pa.Table:
-    """The standard columns of one file. Cells of a CSV are taken as they are written: "007" and "NA" are strings."""
-    import pyarrow as pa
-
+    """The standard columns of one file."""
     from compress.data.columns import standard_table
 
     place = f"data.options.{split} ({path})"
-    try:
-        table = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix](path, names)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{place}: not readable as {path.suffix[1:]}: {error}") from error
-    return standard_table(table, names, folder=path.parent, place=place)
+    return standard_table(read_table(path, names, place=place), names, folder=path.parent, place=place)
 
 
 def _csv(path: Path, own: dict[str, str]) -> pa.Table:

@@ -25,6 +25,7 @@ from compress.data.splits import hide_labels, hold_out, limit, settle
 from compress.errors import DataError
 from compress.io_spec import PRESENT
 from compress.modalities.modality import Failures, modality
+from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Data
 from compress.tasks.task import Task, task
 
@@ -257,6 +258,7 @@ def _write_rows(rows: Rows, folder: Path, near: np.ndarray) -> None:
     np.save(folder / "labels.npy", rows.labels)
     np.save(folder / "kinds.npy", rows.kinds)
     np.save(folder / "groups.npy", rows.groups)
+    write_texts(folder / "ids.arrow", pa.array(rows.ids.tolist(), pa.string()))
     for place, values in enumerate(rows.slices.values()):
         np.save(folder / f"slice_{place}.npy", values)
     np.save(folder / "near_train.npy", np.isin(owned(rows), near[:, 0]))

@@ -1,7 +1,7 @@
 """`PreparedData`: a folder of rows that training, export and benchmark read, memory-mapped.
 
 labels.json  kinds.json  slices.json  report.json  paraphrases.json (where the recipe names them)
-train/ validation/ test/   labels.npy  kinds.npy  groups.npy  slice_<place>.npy  near_train.npy, and for each modality: rows_<modality>.npy, what its room stored under its name, and under
+train/ validation/ test/   labels.npy  kinds.npy  groups.npy  slice_<place>.npy  near_train.npy  ids.arrow, and for each modality: rows_<modality>.npy, what its room stored under its name, and under
 teacher_<modality> where the teacher reads it in another form
 """
 
@@ -80,6 +80,12 @@ class PreparedData:
     def outputs(self) -> int:
         """How many logits a model of this task gives."""
         return self.task.port(self.labels).shape[0]
+
+    def ids(self, split: str) -> list[str]:
+        """What each row of a split is known by elsewhere: the data's column id, or "train:17", the 17th row of the source's train."""
+        from compress.modalities.tokens import read_texts  # the benchmark opens data and needs none of this
+
+        return list(read_texts(self.path / split / "ids.arrow").to_pylist())
 
     def split(self, name: str) -> Split:
         """The split "train", "validation" or "test"; nothing is read until it is used."""

@@ -63,6 +63,7 @@ class Rows:
     strata: np.ndarray  # int32 classes that splits spread evenly, -1 is unlabelled; the labels themselves where a row has one of K
     kinds: np.ndarray  # int16, -1 is none
     groups: np.ndarray  # int32, the same number for a group in every split, -1 is none
+    ids: np.ndarray  # strings that a row is known by elsewhere: of the source's column id, "train:17" where it has none
     slices: dict[str, np.ndarray] = field(default_factory=dict)  # column: int16 place in its values, -1 where the cell is blank
 
     def __len__(self) -> int:
@@ -79,7 +80,7 @@ class Rows:
         for modality, code in self.codes.items():
             used, dense = np.unique(code[mask], return_inverse=True)
             codes[modality], inputs[modality] = dense.astype(np.int32), self.inputs[modality].take(used)
-        own = {name: getattr(self, name)[mask] for name in ("number", "labels", "strata", "kinds", "groups")}
+        own = {name: getattr(self, name)[mask] for name in ("number", "labels", "strata", "kinds", "groups", "ids")}
         slices = {name: values[mask] for name, values in self.slices.items()}
         return replace(self, codes=codes, inputs=inputs, slices=slices, **own)
 
@@ -149,6 +150,7 @@ def encode(
         strata=task.strata(answers),
         kinds=_index(table, "kind", kinds).astype(np.int16),
         groups=_index(table, "group", groups).astype(np.int32),
+        ids=_ids(split, table),
         slices={name: _index(table, f"{SLICE}{name}", values).astype(np.int16) for name, values in slices.items()},
     )
     blank = np.stack([code < 0 for code in rows.codes.values()], axis=1)  # (R, M)
@@ -176,6 +178,13 @@ def _mark_missing(rows: Rows, blank: np.ndarray, kept: np.ndarray) -> Rows:
     codes = {m: stand_in(code, rows.number, usable[m]) for m, code in rows.codes.items()}
     present, distinct = patterns(blank)
     return replace(rows, codes={**codes, PRESENT: present}, inputs={**rows.inputs, PRESENT: Distinct(distinct)})
+
+
+def _ids(split: str, table: pa.Table) -> np.ndarray:
+    """(R,) the column id as text, or where there is none the split of the source and the row's number in it, from 1."""
+    if "id" not in table.column_names:
+        return np.array([f"{split}:{number}" for number in range(1, table.num_rows + 1)])
+    return np.array(pc.fill_null(table.column("id").cast(pa.string()), "").to_pylist(), dtype=str)
 
 
 def names_of(column: str, tables: dict[str, pa.Table]) -> list[str]:

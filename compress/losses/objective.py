@@ -80,10 +80,13 @@ class Objective(nn.Module):
         *,
         done: float = 0.0,
         shift: Tensor | None = None,
+        answered: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum after the share `done` of the steps, and each unweighted term: labels (R, ...).
 
         shift: (K,) what losses on labels alone see added to the logits.
+
+        answered: (R,) bool, the rows that the teacher answered; its terms are of these alone, and 0 where there is none. None: all.
 
         mixed: the labels (R, ...) of what each input was mixed with, and the share of its own. A term is then share * loss(labels) +
         (1 - share) * loss(these), which for the cross-entropy is that of the labels mixed as probabilities.
@@ -91,7 +94,14 @@ class Objective(nn.Module):
         shifted = student if shift is None else student._replace(logits=student.logits + shift)
 
         def terms(answers: Tensor) -> dict[str, Tensor]:
-            return {term.name: term.loss(shifted if term.of_labels else student, teacher, answers) for term in self.terms}
+            return {t.name: t.loss(shifted, teacher, answers) if t.of_labels else taught(t, answers) for t in self.terms}
+
+        def taught(term: Term, answers: Tensor) -> Tensor:
+            if answered is None or bool(answered.all()):
+                return term.loss(student, teacher, answers)
+            if teacher is None or not bool(answered.any()):
+                return student.logits.sum() * 0.0
+            return term.loss(student.map(lambda x: x[answered]), teacher.map(lambda x: x[answered]), answers[answered])
 
         parts = terms(labels)
         if mixed:

@@ -41,6 +41,16 @@ class Audio(Modality):
                 "description": "Samples a second that sounds are brought to; what lies above half of it is not heard.",
             },
         },
+        "feed": {
+            "name": {"type": "str", "default": "input_values", "description": "The file's input of samples."},
+            "peak": {
+                "type": "float",
+                "default": 1.0,
+                "gt": 0,
+                "le": 32768,
+                "description": "What full scale is there; 32768: 16-bit numbers.",
+            },
+        },
         "augment": {
             "speed": {
                 "type": "float",
@@ -142,6 +152,10 @@ class Audio(Modality):
         """(T,) int32, because TensorRT takes no int16; training reads the int16 that is stored."""
         form = _form(words)
         return Port(self.name, "int32", (form["samples"],), -32768, 32767, reading={"rate": form["rate"]})
+
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """Samples as float32 in the file's own unit."""
+        return {words.name: [("Cast", "float32"), ("Mul", np.float32(words.peak / 32768))]}
 
     def most_variants(self, words: Any) -> int | None:
         """Without end, where anything varies."""

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, nn
 
+PIXELS = {  # mean and deviation of the three colours, shares of 255
+    "bytes": ([0.0] * 3, [1 / 255] * 3),
+    "unit": ([0.0] * 3, [1.0] * 3),
+    "half": ([0.5] * 3, [0.5] * 3),
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
+}
 SHOWN_PIXELS = 128  # small images are enlarged by whole factors up to about this size
 
 
@@ -92,6 +99,15 @@ class Image(Modality):
                 "description": "As mixup, but a rectangle of one image is put into the other; with both, each makes half of the batches.",
             },
         },
+        "feed": {
+            "name": {"type": "str", "default": "pixel_values", "description": "The file's input."},
+            "layout": {"type": ["nchw", "nhwc"], "default": "nchw", "description": "The order of its axes: batch, colour, height, width."},
+            "pixels": {
+                "type": ["bytes", "unit", "half", "imagenet", "clip"],
+                "description": "bytes: 0 to 255; unit: 0 to 1; half: -1 to 1; imagenet, clip: as these models take them, 0 to 1 less a mean, "
+                "over a deviation, colour by colour.",
+            },
+        },
         "student": {
             "initialise": {
                 "type": ["pretrained", "teacher", "random"],
@@ -143,6 +159,12 @@ class Image(Modality):
     def processor_words(self, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
         """As its image processor has it, for images of given["size"] pixels a side where the recipe asks for that."""
         return read_processor(folder, size=given.get("size")).words
+
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """(pixel / 255 - mean) / deviation as float32."""
+        mean, deviation = (np.asarray(side, np.float32) * 255 for side in PIXELS[words.pixels])
+        turned = [("Transpose", (0, 3, 1, 2))] if words.layout == "nchw" else []
+        return {words.name: [("Cast", "float32"), ("Sub", mean), ("Div", deviation), *turned]}
 
     def most_variants(self, words: Any) -> int | None:
         """Mirrored or not, where nothing else varies."""

@@ -45,7 +45,8 @@ class Modality:
     """One kind of input. The literals are read from source by `check`, `schema` and `list`, which run nothing of a plugin."""
 
     words: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {"input": {}, "augment": {}, "student": {}}
-    """What a recipe may say: in data.inputs and teacher.inputs, distill.augment, student.encoders. Word -> {"type": "int", "float", "bool",
+    """What a recipe may say: in data.inputs and teacher.inputs, distill.augment, student.encoders, and of "feed" in teacher.feeds, where an
+    ONNX file may read this input. Word -> {"type": "int", "float", "bool",
     "str" or a list of choices, "description", and where there are some: "default", "ge", "gt", "le", "lt"}; no default: the word is needed."""
     student: ClassVar[str] = ""  # the student's encoder where a recipe names none
     blank: ClassVar[str] = "no input"  # the reason that rows with a blank cell are counted under
@@ -106,6 +107,10 @@ class Modality:
         """The stored inputs as a model reads them, (N, *port.shape), in the port's type or a narrower one; `model`: the folder with the
         model's assets."""
         return stored
+
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """The inputs of a foreign ONNX file that are made of this one, by name, and how: see compress/graphs/adapt.py. padding: the tokenizer's."""
+        raise NotImplementedError
 
     def most_variants(self, words: Any) -> int | None:
         """How many different variants of an input there are, the input itself counted; None: without end."""

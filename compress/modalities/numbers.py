@@ -25,6 +25,7 @@ class Numbers(Modality):
             "size": {"type": "int", "ge": 1, "le": 65536, "description": "Numbers a row has."},
         },
         "augment": {},
+        "feed": {"name": {"type": "str", "default": "numbers", "description": "The file's input."}},
         "student": {},
     }
     student = "mlp"
@@ -61,6 +62,10 @@ class Numbers(Modality):
     def port(self, words: Any, model: Path | None) -> Port:
         """(D,) float32."""
         return Port(self.name, "float32", (words.size,))
+
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """The numbers as they are."""
+        return {words.name: []}
 
     def show(self, stored: Any, index: int) -> str:
         """The first of them."""

@@ -20,11 +20,11 @@ def with_teacher_inputs(loaded: LoadedRecipe) -> LoadedRecipe:
     Words that the recipe sets stay. Raises: RecipeError for a model whose processor cannot be followed, DependencyError without network.
     """
     recipe, teacher = loaded.recipe, loaded.recipe.teacher
-    if teacher.source not in ("folder", "hub"):
+    if teacher.source not in ("folder", "hub", "zero_shot"):
         return loaded
     load_plugins(loaded.plugins)  # a modality may be one of theirs
     readers = [name for name in recipe.modalities if modality(name).processor_files]
-    if teacher.source == "folder":
+    if teacher.path is not None:
         folder = loaded.base / str(teacher.path)
     elif readers:
         folder = fetch(str(teacher.id), str(teacher.revision), files=[file for name in readers for file in modality(name).processor_files])

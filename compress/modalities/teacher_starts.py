@@ -34,9 +34,9 @@ def check_teacher_starts(loaded: LoadedRecipe) -> None:
 def teacher_folder(loaded: LoadedRecipe) -> Path | None:
     """Where the configuration of a teacher from transformers lies; None for another teacher."""
     teacher = loaded.recipe.teacher
-    if teacher.source == "hub":
+    if teacher.id is not None:
         return fetch(str(teacher.id), str(teacher.revision), files=["*.json", "*.py"])
-    return loaded.base / str(teacher.path) if teacher.source == "folder" else None
+    return loaded.base / str(teacher.path) if teacher.source in ("folder", "zero_shot") else None
 
 
 def _port(recipe: Recipe, m: str, *, teacher: bool = False) -> Port:
@@ -66,6 +66,8 @@ def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Mo
         build = partial(_encoder, _port(recipe, m, teacher=True), source.encoders.get(m), Path())
     elif source.source == "weights":
         build = partial(resolve(MODELS[str(source.model)]), io, **source.options)
+    elif source.source not in ("folder", "hub"):
+        return None
     else:
         from compress.models.transformers_model import transformers_teacher
 

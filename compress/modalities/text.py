@@ -46,6 +46,15 @@ class Text(Modality):
                 "description": "Rows that are also asked in other words, as a share of all training rows.",
             },
         },
+        "feed": {
+            "name": {"type": "str", "default": "input_ids", "description": "The file's input of token ids."},
+            "mask": {
+                "type": "str",
+                "default": None,
+                "description": "Its input that is 1 where there is a token, 0 where padding; null: it has none.",
+            },
+            "types": {"type": "str", "default": None, "description": "Its input of token types, which are 0; null: it has none."},
+        },
         "student": {
             "initialise": {
                 "type": ["teacher", "random"],
@@ -53,9 +62,10 @@ class Text(Modality):
                 "description": "teacher: layers, channels, heads and neurons picked from the teacher's text encoder; of a bag: its word vectors.",
             },
             "vocab": {
-                "type": ["task", "full"],
+                "type": ["task", "full", "own"],
                 "default": "task",
-                "description": "task: keep only the tokens of the training text, the special tokens and the single characters.",
+                "description": "task: of the teacher's tokens those of the training text, the special ones and the single characters; full: all of them; "
+                "own: tokens learnt from the training text, which a teacher without a vocabulary (answers) or with one that cannot be cut needs.",
             },
         },
     }
@@ -119,6 +129,13 @@ class Text(Modality):
             raise ValueError(f"a model that reads text needs its {TOKENIZER}")
         return tokenize(model / TOKENIZER, stored, port.shape[0])
 
+    def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
+        """Token ids as they are, and what a file wants beside them."""
+        masked: list[tuple[str, Any]] = [("Sub", np.int64(padding)), ("Cast", "bool")]  # true where a token is not the padding
+        found: dict[str, list[tuple[str, Any]]] = {words.name: []}
+        found |= {words.mask: masked} if words.mask else {}
+        return found | ({words.types: [("Mul", np.int64(0))]} if words.types else {})
+
     def reword(self, words: Any, split: Any, teacher: nn.Module, *, model: Path, seed: int) -> Any | None:
         """The split's rows in other words, of which the same recipe and teacher give the same."""
         from compress.modalities.tokens import vocabulary
@@ -142,16 +159,20 @@ class Text(Modality):
         from compress.models.inherit import check_bag, check_inherit
         from compress.models.text import Bag, TextEncoder
 
-        if section.vocab == "full" and (place := folder()) and (place / TOKENIZER).is_file():
-            check_padding(place / TOKENIZER)
-        if section.initialise == "teacher" and isinstance(own := encoder(), TextEncoder | Bag) and (source := teacher()):
+        if section.vocab != "own" and (place := folder()) and (place / TOKENIZER).is_file():
+            check_padding(place / TOKENIZER) if section.vocab == "full" else check_trims(place / TOKENIZER)
+        if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder | Bag) and (source := teacher()):
             check_bag(own, source) if isinstance(own, Bag) else check_inherit(own, source)
 
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
-        """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, "vocabulary": counts}."""
-        from compress.modalities.tokens import trim_vocabulary, unknown_rate, vocabulary_size
+        """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, None: they are its own, "vocabulary": counts}."""
+        from compress.modalities.tokens import learn_vocabulary, trim_vocabulary, unknown_rate, vocabulary_size
 
         source, target = teacher / TOKENIZER, out / TOKENIZER
+        if section.vocab == "own" or not source.is_file():
+            tokens = learn_vocabulary(inputs("train"), target)
+            counts = {"tokens": tokens, "teacher_tokens": tokens, "unknown_rate_validation": unknown_rate(target, inputs("validation"))}
+            return {"kept": None, "vocabulary": counts}
         size = vocabulary_size(source)
         if section.vocab == "full":
             check_padding(source)
@@ -171,7 +192,7 @@ class Text(Modality):
         counts = known["vocabulary"]
         saved = (counts["teacher_tokens"] - counts["tokens"]) * encoder.get_parameter("words.weight").shape[1]
         report = {"vocabulary": {**counts, "saved_parameters": saved}, "inherited": None}
-        if section.initialise == "random" or not isinstance(encoder, TextEncoder | Bag):
+        if section.initialise == "random" or known["kept"] is None or not isinstance(encoder, TextEncoder | Bag):
             return report
         start: Callable[..., dict] = inherit_bag if isinstance(encoder, Bag) else inherit_text
         return {**report, "inherited": start(encoder, load_model(teacher), known["kept"])}
@@ -181,9 +202,23 @@ class Text(Modality):
         return html.escape(stored[index].as_py())
 
 
+def check_trims(tokenizer: Path) -> None:
+    """Raises DataError for a tokenizer whose vocabulary cannot be cut to a task."""
+    from compress.modalities.tokens import read_wordpiece
+
+    read_wordpiece(tokenizer, needs="student.encoders.text.vocab: task trims", way_out="set vocab: own")
+
+
+def starts_from_teacher(section: Any) -> bool:
+    """Whether the student's layers are picked from the teacher's: those of tokens of its own would read other words."""
+    return section.initialise == "teacher" and section.vocab != "own"
+
+
 def check_padding(tokenizer: Path) -> None:
     """Raises DataError for a tokenizer whose vocabulary a student cannot keep whole."""
     from compress.modalities.tokens import padding_id
 
     if found := padding_id(tokenizer):
-        raise DataError(f"{tokenizer}: its padding token has id {found}, a student needs 0; student.encoders.text.vocab: task makes it so")
+        raise DataError(
+            f"{tokenizer}: its padding token has id {found}, a student needs 0; student.encoders.text.vocab: own or, of WordPiece, task makes it so"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 from compress.errors import DataError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+OWN_TOKENS = 8000  # words of a vocabulary that is learnt from the training texts, at most
 BLOCK = 4096  # texts tokenized at a time
 
 
@@ -74,7 +76,7 @@ def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     letters can still be spelled. The padding token becomes 0, which a student takes as padding; the others keep their order.
     Only WordPiece can be trimmed so: its tokens do not depend on merges.
     """
-    described = read_wordpiece(path, needs="student.encoders.text.vocab: task trims", way_out="set vocab: full")
+    described = read_wordpiece(path, needs="student.encoders.text.vocab: task trims", way_out="set vocab: own")
     model = described["model"]
     padding = padding_id(path)
     tokenizer = Tokenizer.from_str(json.dumps(described))
@@ -90,6 +92,30 @@ def trim_vocabulary(path: Path, texts: Iterable[str], out: Path) -> list[int]:
     renumber(described, numbers)
     out.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
     return [number for _, number in kept]
+
+
+def learn_vocabulary(texts: Iterable[str], out: Path, *, size: int = OWN_TOKENS) -> int:
+    """Writes the tokenizer.json of a WordPiece vocabulary of the words of `texts`, the `size` commonest; gives the number of its tokens.
+
+    Letters are taken in lower case without accents, as by BERT's uncased models; the padding token is 0. Rare and new words are spelled:
+    single characters and their `##` forms are there too. Tokenizers' own trainer finds parts of words as well, but others in every run,
+    because it goes through a hash table.
+    """
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(str(text))))
+    letters = sorted({letter for word in counts for letter in word})
+    common = sorted(counts, key=lambda word: (-counts[word], word))[:size]
+    tokens = dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *common])
+    number = {token: place for place, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordPiece(number, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", number["[SEP]"]), ("[CLS]", number["[CLS]"]))
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
+    tokenizer.save(str(out), pretty=False)
+    return len(number)
 
 
 def read_wordpiece(path: Path, *, needs: str, way_out: str) -> dict:

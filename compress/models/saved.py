@@ -31,8 +31,8 @@ def build_model(folder: Path) -> nn.Module:
     """The architecture alone, with fresh weights."""
     described = json.loads((folder / "model.json").read_text())
     options = described["options"]
-    if "config_folder" in options:  # a transformers model's own configuration lies beside the weights
-        options = {**options, "config_folder": str(folder / options["config_folder"])}
+    beside = {key: str(folder / options[key]) for key in ("config_folder", "file") if key in options}  # what lies beside the weights
+    options = {**options, **beside}
     return resolve(MODELS[described["model"]])(IOSpec.load(folder / "io_spec.json"), **options)
 
 

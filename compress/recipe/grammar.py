@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from compress.errors import RecipeError
 from compress.recipe.declarations import class_literal, declaration
+from compress.recipe.heard import check_teacher
 from compress.recipe.messages import did_you_mean, explain, subsections
 from compress.recipe.needs import check_losses
 from compress.recipe.options import check_options
@@ -116,7 +117,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     names = [fault for fault in _check_names(source.data, tables) if fault.place not in broken]
     fits = list(check_task(source.data, tables, recipe))
     if recipe:
-        fits += [*check_starts(recipe, tables), *check_losses(recipe, tables)]
+        fits += [*check_starts(recipe, tables), *check_losses(recipe, tables), *check_teacher(recipe, tables)]
     faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *_check_files(source.data, path.parent)]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]
@@ -254,8 +255,8 @@ def _check_files(data: dict[str, Any], base: Path) -> Iterator[Fault]:
     named = list(_listed(data, "plugins"))
     if _at(data, ("data", "source")) == "manifest":
         named += [(("data", "options", key), _at(data, ("data", "options", key))) for key in _FILE_OPTIONS]
-    if _at(data, ("teacher", "source")) in ("folder", "weights"):
-        named.append((("teacher", "path"), _at(data, ("teacher", "path"))))
+    if _at(data, ("teacher", "source")) in ("folder", "weights", "zero_shot", "onnx", "answers"):
+        named += [(("teacher", key), _at(data, ("teacher", key))) for key in ("path", "tokenizer")]
     students = _at(data, ("student", "encoders"))
     places: list[Place] = [("student", "encoders", name, "options", "folder") for name in (students if isinstance(students, dict) else ())]
     named += [(place, _at(data, place)) for place in places]

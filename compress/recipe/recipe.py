@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from compress.recipe.gaps import why_no_gaps
 from compress.recipe.section import ByModality, Section
-from compress.recipe.sections import Benchmark, Budget, Data, Distill, Engine, Export, Fusion, Quantize, Student, Teacher
+from compress.recipe.sections import Benchmark, Budget, Data, Distill, Engine, Export, Fusion, Quantize, Student
+from compress.recipe.teacher import Teacher
 
 
 class Recipe(Section):
@@ -34,13 +35,13 @@ class Recipe(Section):
         if not there:
             raise ValueError("data.inputs names no modality: there is nothing to learn from")
         asked: dict[str, ByModality | None] = {"student.encoders": self.student.encoders, "distill.augment": self.distill.augment}
-        asked |= {"teacher.encoders": self.teacher.encoders, "teacher.inputs": self.teacher.inputs}
+        asked |= {f"teacher.{key}": getattr(self.teacher, key) for key in ("encoders", "feeds", "inputs")}
         for place, given in asked.items():
             for name in given.modalities if given else ():
                 if name not in there:
                     raise ValueError(f"{place}.{name} is set, but data.inputs.{name} is not: the data has {' and '.join(self.modalities)}")
             for name in self.modalities:
-                if place.endswith("encoders") and given and name not in given.modalities:
+                if place.endswith(("encoders", "feeds")) and given and name not in given.modalities:
                     raise ValueError(f"data.inputs.{name} is set, but {place}.{name} is not")
         return self
 

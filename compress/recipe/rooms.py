@@ -10,7 +10,8 @@ from pydantic import Field, create_model
 
 from compress.recipe.declarations import class_literal
 from compress.recipe.recipe import Recipe
-from compress.recipe.sections import Augment, ByModality, Data, Distill, Encoder, Section, Student, Teacher
+from compress.recipe.sections import Augment, ByModality, Data, Distill, Encoder, Section, Student
+from compress.recipe.teacher import Teacher
 
 _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 _BOUNDS = ("ge", "gt", "le", "lt")
@@ -23,7 +24,7 @@ def recipe_type(modalities: Mapping[str, str]) -> type[Recipe]:
 
 @cache
 def _build(modalities: tuple[tuple[str, str], ...]) -> type[Recipe]:
-    inputs, augment, student, teacher = {}, {}, {}, {}
+    inputs, augment, student, teacher, feeds = {}, {}, {}, {}, {}
     for name, entry in modalities:
         words = class_literal(entry, "words")
         title, line = name.title().replace("_", ""), f"Settings of the modality {name}."
@@ -33,10 +34,12 @@ def _build(modalities: tuple[tuple[str, str], ...]) -> type[Recipe]:
         own: Any = {"model": (str, Field(default, description=Encoder.model_fields["model"].description))} if default else {}
         student[name] = create_model(f"{title}Student", __base__=_section(f"{title}Words", words["student"], Encoder), __doc__=line, **own)
         teacher[name] = Encoder
+        if "feed" in words:  # a plugin's room may say nothing of it
+            feeds[name] = _section(f"{title}Feed", words["feed"])
     by_input, by_teacher = _by_modality("Inputs", inputs), _by_modality("TeacherEncoders", teacher)
     parts = {
         "data": _with(Data, inputs=by_input),
-        "teacher": _with(Teacher, encoders=by_teacher | None, inputs=by_input | None),
+        "teacher": _with(Teacher, encoders=by_teacher | None, inputs=by_input | None, feeds=_by_modality("Feeds", feeds) | None),
         "student": _with(Student, encoders=_by_modality("StudentEncoders", student)),
         "distill": _with(Distill, augment=_by_modality("Augment", augment, Augment)),
     }

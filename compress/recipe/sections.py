@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
@@ -119,57 +119,6 @@ class Encoder(Section):
 
     model: str = Field(description="Name among the encoders of that modality, such as `compress list image_encoders` shows.")
     options: dict[str, Any] = Field({}, description="Options of that encoder.")
-
-
-class Teacher(Section):
-    """The big model. Exactly the keys of its source may be set."""
-
-    source: Literal["fit", "folder", "hub", "weights"] = Field(
-        description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of MODELS with a weights file."
-    )
-    encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
-    inputs: ByModality | None = Field(
-        None, description="Inputs that the teacher reads in another form than the student; null: as data.inputs."
-    )
-    head_width: int = Field(512, ge=8, description="fit: width of the fusion head, channels.")
-    train: Train = Field(Train(epochs=10, batch_size=64, learning_rate=2e-3), description="fit: how the head is fitted.")
-    smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
-    )
-    path: str | None = Field(None, description="folder, weights: where, relative to the recipe.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights: hash of the file, checked before it is read.")
-    id: str | None = Field(None, description="hub: the model's id.")
-    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub: the commit, 40 hex digits.")
-    trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
-    model: str | None = Field(None, description="weights: name in MODELS.")
-    options: dict[str, Any] = Field({}, description="weights: the model's options.")
-    fine_tune: FineTune | None = Field(
-        None,
-        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks of the "
-        "encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
-    )
-
-    @model_validator(mode="after")
-    def _keys_fit_the_source(self) -> Teacher:
-        needed = {"fit": [], "folder": ["path"], "hub": ["id", "revision"], "weights": ["path", "sha256", "model"]}
-        for key in needed[self.source]:
-            if getattr(self, key) is None:
-                raise ValueError(f"source {self.source} needs the key {key!r}")
-        every = {"encoders", "path", "id", "revision", "sha256", "model", "fine_tune"}
-        allowed = {"fit": {"encoders", "fine_tune"}, "weights": {*needed["weights"], "fine_tune"}}.get(
-            self.source, set(needed[self.source])
-        )
-        for key in sorted(every - allowed):
-            if getattr(self, key) is not None:
-                raise ValueError(f"source {self.source} does not take the key {key!r}")
-        if self.source == "weights" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
-            raise ValueError("source weights is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
-        if self.source == "fit" and (self.encoders is None or not self.encoders.modalities):
-            raise ValueError("source fit needs an encoder for each modality under encoders")
-        return self
 
 
 class Fusion(Named):

@@ -36,6 +36,8 @@ def check_starts(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Ite
                 place, f"{student.model} has no published weights; set it to random, or take a model that has: {there or 'none here'}"
             )
         asked = how == "teacher" and "initialise" in student.model_fields_set  # the default gives way where there is nothing to pick
+        if asked and getattr(student, "vocab", None) == "own":
+            yield Fault(place, "tokens of the student's own have no place in the teacher's layers; set it to random, or take another vocab")
         sources = PICKED_FROM.get(student.model, ())
         if asked and teacher and _ours(known, teacher.model) and teacher.model not in sources:
             way_out = f"a teacher with {' or '.join(sources)}, or set it to random" if sources else "set it to random"

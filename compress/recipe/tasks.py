@@ -67,7 +67,7 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
     source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
     if entry and recipe.teacher.smoothing and not _literal(entry, "one_of_many"):
         yield Fault(("teacher", "smoothing"), f"{recipe.data.task} has no single label that could be spread over others; leave it out")
-    if entry is None or source == "fit" or (source == "weights" and trained):
+    if entry is None or source == "fit" or recipe.teacher.form or (source == "weights" and trained):  # a form is checked by itself
         return
     taken = _literal(entry, "foreign")
     if taken is not None and source not in taken:

@@ -14,6 +14,8 @@ from compress.recipe.sections import Budget
 NOT_MEASURED = {
     "max_cold_start_ms": "benchmark the run on Linux",
     "max_memory_mb": "benchmark the run on Linux",
+    "max_drop_points": "give the teacher's answers to test rows as well",
+    "max_drop_high_points": "give the teacher's answers to test rows as well",
     "min_slice_percent": "name columns of the data in data.options.slices that have parts of 10 test rows",
 }
 
@@ -89,8 +91,8 @@ def check_summary(summary: Mapping[str, Any], budget: Budget) -> list[Line]:
         "max_size_mb": in_mb(summary["shipped_size_bytes"]),
         "min_slice_percent": summary.get("worst_slice_percent"),
     }
-    drop = (summary["shipped_drop_low_points"], summary["shipped_drop_high_points"])
-    return list_lines(values, budget, intervals={"max_drop_points": drop})
+    low, high = summary["shipped_drop_low_points"], summary["shipped_drop_high_points"]
+    return list_lines(values, budget, intervals={} if low is None else {"max_drop_points": (low, high)})
 
 
 def in_mb(size_bytes: float | None) -> float | None:
@@ -100,8 +102,8 @@ def in_mb(size_bytes: float | None) -> float | None:
 
 def latency_ratio(model: Mapping[str, Any]) -> float | None:
     """How many times the teacher's time a model takes less at batch 1: the median of paired calls; None where it was not timed."""
-    first = (model["latency"] or {}).get("1")
-    return first["teacher_over_this"]["value"] if first else None
+    over = ((model["latency"] or {}).get("1") or {}).get("teacher_over_this")
+    return over["value"] if over else None
 
 
 def measured(model: Mapping[str, Any], key: str) -> float | None:

@@ -29,8 +29,10 @@ def show_bytes(value: float | None) -> str:
     return f"{significant(value / factor)} {unit}"
 
 
-def count(value: float) -> str:
-    """A whole number, millions in short."""
+def count(value: float | None) -> str:
+    """A whole number, millions in short; a dash for what is not known."""
+    if value is None:
+        return "–"
     return f"{significant(value / 1e6)} M" if value >= 1e6 else f"{value:,}"
 
 

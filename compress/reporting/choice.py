@@ -74,9 +74,9 @@ def quality(model: dict[str, Any]) -> dict[str, Any]:
 
 def _budget_values(model: dict[str, Any], measurements: dict[str, Any]) -> dict[str, float | None]:
     teacher = next(m for m in measurements["models"].values() if m["role"] == "teacher")
-    latency = (model["latency"] or {}).get("1")
+    latency, known = (model["latency"] or {}).get("1"), quality(teacher)["value"]
     return {
-        "max_drop_points": 100 * (quality(teacher)["value"] - quality(model)["value"]),
+        "max_drop_points": None if known is None else 100 * (known - quality(model)["value"]),
         "min_latency_ratio": latency_ratio(model),
         "max_latency_ms": latency["p95_ms"] if latency else None,
         "max_median_ms": latency["median_ms"] if latency else None,

@@ -97,16 +97,26 @@ def _figures(runs: Sequence[Run]) -> Iterator[tuple[str, list[str]]]:
     yield "ships", [run.summary["shipped_model"] for run in runs]
     for who in ("shipped", "student", "teacher"):
         yield f"{who} {measure}, % (95 %)", [_accuracy(run, who) for run in runs]
-    yield "shipped against its teacher, points", [show_interval(run.shipped["accuracy"]["against_teacher"]) for run in runs]
+    yield "shipped against its teacher, points", [_against(run) for run in runs]
     yield "test samples", [f"{run.measurements['samples']:,}" for run in runs]
     yield "shipped size", [show_bytes(run.summary["shipped_size_bytes"]) for run in runs]
-    yield "smaller than its teacher", [f"{significant(run.summary['shipped_size_ratio'])}x" for run in runs]
+    yield "smaller than its teacher", [_smaller(run) for run in runs]
     yield "parameters of the student", [count(run.summary["student_parameters"]) for run in runs]
     yield "batch 1, ms (p95)", [_times(run) for run in runs]
     yield "faster than its teacher", [_faster(run) for run in runs]
     yield "peak memory, MB", [significant(in_mb(measured(run.shipped, "peak_memory"))) for run in runs]
     yield "cold start, ms", [significant(measured(run.shipped, "cold_start")) for run in runs]
     yield "made in, s", [significant(run.summary["seconds_cold"]) for run in runs]
+
+
+def _against(run: Run) -> str:
+    paired = run.shipped["accuracy"].get("against_teacher")
+    return show_interval(paired) if paired else "–"
+
+
+def _smaller(run: Run) -> str:
+    ratio = run.summary["shipped_size_ratio"]
+    return "–" if ratio is None else f"{significant(ratio)}x"
 
 
 def _accuracy(run: Run, who: str) -> str:
@@ -140,7 +150,9 @@ def _pairs(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[list[str]], 
         if reason:
             notes.append(f"{name} and {names[0]} cannot be compared row by row: {reason}.")
             continue
-        rows += [_pair(run, first, who, name, names[0]) for who in ("shipped", "student", "teacher")]
+        heard = all(one.answers["heard"].all() for one in (run, first) if "heard" in one.answers)  # a teacher answered each row
+        compared = ("shipped", "student", *(["teacher"] if heard else []))
+        rows += [_pair(run, first, who, name, names[0]) for who in compared]
     return rows, notes
 
 

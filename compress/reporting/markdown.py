@@ -31,7 +31,7 @@ def render_markdown(summary: dict[str, Any], measurements: dict[str, Any], budge
         parts += [f"Budget: {len(missed)} of {len(budget)} lines missed." if missed else f"Budget: all {len(budget)} lines met."]
         parts += [table(["budget", "measured", "limit", ""], map(_budget_row, budget))]
     parts += [
-        f"What it costs: {describe_paired(shipped['accuracy']['against_teacher'])}.",
+        f"What it costs: {against_teacher(shipped)}.",
         f"Which file ships: {escape(summary['precision_reason'])}.",
     ]
     if summary["teacher_comparison"]:
@@ -55,11 +55,19 @@ def render_markdown(summary: dict[str, Any], measurements: dict[str, Any], budge
 def headline(summary: dict[str, Any]) -> str:
     """One line: what ships beside the teacher."""
     speed = f"{significant(summary['shipped_latency_ratio'])}x faster" if summary["shipped_latency_ratio"] else "not timed on this machine"
+    beside = f"{significant(summary['shipped_size_ratio'])}x smaller, {speed} at batch 1"
+    if summary["shipped_size_ratio"] is None:
+        beside = "size and latency of the teacher are unknown"
     return (
         f"**{summary['shipped_model']}** ships: {percent(summary['shipped_accuracy'])} % {summary.get('measure', 'accuracy')} "
-        f"(teacher {percent(summary['teacher_accuracy'])} %), {show_bytes(summary['shipped_size_bytes'])}, "
-        f"{significant(summary['shipped_size_ratio'])}x smaller, {speed} at batch 1"
+        f"(teacher {percent(summary['teacher_accuracy'])} %), {show_bytes(summary['shipped_size_bytes'])}, {beside}"
     )
+
+
+def against_teacher(model: dict[str, Any]) -> str:
+    """The paired comparison of a file with the teacher, in words."""
+    paired = model["accuracy"].get("against_teacher")
+    return describe_paired(paired) if paired else "not known, for the teacher answered no test row"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

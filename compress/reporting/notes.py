@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from compress.data.answer_table import describe_answers
 from compress.data.duplicates import list_leaks
 from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
@@ -63,6 +64,18 @@ def list_notes(
     if any(entry["format"] == "litert" for entry in onnx.details["mobile"]):
         notes.append("LiteRT's file holds one row: its times at larger batches are of that many calls.")
     return notes
+
+
+def list_unknown(measured: dict[str, Any], teacher: TorchModel) -> list[str]:
+    """The sentence about a teacher of which there are stored answers alone; measured: its entry in the measurements."""
+    if measured["size"]["value"] is not None:
+        return []
+    answers = teacher.details["answers"]
+    samples = measured["accuracy"]["samples"]
+    tested = (
+        f"what is said of it, and against it, is of the {samples:,} test rows that it answered" if samples else "it answered no test row"
+    )
+    return [f"The teacher is stored answers and no file, so its size and latency are unknown; {tested}. {describe_answers(answers)}."]
 
 
 def list_skew(data: PreparedData) -> list[str]:

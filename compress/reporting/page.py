@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from compress.measures.paired import describe_paired
 from compress.reporting.cells import cell, count, percent, show_bytes, significant
+from compress.reporting.markdown import against_teacher
 from compress.reporting.plots import plot_bars, plot_curves, plot_terms, plot_tradeoff
 from compress.reporting.quality import quality_parts
 
@@ -89,7 +90,7 @@ def find_template(name: str) -> Template:
         loader=PackageLoader("compress.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "significant": significant, "bytes": show_bytes, "count": count, "cell": cell}
-    environment.filters |= {"paired": describe_paired}
+    environment.filters |= {"paired": describe_paired, "against_teacher": against_teacher}
     return environment.get_template(name)
 
 

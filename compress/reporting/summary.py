@@ -41,10 +41,11 @@ def summarise_run(
         "measure": measurements["task"]["measure"],
         "teacher_accuracy": teacher["accuracy"]["value"],
         "student_accuracy": student["accuracy"]["value"],
-        "size_ratio": teacher["size"]["value"] / student["size"]["value"],
+        "size_ratio": size_ratio(teacher, student),
         "latency_ratio": latency_ratio(student),
         **summarise_costs(stages),
         "samples": measurements["samples"],
+        "teacher_samples": teacher["accuracy"]["samples"],
         "device": measurements["device"]["name"],
         "threads": measurements["threads"],
         "runtime": measurements["device"]["runtime"],
@@ -71,11 +72,9 @@ def summarise_run(
         "precision_measured": choice.measured,
         "shipped_model": choice.name,
         "shipped_accuracy": shipped["accuracy"]["value"],
-        "shipped_drop_points": -shipped["accuracy"]["against_teacher"]["difference"],
-        "shipped_drop_low_points": -shipped["accuracy"]["against_teacher"]["high"],
-        "shipped_drop_high_points": -shipped["accuracy"]["against_teacher"]["low"],
+        **_drop(shipped["accuracy"].get("against_teacher")),
         "shipped_size_bytes": shipped["size"]["value"],
-        "shipped_size_ratio": teacher["size"]["value"] / shipped["size"]["value"],
+        "shipped_size_ratio": size_ratio(teacher, shipped),
         "shipped_latency_ms": _median(shipped),
         "shipped_latency_p95_ms": (shipped["latency"] or {}).get("1", {}).get("p95_ms"),
         "shipped_latency_ratio": latency_ratio(shipped),
@@ -112,13 +111,30 @@ def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:
 
 def describe_run(summary: dict[str, Any]) -> str:
     """What the run came to, in one line."""
-    ratio = summary["shipped_latency_ratio"]
+    ratio, smaller = summary["shipped_latency_ratio"], summary["shipped_size_ratio"]
     measured = " of" if summary["measure"] == "accuracy" else f" ({summary['measure']}) on"
-    speed = f"{ratio:.1f}x faster at batch 1" if ratio else "not timed on this machine"
+    if smaller is None:
+        beside = "size and latency of the teacher are unknown"
+    else:
+        beside = f"{smaller:.0f}x smaller, " + (f"{ratio:.1f}x faster at batch 1" if ratio else "not timed on this machine")
+    known = summary["teacher_accuracy"]
+    teacher = "teacher unknown on test" if known is None else f"teacher {100 * known:.2f} %"
     return (
-        f"teacher {100 * summary['teacher_accuracy']:.2f} %, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
-        f"{100 * summary['shipped_accuracy']:.2f} %{measured} {summary['samples']:,} test samples, {summary['shipped_size_ratio']:.0f}x smaller, {speed}"
+        f"{teacher}, student {100 * summary['student_accuracy']:.2f} %; ships {summary['shipped_model']}: "
+        f"{100 * summary['shipped_accuracy']:.2f} %{measured} {summary['samples']:,} test samples, {beside}"
     )
+
+
+def size_ratio(teacher: dict[str, Any], student: dict[str, Any]) -> float | None:
+    """How often the teacher's bytes hold the student's; None where the teacher is no file."""
+    size = teacher["size"]["value"]
+    return None if size is None else size / student["size"]["value"]
+
+
+def _drop(paired: dict[str, Any] | None) -> dict[str, float | None]:
+    """What is lost to the teacher, points, with both ends of its interval; None where it answered no test row."""
+    ends = {"shipped_drop_points": "difference", "shipped_drop_low_points": "high", "shipped_drop_high_points": "low"}
+    return {key: -paired[end] if paired else None for key, end in ends.items()}
 
 
 def _int8(measurements: dict[str, Any], choice: Choice, student: dict[str, Any]) -> dict[str, float | None]:

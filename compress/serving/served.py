@@ -106,7 +106,7 @@ def open_served(bundle: Path, run: Path | None, *, model: str | None = None, thr
         raise CompressError(f"{bundle}: reads {', '.join(foreign)}, which only its plugin knows; `python run.py predict` asks it")
     members = [Member("student", student, manifest["files"][student.model.file]["size"])]
     found = read_run(run) if run else None
-    if run and found:
+    if run and found and any(run.glob("*-export_teacher")):  # stored answers cannot be asked
         members.append(_teacher(run, student.bundle, threads=threads))
     served = Served(manifest.get("name") or bundle.name, tuple(members))
     samples = _run_samples(found, served) if found else _golden_samples(student)

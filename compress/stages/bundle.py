@@ -213,7 +213,7 @@ def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str
 
 
 def _accuracy_line(summary: dict[str, Any], role: str) -> str:
-    accuracy, samples = summary.get(f"{role}_accuracy"), summary.get("samples")
+    accuracy, samples = summary.get(f"{role}_accuracy"), summary.get(f"{role}_samples", summary.get("samples"))
     if accuracy is None or not samples:
         return f"| {role} | not recorded | | |"
     if accuracy > 1:
@@ -226,6 +226,8 @@ def _accuracy_line(summary: dict[str, Any], role: str) -> str:
 
 
 def _number(value: Any) -> str:
+    if value is None:
+        return "not known"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -27,6 +27,7 @@ from compress.reporting.notes import (
     list_misses_of_parity,
     list_notes,
     list_skipped,
+    list_unknown,
     show_coverage,
     show_engines,
     show_operators,
@@ -47,7 +48,7 @@ def report(
     recipe: Recipe,
     measurements: Measurements,
     onnx: OnnxModels,
-    teacher_onnx: OnnxModels,
+    teacher_onnx: OnnxModels | None,
     engine: Engines | None,
     teacher: TorchModel,
     targets: Targets,
@@ -72,16 +73,16 @@ def report(
     told = targets.details.get("softness_in_words")
     budget = check_summary(summary, recipe.budget)
     misses = [line.text for line in budget if line.missed]
-    weighed = {
-        "teacher": weigh_inputs_of(teacher, teacher_onnx.file("teacher.onnx"), data, measured["models"]["teacher"], ctx=ctx, teacher=True),
-        choice.name: weigh_inputs_of(
-            student, onnx.file(onnx.details["files"][choice.name]["file"]), data, measured["models"]["teacher"], ctx=ctx
-        ),
-    }
+    timed, weighed = measured["models"]["teacher"], {}
+    if teacher_onnx:
+        weighed["teacher"] = weigh_inputs_of(teacher, teacher_onnx.file("teacher.onnx"), data, timed, ctx=ctx, teacher=True)
+    shipped_file = onnx.file(onnx.details["files"][choice.name]["file"])
+    weighed[choice.name] = weigh_inputs_of(student, shipped_file, data, timed if teacher_onnx else measured["models"][choice.name], ctx=ctx)
     extras = {
         "deciders": show_deciders(weighed),
         "description": recipe.description,
         "notes": [
+            *list_unknown(measured["models"]["teacher"], teacher),
             *list_notes(
                 *(summary, data, student, quantized, onnx, paraphrases),
                 accuracy=measured["models"][choice.name]["accuracy"],
@@ -94,7 +95,7 @@ def report(
         "stages": stages,
         "environment": {**measured["device"], **measurements.versions, **student.versions},
         "history": {name: details["curve"] for name, details in histories(student, quantized).items()},
-        "parity": teacher_onnx.details["parity"] + onnx.details["parity"],
+        "parity": (teacher_onnx.details["parity"] if teacher_onnx else []) + onnx.details["parity"],
         "coverage": show_coverage(onnx.details["coverage"]),
         "sensitivity": show_sensitivity(quantized),
         "tables": [
@@ -181,6 +182,7 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     test = data.split("test")
     with np.load(predictions) as stored:
         rows, answers = stored["rows"], {name: stored[f"model_{name}"] for name in models}
+        heard = stored["heard"]  # the rows that the teacher answered
     labels = np.asarray(test.labels)[rows]
     right = {name: data.task.right(answer, labels) for name, answer in answers.items()}
     wrong = ~np.all([*right.values()], axis=0)  # a disagreement has someone wrong
@@ -190,7 +192,7 @@ def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], co
     hard = np.array(sorted(draw.permutation(np.flatnonzero(wrong)), key=lambda place: not apart[place]), int)[: count // 2]
     easy = draw.permutation(np.flatnonzero(~wrong))[: count - len(hard)]
     return [
-        _describe_row(data, test, rows[place], {name: answer[place] for name, answer in answers.items()})
+        _describe_row(data, test, rows[place], {n: answer[place] for n, answer in answers.items() if n != "teacher" or heard[place]})
         | {"right": {name: bool(found[place]) for name, found in right.items()}}
         for place in (*hard, *easy)
     ]

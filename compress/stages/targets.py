@@ -35,6 +35,8 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     Beside it NAME.npy (V, R + E, D) for each hidden state that a loss compares, such as embedding.npy.
     """
     assert teacher.path and teacher.io_spec
+    if "answers-train.npy" in teacher.files:
+        return take_answers(recipe, teacher, data, ctx)
     model: Any = load_model(teacher.path)
     taps = recipe.distill.teacher_taps
     if features is not None and any(path.startswith("encoders.") for path, _ in taps.values()):
@@ -77,12 +79,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         if not np.isfinite(array).all():
             what = "a logit" if name == "logits" else f"a number in {name!r}"
             raise CompressError(f"targets: the teacher gave {what} that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
-    labelled, metrics, known_words = int(known(train.labels).sum()), {}, "no row has a label"
-    if labelled:
-        task = data.task.with_facts(teacher.details.get("facts", {}))
-        scored = 100 * task.score(np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels))
-        metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": labelled}}
-        known_words = f"the teacher's {data.task.measure} on the training labels is {scored:.2f} %"
+    metrics, known_words = judge(teacher, np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels), data)
     others = f" and {count - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
     states = [f"{name} of {array.shape[2]} numbers ({array.nbytes / 1e6:,.0f} MB)" for name, array in out.items() if name != "logits"]
     ctx.say(f"targets: {len(views)} views of {len(train):,} rows{others}{''.join(f', {state}' for state in states)}; {known_words}")
@@ -93,6 +90,30 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             details |= {"softness": dict(zip(("train", "validation"), soft, strict=True)), "softness_in_words": describe_softness(*soft)}
             ctx.say(f"targets: {details['softness_in_words']}")
     return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
+
+
+def take_answers(recipe: Recipe, teacher: TorchModel, data: PreparedData, ctx: Context) -> Targets:
+    """The answers that a teacher has given: one to each row, which holds for all of its views as a label does; answered.npy (R,) bool says
+    which rows have one, and logits.npy is 0 for the others."""
+    logits, labels = np.load(teacher.file("answers-train.npy")), np.asarray(data.split("train").labels)
+    answered = np.isfinite(logits).all(1)
+    np.save(ctx.out / "logits.npy", np.where(answered[:, None], logits, 0).astype(np.float16)[None])
+    np.save(ctx.out / "answered.npy", answered)
+    metrics, known_words = judge(teacher, logits[answered], labels[answered], data)
+    views = draw_views(recipe)
+    ctx.say(f"targets: {int(answered.sum()):,} of {len(labels):,} rows have an answer, the same in {len(views)} views; {known_words}")
+    details = {"views": views.to_json(), "rows": len(labels), "classes": data.outputs, "hidden": [], "answered": int(answered.sum())}
+    return Targets(metrics=metrics, details=details)
+
+
+def judge(teacher: TorchModel, logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> tuple[dict, str]:
+    """How good the answers to training rows are where these have a label, and that in words: logits (R, K), labels (R, ...)."""
+    labelled = int(known(labels).sum())
+    if not labelled:
+        return {}, "no row has a label"
+    scored = 100 * data.task.with_facts(teacher.details.get("facts", {})).score(logits, labels)
+    metrics = {"train_accuracy": {"value": scored, "unit": "%", "samples": labelled}}
+    return metrics, f"the teacher's {data.task.measure} on the training labels is {scored:.2f} %"
 
 
 def open_array(path: Path, shape: tuple[int, ...], *, again: bool) -> np.memmap:

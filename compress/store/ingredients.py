@@ -18,7 +18,11 @@ RUNNER = Path(__file__).parents[1] / "device"
 FLAVOURS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}  # package -> flavour of the engine
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
 # words that came later, with the value that gives what was made before them
-YOUNGER = {"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0}
+YOUNGER = {
+    **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0},
+    **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
+    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates")),
+}
 
 
 def only(recipe: Recipe, places: tuple[str, ...]) -> Any:
@@ -60,6 +64,11 @@ def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
     if name == "teacher" and recipe.teacher.source == "folder":
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
+    if name == "teacher" and recipe.teacher.source in ("answers", "onnx"):
+        named = (recipe.teacher.path, recipe.teacher.tokenizer, recipe.teacher.classes)
+        files = [loaded.base / name for name in named if isinstance(name, str)]
+        weights = sorted(files[0].parent.glob(f"{files[0].name}?data")) if recipe.teacher.source == "onnx" else []  # of a large file
+        found["files"] = {path.name: hash_file(path) for path in [*files, *weights]}
     if name == "distill":
         students = [recipe.student.encoders.get(m) for m in recipe.modalities]
         started = [s.model for s in students if getattr(s, "initialise", None) == "pretrained" and s.model in WEIGHTS]

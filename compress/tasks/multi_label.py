@@ -10,6 +10,7 @@ import numpy as np
 
 from compress.errors import DataError
 from compress.io_spec import Port
+from compress.tasks.labels import log_odds
 from compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class MultiLabel(Task):
         "binary_kd, T = 1": {"name": "binary_kd", "options": {"temperature": 1.0}},
         "binary_kd, T = 4": {"name": "binary_kd", "options": {"temperature": 4.0}},
     }
+    forms = ("answers", "probabilities", "logits")
     metric = "row_f1"
     measure = "F1 of a row's tags"
     constant = "the commonest tags"
@@ -129,6 +131,16 @@ class MultiLabel(Task):
         given = np.rint(votes.sum(1) / np.maximum(rows, 1))  # (count,)
         rank = np.argsort(np.argsort(-votes, axis=1, kind="stable"), axis=1)
         return np.where(rank < given[:, None], 1.0, -1.0)
+
+    def vote(self, labels: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """The log odds of each tag's share of the votes, no surer than FLOOR."""
+        votes = np.zeros(shape)
+        np.add.at(votes, codes, labels)
+        return log_odds(votes / np.maximum(np.bincount(codes, minlength=shape[0]), 1)[:, None])
+
+    def from_probabilities(self, p: np.ndarray) -> tuple[np.ndarray, str, np.ndarray]:
+        """Log odds, no surer than FLOOR."""
+        return log_odds(p), "probabilities from 0 to 1", np.all((p >= 0) & (p <= 1), axis=1)
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

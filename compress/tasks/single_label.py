@@ -9,6 +9,7 @@ import numpy as np
 
 from compress.errors import DataError
 from compress.io_spec import Port
+from compress.tasks.labels import SUM, log_p
 from compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class SingleLabel(Task):
         "kd, T = 4": {"name": "kd", "options": {"temperature": 4.0}},
         "dist": {"name": "dist"},
     }
+    forms = ("answers", "probabilities", "logits")
     one_of_many = True
     metric = "accuracy"
     measure = "accuracy"
@@ -117,9 +119,17 @@ class SingleLabel(Task):
 
     def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
         """The votes for each label, so the commonest one answers; of equally frequent ones the first."""
-        votes = np.zeros((count, int(labels.max(initial=0)) + 1), np.int64)
-        np.add.at(votes, (codes, labels), 1)
-        return votes
+        return _votes(labels, codes, (count, int(labels.max(initial=0)) + 1))
+
+    def vote(self, labels: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """log p of each label's share of the votes; nobody's label has FLOOR."""
+        votes = _votes(labels, codes, shape)
+        return log_p(votes / np.maximum(votes.sum(1, keepdims=True), 1))
+
+    def from_probabilities(self, p: np.ndarray) -> tuple[np.ndarray, str, np.ndarray]:
+        """log p, at least that of FLOOR; a row must sum to 1 within SUM."""
+        right = (p >= -SUM).all(1) & (np.abs(p.sum(1) - 1) <= SUM)
+        return log_p(p), "probabilities that sum to 1", right
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -164,6 +174,12 @@ class SingleLabel(Task):
     def sentence(self, names: list[str]) -> str:
         """`classification into K labels`."""
         return f"classification into {len(names)} labels"
+
+
+def _votes(labels: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    votes = np.zeros(shape, np.int64)
+    np.add.at(votes, (codes, labels), 1)
+    return votes
 
 
 _OTHER_TASK = "data.task: regression learns numbers, multi_label takes several names a row"

@@ -58,7 +58,9 @@ class Task:
         "folder",
         "hub",
         "weights",
+        "zero_shot",
     )  # sources of models from elsewhere, as they are, that may be the teacher
+    forms: ClassVar[tuple[str, ...]] = ()  # of what a table or a file may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
     def __init__(self, name: str) -> None:
@@ -124,6 +126,14 @@ class Task:
 
     def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
         """(count, K) logits of the best answer to the rows of each code: labels (R, ...), all known, and codes (R,) in [0, count)."""
+        raise NotImplementedError
+
+    def vote(self, labels: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Logits of `shape` (R, K) of a teacher who gave the answers `labels` (A, ...), all known, to the rows `codes` (A,) in [0, R)."""
+        raise NotImplementedError
+
+    def from_probabilities(self, p: np.ndarray) -> tuple[np.ndarray, str, np.ndarray]:
+        """(R, K) logits of probabilities (R, K), what they must be in words, and (R,) bool: the rows where they are that."""
         raise NotImplementedError
 
     @property

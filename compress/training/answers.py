@@ -81,7 +81,9 @@ def second_teacher(model: nn.Module, rows: Rows, folder: Path, *, alone: bool) -
     for view in range(views):
         write_answers({name: array[view] for name, array in out.items()}, model, rows, vary=(rows.views, view))
         if not alone:
-            out["logits"][view] = (out["logits"][view].astype(np.float32) + rows.targets[view]) / 2
+            own = out["logits"][view].astype(np.float32)
+            both = (own + rows.targets[view]) / 2
+            out["logits"][view] = both if rows.answered is None else np.where(rows.answered[:, None], both, own)
     for array in out.values():
         array.flush()
-    return replace(rows, targets=out["logits"], hidden={**rows.hidden, **{name: out[name] for name in widths}})
+    return replace(rows, targets=out["logits"], answered=None, hidden={**rows.hidden, **{name: out[name] for name in widths}})

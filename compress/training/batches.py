@@ -51,6 +51,7 @@ class Rows:
     hidden: dict[str, np.ndarray] = field(default_factory=dict)
     strata: np.ndarray | None = None  # (R,) int, drawn evenly: see compress/training/imbalance.py
     shift: np.ndarray | None = None  # (K,) what losses on labels see added to the logits
+    answered: np.ndarray | None = None  # (R,) bool: the rows that `targets` are the teacher's answers to; None: all
 
     @property
     def group(self) -> str:
@@ -63,7 +64,8 @@ class Batch:
     """inputs[m]: (n_m, ...); rows[m]: (r,) int64 into them; labels: (r, ...) int64 or float32; teacher: its logits (r, K) and hidden
     states, float32;
     index: (r,) row numbers; grouping: (n,) numbers of the grouping inputs. mixed: where each input was mixed with another, the labels
-    of these (r, ...), and the share of `labels`. shift: (K,) what the loss on labels adds to the logits."""
+    of these (r, ...), and the share of `labels`. shift: (K,) what the loss on labels adds to the logits. answered: (r,) bool, the rows that
+    the teacher answered; None: all."""
 
     inputs: dict[str, Tensor]
     rows: dict[str, Tensor]
@@ -73,6 +75,7 @@ class Batch:
     grouping: np.ndarray
     mixed: tuple[Tensor, float] | None = None
     shift: Tensor | None = None
+    answered: Tensor | None = None
 
 
 class Batches:
@@ -149,7 +152,8 @@ class Batches:
             inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
             rows[PRESENT] = torch.arange(len(index))
         shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
-        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift)
+        answered = None if data.answered is None or data.targets is None else torch.from_numpy(data.answered[index])
+        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift, answered)
 
 
 def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:

@@ -166,7 +166,8 @@ def train_step(
     teacher = batch.teacher and batch.teacher.map(lambda x: x.to(device))
     mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
     shift = None if batch.shift is None else batch.shift.to(device)
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done, shift=shift)
+    answered = None if batch.answered is None else batch.answered.to(device)
+    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done, shift=shift, answered=answered)
     if not torch.isfinite(loss):
         raise CompressError(f"{place}: {describe_fault(parts, outputs, teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()

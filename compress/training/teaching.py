@@ -144,7 +144,9 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
 def balance(model: nn.Module, batch: Batch, objective: Objective) -> dict[str, float]:
     """The factors of `starting_scales` for a fresh student on one batch with its teacher's answers."""
     model.eval()
-    _, parts = objective(model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed, shift=batch.shift)
+    _, parts = objective(
+        model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed, shift=batch.shift, answered=batch.answered
+    )
     return starting_scales(objective, parts)
 
 

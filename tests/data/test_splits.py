@@ -32,6 +32,7 @@ def make_rows() -> Callable[..., Rows]:
             strata=np.asarray(labels, np.int32),
             kinds=np.full(count, -1, np.int16),
             groups=np.full(count, UNGROUPED, np.int32) if groups is None else np.asarray(groups, np.int32),
+            ids=np.array([f"train:{number}" for number in range(1, count + 1)]),
         )
 
     return make

@@ -101,3 +101,21 @@ def test_loss_of_class_weights_gets_the_counts():
     losses, student = [Loss(name="weighted_cross_entropy")], Outputs(torch.zeros(1, 2))
     total, _ = Objective(losses, with_teacher=False, counts=torch.tensor([30, 10]))(student, None, torch.tensor([1]))
     assert total.item() == pytest.approx(2 * math.log(2))  # 40 / (2 * 10)
+
+
+def test_rows_without_an_answer_of_the_teacher_learn_from_labels_alone():
+    student, teacher, labels = Outputs(torch.randn(4, 3, requires_grad=True)), Outputs(torch.randn(4, 3)), torch.tensor([0, 1, 2, -1])
+    answered = torch.tensor([True, False, True, False])
+    total, parts = Objective(LOSSES)(student, teacher, labels, answered=answered)
+    kept = student.map(lambda x: x[answered]), teacher.map(lambda x: x[answered])
+    assert parts["kd"].item() == pytest.approx(kd(*kept, labels[answered], temperature=3.0).item())
+    assert parts["cross_entropy"].item() == pytest.approx(cross_entropy(student, None, labels).item())
+    total.backward()
+    assert student.logits.grad[3].abs().sum() == 0  # neither label nor answer
+
+
+def test_batch_without_any_answer_has_no_term_of_the_teacher():
+    student, teacher = Outputs(torch.randn(2, 3, requires_grad=True)), Outputs(torch.zeros(2, 3))
+    total, parts = Objective([Loss(name="kd")])(student, teacher, torch.tensor([0, 1]), answered=torch.tensor([False, False]))
+    total.backward()
+    assert parts["kd"].item() == 0 and student.logits.grad.abs().sum() == 0

@@ -96,7 +96,7 @@ def test_full_vocabulary_is_the_teachers(teacher: Path, tmp_path: Path) -> None:
 def test_full_vocabulary_whose_padding_is_not_0_is_refused(tmp_path: Path) -> None:
     teacher = write_tokenizer(tmp_path / "teacher", [*VOCABULARY[1:], "[PAD]"])
     with pytest.raises(
-        DataError, match=r"its padding token has id 11, a student needs 0; student\.encoders\.text\.vocab: task makes it so"
+        DataError, match=r"its padding token has id 11, a student needs 0; student\.encoders\.text\.vocab: own or, of WordPiece, task"
     ):
         write_assets(student(vocab="full"), teacher, tmp_path / "full")
     found = write_assets(student(), teacher, tmp_path / "task")

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from compress.errors import DataError
-from compress.modalities.tokens import padding_id, tokenize, trim_vocabulary, unknown_rate, vocabulary_size
+from compress.modalities.tokens import learn_vocabulary, padding_id, tokenize, trim_vocabulary, unknown_rate, vocabulary_size
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [*string.ascii_lowercase, "?"]
@@ -115,7 +115,7 @@ def test_trimming_reads_whole_texts_whatever_the_file_cuts_and_pads(tmp_path: Pa
 
 def test_only_wordpiece_can_be_trimmed(tmp_path: Path) -> None:
     Tokenizer(models.BPE({"[PAD]": 0, "a": 1, "b": 2, "ab": 3}, [("a", "b")])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(DataError, match="trims WordPiece vocabularies, this one is BPE; set vocab: full"):
+    with pytest.raises(DataError, match="trims WordPiece vocabularies, this one is BPE; set vocab: own"):
         trim_vocabulary(tmp_path / "tokenizer.json", ["ab"], tmp_path / "trimmed.json")
     assert not (tmp_path / "trimmed.json").exists()
 
@@ -133,3 +133,14 @@ def test_unknown_rate_knows_the_vocabularys_own_unknown_token(tmp_path: Path) ->
     assert unknown_rate(tmp_path / "unigram.json", ["red", "zz", "red"]) == 1 / 3  # unknown characters in a row are one token
     Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])).save(str(tmp_path / "bpe.json"))
     assert unknown_rate(tmp_path / "bpe.json", ["ab", "a"]) == 0
+
+
+def test_vocabulary_is_learnt_from_texts_alone_and_always_the_same(tmp_path: Path) -> None:
+    texts = [*TEXTS, "Grün ist ein Kreis"] * 3
+    sizes = [learn_vocabulary(some, tmp_path / name) for name, some in (("a.json", texts), ("b.json", texts[::-1]))]
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes() and sizes[0] == vocabulary_size(tmp_path / "a.json")
+    assert padding_id(tmp_path / "a.json") == 0
+    assert tokens_of(tmp_path / "a.json", "the square") == ["[CLS]", "the", "square", "[SEP]"]
+    assert unknown_rate(tmp_path / "a.json", texts) == 0
+    learn_vocabulary(texts, tmp_path / "c.json", size=1)  # the commonest word alone; letters stay, whatever the size
+    assert tokens_of(tmp_path / "c.json", "the is") == ["[CLS]", "the", "i", "##s", "[SEP]"]

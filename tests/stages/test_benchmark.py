@@ -15,6 +15,7 @@ from compress.errors import CompressError
 from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Benchmark
 from compress.stages.benchmark import Candidate, compare
+from compress.stages.benchmark.pairs import pair_test
 
 CLASSES = 3
 TOKENS = np.array([[5, 0], [6, 0]])  # of the 2 test texts
@@ -166,3 +167,40 @@ def test_benchmark_counts_logits_that_are_not_finite_as_wrong(tmp_path, models, 
     broken = Candidate(write_model(tmp_path / "nan.onnx", weights=np.full((3, 3), np.nan)), "student", "fp16", 500, INPUTS)
     model = run(tmp_path, {**models, "broken": broken}, data)["models"]["broken"]
     assert model["non_finite"]["value"] == 7 and model["accuracy"]["correct"] == 0 and model["metrics"]["cross_entropy"]["value"] is None
+
+
+def told(tmp_path, answers):
+    np.save(tmp_path / "answers.npy", np.float32(answers))
+    return {"file": str(tmp_path / "answers.npy"), "facts": {}}
+
+
+def test_stored_answers_stand_for_a_teacher_on_the_rows_that_have_one(tmp_path, models, data):
+    """Rows 0, 1 and 6 are answered no, no and yes, of which the second is wrong; the student says no, yes, no there."""
+    answers = np.full((8, 3), np.nan)
+    answers[[0, 1, 6]] = np.eye(3)[[0, 0, 1]]
+    students = {name: model for name, model in models.items() if name != "teacher"}
+    measured = compare(CONFIG, students, data=data, ctx=Context(tmp_path, threads=1, say=lambda _: None), told=told(tmp_path, answers))
+    teacher = measured["models"]["teacher"]
+    assert (teacher["accuracy"]["correct"], teacher["accuracy"]["samples"]) == (2, 3)
+    assert teacher["size"]["value"] is None and teacher["latency"] is None and teacher["parameters"]["value"] is None
+    assert measured["models"]["student"]["agreement"]["value"] == pytest.approx(1 / 3)
+    stored = np.load(tmp_path / "predictions.npz")
+    assert stored["heard"].tolist() == [True, True, False, False, False, False, True]
+    pair_test(measured["models"], {n: stored[f"model_{n}"] for n in measured["models"]}, stored["rows"], data=data, heard=stored["heard"])
+    paired = measured["models"]["student"]["accuracy"]["against_teacher"]
+    assert (paired["samples"], paired["a_only"], paired["b_only"]) == (3, 1, 1)
+    assert measured["models"]["student_int8"]["accuracy"]["against_fp32"]["samples"] == 7
+
+
+def test_teacher_that_answered_no_test_row_is_not_known(tmp_path, models, data):
+    only = {"student": models["student"]}
+    measured = compare(
+        CONFIG, only, data=data, ctx=Context(tmp_path, threads=1, say=lambda _: None), told=told(tmp_path, np.full((8, 3), np.nan))
+    )
+    teacher, student = measured["models"]["teacher"], measured["models"]["student"]
+    assert (
+        teacher["accuracy"]["value"] is None and teacher["metrics"]["macro_f1"]["value"] is None and student["agreement"]["value"] is None
+    )
+    stored = np.load(tmp_path / "predictions.npz")
+    pair_test(measured["models"], {n: stored[f"model_{n}"] for n in measured["models"]}, stored["rows"], data=data, heard=stored["heard"])
+    assert "against_teacher" not in student["accuracy"]

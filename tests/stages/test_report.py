@@ -274,7 +274,13 @@ def test_pick_samples_shows_mistakes_first(tmp_path):
     data = PreparedData(tmp_path / "data", ["no", "yes"], ["all"], report)
     student = np.zeros(9, np.int16)
     student[[2, 5]] = [1, -1]  # places in `rows`, so test rows 3 and 6
-    np.savez(tmp_path / "predictions.npz", rows=np.arange(1, 10), model_teacher=np.zeros(9, np.int16), model_student=student)
+    np.savez(
+        tmp_path / "predictions.npz",
+        rows=np.arange(1, 10),
+        heard=np.ones(9, bool),
+        model_teacher=np.zeros(9, np.int16),
+        model_student=student,
+    )
     samples = pick_samples(data, tmp_path / "predictions.npz", models=["teacher", "student"], count=6)
     assert len(samples) == 6
     shown = {modality("image").show(data.split("test").inputs["image"], row): row for row in range(10)}

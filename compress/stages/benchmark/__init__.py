@@ -41,7 +41,7 @@ __all__ = ["Candidate", "benchmark", "compare"]
 
 def benchmark(
     recipe: Recipe,
-    teacher_onnx: OnnxModels,
+    teacher_onnx: OnnxModels | None,
     onnx: OnnxModels,
     teacher: TorchModel,
     student: TorchModel,
@@ -50,10 +50,13 @@ def benchmark(
     ctx: Context,
 ) -> Measurements:
     """Every exported file against the test split; see `compare` for what the measurements hold."""
-    inputs = model_inputs(teacher, data, teacher=True)
     facts = {"teacher": teacher.details.get("facts", {}), "student": student.details.get("facts", {})}
-    file = teacher_onnx.file("teacher.onnx")
-    models = {"teacher": Candidate(file, "teacher", "fp32", teacher_onnx.details["parameters"], inputs, facts=facts["teacher"])}
+    models, told = {}, None
+    if teacher_onnx:
+        inputs, file = model_inputs(teacher, data, teacher=True), teacher_onnx.file("teacher.onnx")
+        models["teacher"] = Candidate(file, "teacher", "fp32", teacher_onnx.details["parameters"], inputs, facts=facts["teacher"])
+    else:
+        told = {"file": str(teacher.file("answers-test.npy").resolve()), "facts": facts["teacher"]}
     inputs = model_inputs(student, data)
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
@@ -62,20 +65,20 @@ def benchmark(
     models |= others
     for name, why in skipped.items():
         ctx.say(f"benchmark: {name} is not measured: {why}")
-    measurements = compare(recipe.benchmark, models, data=data, ctx=ctx)
+    measurements = compare(recipe.benchmark, models, data=data, ctx=ctx, told=told)
     measurements["skipped"] = skipped
-    known = teacher.metrics["validation_accuracy"]  # by torch; the exported file agreed with it
-    measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
+    if known := teacher.metrics.get("validation_accuracy"):  # by torch; the exported file agreed with it
+        measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
     with np.load(ctx.out / "predictions.npz") as stored:
-        answers = {name: stored[f"model_{name}"] for name in models}
-        pair_test(measurements["models"], answers, stored["rows"], data=data)
+        answers = {name: stored[f"model_{name}"] for name in measurements["models"]}
+        pair_test(measurements["models"], answers, stored["rows"], data=data, heard=stored["heard"])
     inputs, split = model_inputs(student, data, split="validation"), data.split("validation")
     rows = select_rows(np.asarray(split.labels), None)
     files = {name: replace(models[name], inputs=inputs) for name in onnx.details["files"]}
     gains = {name: validate(model, data, rows, threads=ctx.threads) for name, model in files.items()}
     for name, scored in pair_validation(measurements["models"], gains, split, rows).items():
         measurements["models"][name]["validation"] = scored
-    shown = ["teacher", *timed_files(models)]
+    shown = [*(["teacher"] if teacher_onnx else []), *timed_files(models)]
     if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
         measurements["subsets"] = lines
     (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
@@ -144,25 +147,42 @@ def describe(model: dict[str, Any]) -> str:
     """One line: accuracy, size, latency."""
     latency = (model["latency"] or {}).get("1")
     speed = f"{latency['median_ms']:.3f} ms" if latency else "not timed here"
-    return f"{100 * model['accuracy']['value']:.2f} %  {model['size']['value'] / 1e6:8.2f} MB  {speed}"
+    accuracy, size = model["accuracy"]["value"], model["size"]["value"]
+    if size is None:
+        return (
+            f"{f'{100 * accuracy:.2f} % of the rows that it answered' if accuracy is not None else 'no answers'}; stored answers, no file"
+        )
+    return f"{100 * accuracy:.2f} %  {size / 1e6:8.2f} MB  {speed}"
 
 
-def compare(config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context) -> dict[str, Any]:
+def compare(
+    config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context, told: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The measurements (see `measure`), also written to measurements.json in `ctx.out` beside predictions.npz.
 
-    Needs exactly one teacher in `models`. Raises CompressError when a file is missing, cannot be opened or answers in a wrong shape."""
-    if [model.role for model in models.values()].count("teacher") != 1:
+    Needs exactly one teacher in `models`, or `told`: the file with a teacher's answers to all test rows, and the facts of its task.
+    Raises CompressError when a file is missing, cannot be opened or answers in a wrong shape."""
+    if [model.role for model in models.values()].count("teacher") + bool(told) != 1:
         raise CompressError(f"benchmark: needs exactly one teacher among {', '.join(models) or 'no models'}")
     missing = [f"{name}: {model.path}: no such model file" for name, model in models.items() if not model.path.is_file()]
     if missing:
         raise CompressError("benchmark: " + "; ".join(missing) + "; run the export again")
     job, result = ctx.out / "job.json", ctx.out / "measurements.json"
-    _write_job(job, config, models, data=data, seed=ctx.seed, score_threads=ctx.threads)
+    _write_job(job, config, models, data=data, seed=ctx.seed, score_threads=ctx.threads, told=told)
     _run_process(["-m", "compress.stages.benchmark", str(job.resolve()), str(result.resolve())], say=ctx.say)
     return json.loads(result.read_text())
 
 
-def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, seed: int, score_threads: int) -> None:
+def _write_job(
+    job: Path,
+    config: Benchmark,
+    models: dict[str, Candidate],
+    *,
+    data: PreparedData,
+    seed: int,
+    score_threads: int,
+    told: dict[str, Any] | None,
+) -> None:
     """job.json, which names what lies beside it by its relative path, so that it can be run again where the folder ends up, and other
     models, data and inputs by absolute ones; an input that lies in no file gets one beside it, shared by its models."""
     folder = job.parent.resolve()
@@ -181,7 +201,7 @@ def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, da
     }
     settings = config.model_dump(include={"batches", "threads", "rounds", "precision", "seconds", "warmup", "test_limit"})
     settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
-    settings["plugins"] = loaded_plugins()
+    settings |= {"plugins": loaded_plugins(), "teacher": told}
     job.write_text(json.dumps(settings, indent=1))
 
 

@@ -21,6 +21,7 @@ from compress.stages.benchmark.profile import measure_peaks, profile
 from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
 from compress.stages.benchmark.scoring import score
 from compress.stages.benchmark.timing import start_afresh, time_models
+from compress.stages.benchmark.told import describe_told
 from compress.tables import load_plugins
 from compress.tasks.task import Task
 
@@ -77,14 +78,21 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             kept[name] = logits
         if model.of:
             result["models"][name]["parity"] = describe_parity(model.of, kept[model.of], logits, task=task)
-    teacher = next(name for name, model in models.items() if model.role == "teacher")
-    for name in models:
-        agreed = data.task.gains(answers[name], answers[teacher])  # the teacher's answers taken for labels
-        result["models"][name]["agreement"] = number(float(agreed.mean()), "fraction", len(rows))
-        beside = data.task.together(answers[name], answers[teacher], np.asarray(test.labels)[rows])
-        result["models"][name]["metrics"] |= {key: number(value, "fraction", len(rows)) for key, value in beside.items()}
+    heard = np.ones(len(rows), bool)  # the rows that the teacher answered
+    if told := job.get("teacher"):
+        logits = np.load(told["file"])[rows]
+        heard = np.isfinite(logits).all(axis=1)
+        answers["teacher"] = data.task.with_facts(told["facts"]).answers(logits)
+        result["models"] = {"teacher": describe_told(logits, heard, test, rows=rows, data=data, facts=told["facts"]), **result["models"]}
+    teacher = next(name for name, model in result["models"].items() if model["role"] == "teacher")
+    for name in answers:
+        agreed = data.task.gains(answers[name][heard], answers[teacher][heard])  # the teacher's answers taken for labels
+        result["models"][name]["agreement"] = number(float(agreed.mean()) if heard.any() else np.nan, "fraction", int(heard.sum()))
+        if heard.any():
+            beside = data.task.together(answers[name][heard], answers[teacher][heard], np.asarray(test.labels)[rows][heard])
+            result["models"][name]["metrics"] |= {key: number(value, "fraction", int(heard.sum())) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
-    np.savez_compressed(folder / "predictions.npz", rows=rows, **arrays)
+    np.savez_compressed(folder / "predictions.npz", rows=rows, heard=heard, **arrays)
     return result
 
 

@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
 
 
-def pair_test(models: dict[str, Any], answers: dict[str, np.ndarray], rows: np.ndarray, *, data: PreparedData) -> None:
+def pair_test(
+    models: dict[str, Any], answers: dict[str, np.ndarray], rows: np.ndarray, *, data: PreparedData, heard: np.ndarray | None = None
+) -> None:
     """Adds to the accuracy of every model of the measurements how it differs from the teacher, the fp32 student and the baselines.
 
     Keys: against_teacher, against_fp32 (not of the teacher), against_majority, against_<modality>_alone, each as `Paired.to_json`; a model
-    has none against itself. Shapes: answers[name] (R, ...), rows (R,) indices into the test split."""
+    has none against itself. heard: (R,) bool, the rows that the teacher answered, on which alone it is compared; None: all.
+    Shapes: answers[name] (R, ...), rows (R,) indices into the test split."""
     test = data.split("test")
     labels, groups = np.asarray(test.labels)[rows], test.clusters[rows]
     gains = {name: data.task.gains(found, labels) for name, found in answers.items()}
     known = {name: data.task.gains(guesses[rows], labels) for name, guesses in baseline_answers(data).items()}
     for name, model in models.items():
         others = {**reference_answers(models, gains, of=name), **known}
-        model["accuracy"] |= {
-            f"against_{key}": compare_paired(gains[name], other, clusters=groups).to_json() for key, other in others.items()
-        }
+        for key, other in others.items():
+            both = np.ones(len(rows), bool) if heard is None or "teacher" not in (key, model["role"]) else heard
+            if both.any():
+                paired = compare_paired(gains[name][both], other[both], clusters=groups[both])
+                model["accuracy"][f"against_{key}"] = paired.to_json()
 
 
 def pair_validation(models: dict[str, Any], gains: dict[str, np.ndarray], split: Split, rows: np.ndarray) -> dict[str, dict[str, Any]]:

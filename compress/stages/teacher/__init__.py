@@ -1,4 +1,4 @@
-"""Stage `teacher`: the big model, from a folder, a hub, a weights file, or pretrained encoders with a head fitted here."""
+"""Stage `teacher`: the big model, from a folder, a hub, a weights file, or pretrained encoders with a head fitted here; or what one answered."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from compress.models.space import own_space
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
+from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
+from compress.stages.teacher.zero_shot import from_zero_shot
 from compress.store.artifacts import Features, TorchModel
 from compress.tables import MODELS, resolve
 from compress.tasks.labels import known
@@ -45,23 +47,23 @@ from compress.training.views import Views
 
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The teacher as our own model folder: model.json, model.safetensors and what it reads its inputs with, with its validation accuracy."""
+    if not recipe.teacher.asked:
+        return from_answers(recipe, data, ctx)
     if features is not None:
         model, io, details = fit(recipe, features, data, ctx)
     else:
-        model, io, details = {"folder": from_folder, "hub": from_hub, "weights": from_weights}[recipe.teacher.source](recipe, data, ctx)
-    details |= {"parameters": count_parameters(model), "source": recipe.teacher.source}
+        model, io, details = FROM[recipe.teacher.source](recipe, data, ctx)
+    details = {"parameters": count_parameters(model), "source": recipe.teacher.source, **details}
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     there = known(rows.labels)
     if "logits" not in details:
         details["logits"] = predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False))
     logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
-    details["facts"] = data.task.fit(logits, labels)
+    details["facts"], metrics = judge(logits, labels, data)
     if data.task.one_of_many:
         details["softness"] = softness([logits], labels)
-    scored = data.task.with_facts(details["facts"]).score(logits, labels)
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
-    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, validation {data.task.measure} {100 * scored:.2f} %")
-    metrics = {"validation_accuracy": {"value": 100 * scored, "unit": "%", "samples": len(labels)}}
+    ctx.say(f"teacher: {details['parameters'] / 1e6:.1f} M parameters, reads {reads}, {validation_words(metrics, data)}")
     return TorchModel(io_spec=io, metrics=metrics, details=details)
 
 
@@ -273,3 +275,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"teacher.path: {path} holds no weights that can be read without running code: {str(error).splitlines()[0]}"
         ) from error
     return state.get("state_dict", state)
+
+
+FROM = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "zero_shot": from_zero_shot, "onnx": from_onnx}

@@ -1,0 +1,85 @@
+"""What cannot be had of a teacher that is heard and not looked into: a fault for each part of a recipe that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compress.recipe.declarations import class_literal
+from compress.recipe.needs import hidden_state
+from compress.recipe.recipe import Recipe
+from compress.recipe.teacher import SOURCES
+from compress.recipe.yaml_source import Fault, Place
+
+
+def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for each word that needs more of the teacher than its source gives."""
+    source = SOURCES[recipe.teacher.source]
+    if not source.inside:
+        yield from _check_inside(recipe, tables)
+    if not source.asked:
+        yield from _check_asked(recipe)
+    if recipe.teacher.form is not None:
+        yield from _check_form(recipe, tables)
+    if recipe.teacher.source == "zero_shot":
+        yield from _check_zero_shot(recipe)
+
+
+def _check_inside(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """Hidden states and weights."""
+    whose = f"a teacher of source {recipe.teacher.source}"
+    for index, loss in enumerate(recipe.distill.losses):
+        entry = tables["LOSSES"].get(loss.name)
+        if entry and (state := hidden_state(entry, loss.options)):
+            yield Fault(
+                ("distill", "losses", index, "name"), f"{loss.name} compares the teacher's {state}, and {whose} shows its answers alone"
+            )
+    for m in recipe.distill.augment.modalities:
+        if getattr(recipe.distill.augment.get(m), "wordings", 0):
+            yield Fault(("distill", "augment", m, "wordings"), f"{whose} shows no vectors of words to find near ones in; set it to 0")
+    if recipe.student.classifier == "teacher":
+        yield Fault(("student", "classifier"), f"{whose} has no last layer that could be kept; leave it out")
+    for m in recipe.modalities:
+        section, place = recipe.student.encoders.get(m), ("student", "encoders", m)
+        if getattr(section, "initialise", None) == "teacher" and "initialise" in section.model_fields_set:
+            yield Fault((*place, "initialise"), f"{whose} has no weights to start from; set it to random")
+        if getattr(section, "vocab", None) == "full" and recipe.teacher.tokenizer is None:
+            yield Fault((*place, "vocab"), f"{whose} has no vocabulary that could be kept; leave it out, and one is learnt from the texts")
+
+
+def _check_asked(recipe: Recipe) -> Iterator[Fault]:
+    """Answers to what it was never asked, and a file to measure."""
+    why = "a table has no answers to what nobody asked"
+    if recipe.distill.teacher != "stored":
+        yield Fault(("distill", "teacher"), f"{why}; set it to stored")
+    if recipe.budget.min_latency_ratio is not None:
+        yield Fault(("budget", "min_latency_ratio"), "a table of answers takes no time that could be measured; take max_latency_ms")
+    if recipe.teacher.inputs is not None:
+        yield Fault(("teacher", "inputs"), "a table reads no inputs; leave it out")
+
+
+def _check_form(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """Numbers that the task cannot read."""
+    forms: Any = _forms(tables["TASKS"].get(recipe.data.task))
+    place: Place = ("teacher", "form")
+    if not forms:
+        yield Fault(place, f"{recipe.data.task} does not say how such answers become a model's numbers (`forms` of the task)")
+    elif recipe.teacher.form not in forms:
+        yield Fault(place, f"{recipe.data.task} reads {' or '.join(forms)} of such a teacher, found {recipe.teacher.form}")
+
+
+def _check_zero_shot(recipe: Recipe) -> Iterator[Fault]:
+    """What prompts cannot say."""
+    if len(recipe.modalities) > 1:
+        yield Fault(
+            ("teacher", "source"), f"a dual encoder compares one input with prompts, and the data has {' and '.join(recipe.modalities)}"
+        )
+    if recipe.data.task == "multi_label":
+        yield Fault(("teacher", "source"), "which of several prompts is nearest says nothing of several tags; take another teacher")
+
+
+def _forms(entry: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(class_literal(entry, "forms")) if entry else ()
+    except LookupError:  # as in a plugin that says nothing of it
+        return ()

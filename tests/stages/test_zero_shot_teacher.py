@@ -1,0 +1,91 @@
+"""A dual encoder teaches a student of texts without a label: from a folder to the bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import CLIPConfig, CLIPModel
+
+from compress.errors import DataError
+from compress.pipeline import RunResult, run
+from compress.recipe.grammar import load_recipe
+
+RECIPE = """\
+name: prompted
+data:
+  source: manifest
+  options: {train: train.csv, test: test.csv}
+  inputs: {text: {length: 6}}
+  labelled_fraction: 0.2
+teacher: {source: zero_shot, path: clip, templates: ["a {}", "the {}"], labels: {feline: cat}}
+student: {encoders: {text: {vocab: own, options: {layers: 1, width: 16, heads: 2, feedforward: 32}}}}
+distill: {train: {epochs: 6, batch_size: 16, learning_rate: 1.0e-2}}
+export: {targets: [onnxruntime_x86], parity: {samples: 32}}
+benchmark: {batches: [1], rounds: 10, warmup: 1}
+"""
+WORDS = ["a", "the", "cat", "dog", "big", "small", "old", "<start>", "<end>"]
+
+
+def write_clip(folder: Path) -> None:
+    """A CLIP whose text tower tells cat from dog: random, and the two words far apart."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "initializer_range": 0.1}
+    text = {**small, "vocab_size": len(WORDS), "max_position_embeddings": 8, "bos_token_id": 7, "eos_token_id": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config={**small, "image_size": 16, "patch_size": 8}, projection_dim=12))
+    with torch.no_grad():
+        apart = model.text_model.embeddings.token_embedding.weight
+        apart[2], apart[3] = 3 * torch.randn(16), 3 * torch.randn(16)
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=[("<start>", 7), ("<end>", 8)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompted")
+    write_clip(folder / "clip")
+    for split, count in (("train", 160), ("test", 40)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["text", "label"])
+            for number in range(count):
+                word, label = (("cat", "feline"), ("dog", "dog"))[number % 2]
+                rows.writerow([f"{WORDS[number % 7 % 2]} {WORDS[4 + number % 3]} {word} {number}", label])
+    (folder / "a.yaml").write_text(RECIPE)
+    return folder / "a.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> RunResult:
+    return run(load_recipe(recipe), runs=recipe.parent / "runs", threads=1, say=lambda _: None)
+
+
+def test_teacher_knows_what_it_was_never_shown_and_is_measured_as_a_file(finished: RunResult) -> None:
+    measured = json.loads((finished.folder / "10-benchmark" / "measurements.json").read_text())["models"]
+    assert measured["teacher"]["accuracy"]["value"] > 0.9
+    assert measured["teacher"]["size"]["value"] > 0 and measured["teacher"]["latency"]["1"]["median_ms"] > 0
+    assert finished.artifacts["teacher"].details["prompts"] == [["a dog", "the dog"], ["a cat", "the cat"]]  # in the order of the labels
+    assert all(hop["passed"] for hop in finished.artifacts["export_teacher"].details["parity"])
+
+
+def test_student_has_words_of_its_own_and_follows(finished: RunResult) -> None:
+    assert finished.summary["student_accuracy"] > 0.8 and finished.bundle.is_dir()
+    assert finished.artifacts["distill"].details["inherited"] is None
+
+
+def test_vocabulary_that_cannot_be_cut_is_told_before_any_work(recipe: Path) -> None:
+    with pytest.raises(DataError, match="trims WordPiece vocabularies, this one is WordLevel; set vocab: own"):
+        run(
+            load_recipe(recipe, ["student.encoders.text.vocab=task"]),
+            runs=recipe.parent / "others",
+            threads=1,
+            last="teacher",
+            say=lambda _: None,
+        )
