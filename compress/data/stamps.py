@@ -155,8 +155,8 @@ def _split(found: list[Stamp], language: str, heard: list[str], test: set[str]) 
     for stamp in found:
         part = rows["test" if stamp.name in test else "train"]
         inputs = str(stamp.picture.resolve()), stamp.names.get(language) or None
-        sounds = [(str(stamp.spoken[code].resolve()), code) for code in heard if code in stamp.spoken] or [(None, "unspoken")]
-        part += [(*inputs, sound, stamp.category, stamp.name, code) for sound, code in sounds]
+        sounds: list[tuple[str | None, str]] = [(str(stamp.spoken[code].resolve()), code) for code in heard if code in stamp.spoken]
+        part += [(*inputs, sound, stamp.category, stamp.name, code) for sound, code in sounds or [(None, "unspoken")]]
     names = ("image", "text", "audio", "label", "group", "kind")
     categories = pa.array(sorted({stamp.category for stamp in found}))
     tables = {}
