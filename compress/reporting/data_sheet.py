@@ -21,6 +21,7 @@ from compress.reporting.duplicates import show_near
 from compress.reporting.markdown import table
 from compress.reporting.notes import list_skew
 from compress.reporting.page import find_template
+from compress.tasks.labels import known
 
 SPLITS = ("train", "validation", "test")
 MOST_BYTES = 12_000_000  # of the shown rows, a third for each split: a page that opens at once, and can be sent
@@ -68,7 +69,9 @@ def show_rows(data: PreparedData, split: str, *, count: int, most_bytes: int) ->
 
     Rows are drawn by a fixed seed; the first that would make more than `most_bytes` of HTML ends the sheet.
     """
-    rows, shown, size = data.split(split), [], 0
+    rows, size = data.split(split), 0
+    labelled = known(rows.labels)
+    shown: list[dict[str, Any]] = []
     for row in _in_turns(data.task.strata(np.asarray(rows.labels)))[:count]:
         inputs = {
             m: "(none)" if rows.lacks(m)[row] else modality(m).show_whole(rows.inputs[m], int(rows.rows[m][row]), data.report["inputs"][m])
@@ -81,7 +84,7 @@ def show_rows(data: PreparedData, split: str, *, count: int, most_bytes: int) ->
         shown.append(
             {
                 "inputs": {m: Markup(html) for m, html in inputs.items()},  # noqa: S704 - rooms escape what they show
-                "label": data.task.show(rows.labels[row], data.labels),
+                "label": data.task.show(rows.labels[row], data.labels) if labelled[row] else "(none)",
                 "kind": data.kinds[kind] if kind >= 0 else None,
             }
         )

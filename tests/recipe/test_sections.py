@@ -14,7 +14,8 @@ from compress.recipe.declarations import literal_table
 from compress.recipe.grammar import json_schema, load_recipe
 from compress.recipe.messages import subsections
 from compress.recipe.recipe import Recipe
-from compress.recipe.sections import Quantize, Section, Teacher
+from compress.recipe.sections import Quantize, Section
+from compress.recipe.teacher import Teacher
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

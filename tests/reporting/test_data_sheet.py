@@ -154,6 +154,17 @@ def test_each_label_takes_its_turn_and_the_sheet_ends_at_its_size(data: Prepared
     assert len(few) == 1 and "more would take over 0 MB" in sentence
 
 
+def test_row_whose_label_is_not_trained_on_has_none(tmp_path: Path) -> None:
+    tables = {
+        split: pa.table({"text": [f"{split} {word} {i}" for i in range(20) for word in ("one", "two")], "label": ["a", "b"] * 20})
+        for split in ("train", "test")
+    }
+    config = data_section(source="manifest", inputs={"text": {"length": 8}}, validation_fraction=0.3, labelled_fraction=0.5)
+    prepare(Source(identity="half", read=lambda: tables, licence="none"), config, tmp_path / "data", say=lambda line: None)
+    rows, _ = show_rows(open_data(tmp_path / "data"), "train", count=40, most_bytes=10**6)
+    assert {row["label"] for row in rows} == {"a", "b", "(none)"}
+
+
 def test_page_that_cannot_be_written_is_told(data: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CompressError, match="give another place with --out"):
