@@ -37,11 +37,11 @@ def check(path: str | Path, overrides: Sequence[str] = ()) -> list[str]:
         return list(error.problems)
 
 
-def plan(recipe: LoadedRecipe, *, runs: str | Path = "runs", threads: int | None = None) -> list[PlannedStage]:
+def plan(recipe: LoadedRecipe, *, runs: str | Path = "runs", threads: int | None = None, device: str = "auto") -> list[PlannedStage]:
     """For each stage whether it would be reused or run, and why. Nothing is made."""
     from compress.pipeline import plan as plan_stages
 
-    return plan_stages(recipe, runs=Path(runs), threads=threads)
+    return plan_stages(recipe, runs=Path(runs), threads=threads, device=device)
 
 
 def run(
@@ -49,6 +49,7 @@ def run(
     *,
     runs: str | Path = "runs",
     threads: int | None = None,
+    device: str = "auto",
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
@@ -60,7 +61,7 @@ def run(
     """
     from compress.pipeline import run as run_stages
 
-    return run_stages(recipe, runs=Path(runs), threads=threads, first=first, last=last, say=say)
+    return run_stages(recipe, runs=Path(runs), threads=threads, device=device, first=first, last=last, say=say)
 
 
 def open_bundle(path: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Predictor:

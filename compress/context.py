@@ -24,6 +24,7 @@ class Context:
     threads: int = 2
     say: Callable[[str], None] = print
     base: Path = Path()  # the recipe's folder: relative paths in a recipe start here
+    device: str = "cpu"  # where models run: see compress/placement.py
     watch: Callable[[], None] = lambda: None  # called with each step of progress; raises what has ended the run elsewhere
 
     @contextmanager

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from compress.context import Context, never_silent
 from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
+from compress.placement import AUTO
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
 from compress.recipe.recipe import Recipe
@@ -77,13 +78,12 @@ class RunResult:
 FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where the student cannot start from its teacher
 
 
-class _LastStage(Exception):  # noqa: N818 - no error: --until was reached
-    pass
+class _LastStage(Exception): ...  # noqa: N818 - no error: --until was reached
 
 
-def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None) -> list[PlannedStage]:
+def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, device: str = AUTO) -> list[PlannedStage]:
     """Each stage of the recipe: reuse or run, and why. Nothing is made."""
-    steps, planned = Keys(with_teacher_inputs(loaded), runs, threads, print), []
+    steps, planned = Keys(with_teacher_inputs(loaded), runs, threads, print, device), []
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
         made_of, found = steps.find(name, parents)
@@ -99,13 +99,14 @@ def run(
     *,
     runs: Path,
     threads: int | None = None,
+    device: str = AUTO,
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
 ) -> RunResult:
     """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one."""
     require_packages(loaded.recipe)
-    steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say), time.monotonic()
+    steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say, device), time.monotonic()
     result = RunResult({}, [], steps.folder.path)
     anew = list(STAGES)[number(first) - 1 :] if first else []
     check_starts = cache(partial(check_teacher_starts, steps.loaded))  # once, before the first stage that needs it
@@ -135,7 +136,7 @@ def run(
             raise _LastStage
         return artifact
 
-    with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads) as beside:
+    with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads, device=steps.device, last=last) as beside:
         steps.watch = beside.check
         try:
             chain(step, loaded.recipe)
@@ -151,9 +152,9 @@ def run(
     return result
 
 
-def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int) -> None:
+def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO) -> None:
     """Makes one stage whose inputs are in the store: what a process does that `run` starts beside itself."""
-    steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None)
+    steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device)
 
     def step(name: str, *parents: Artifact | None) -> Artifact:
         made_of, artifact = steps.find(name, parents)
@@ -168,9 +169,8 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int) ->
 
 def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
     """Calls one stage in its partial folder and publishes what it leaves there."""
-    key = fingerprint(made_of)
-    with steps.store.partial(name, key) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
-        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, steps.watch)
+    with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
+        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, steps.device, steps.watch)
         if "torch" in STAGES[name].libraries:
             importlib.import_module("torch").set_num_threads(steps.threads)
         part = only(steps.recipe, STAGES[name].reads)

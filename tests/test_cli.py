@@ -91,10 +91,11 @@ def test_plan_prints_a_line_a_stage(pipeline):
 
 
 def test_run_passes_its_options_on(pipeline):
-    result = call("run", RECIPE, "--from", "distill", "--until", "export", "--threads", "2", "--runs", "elsewhere", "-o", "seed=7")
+    words = ("--from", "distill", "--until", "export", "--threads", "2", "--device", "cpu", "--runs", "elsewhere", "-o", "seed=7")
+    result = call("run", RECIPE, *words)
     assert result.exit_code == 0
     assert pipeline.calls == [
-        {"name": "mobile_vqa", "seed": 7, "runs": Path("elsewhere"), "threads": 2, "first": "distill", "last": "export"}
+        {"name": "mobile_vqa", "seed": 7, "runs": Path("elsewhere"), "threads": 2, "device": "cpu", "first": "distill", "last": "export"}
     ]
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "compress"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-WORDS = ("errors", "io_spec", "context", "tables")  # the shared vocabulary
+WORDS = ("errors", "io_spec", "context", "tables", "placement")  # the shared vocabulary
 # a module or package -> what it may import besides itself and `device`; each line may use what stands in the lines before it
 LAYERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(WORDS, WORDS),
@@ -38,14 +38,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("training", "reporting"),
     ),
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
+    "sweeping": (*WORDS, "recipe", "store"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
-    "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "serving", "pipeline"),
+    "cli": (*WORDS, "recipe", "store", "data", "listing", "doctor", "fleet", "reporting", "serving", "sweeping", "pipeline"),
     "__main__": ("cli", "pipeline", "recipe", "errors"),  # and `import compress`, which is the same door from Python
     "device": (),  # what ships imports only itself
 }
 ONE_IMPORT = {
     "accelerate": "compress/training/loop.py",
-    "typer": tuple(f"compress/cli/{name}.py" for name in ("__init__", "bundles", "results")),
+    "typer": tuple(f"compress/cli/{name}.py" for name in ("__init__", "bundles", "results", "sweeps")),
+    "optuna": "compress/sweeping/study.py",
     "wandb": None,
     "tensorrt": None,
     "tensorrt_rtx": None,

@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from compress.cli.bundles import bundles
-from compress.cli.results import PLAIN, RUNS, Overrides, RecipePath, Runs, Threads, results
+from compress.cli.results import PLAIN, RUNS, Device, Overrides, RecipePath, Runs, Threads, results
+from compress.cli.sweeps import sweeps
 from compress.errors import BUDGET_MISSED, CompressError, ParityError, RecipeError
 
 
@@ -36,6 +37,7 @@ app = typer.Typer(cls=Commands, help="Turn a big multimodal teacher into a small
 store_app = typer.Typer(help="Look into the store of artifacts, and clear it.", **PLAIN)
 app.add_typer(results)
 app.add_typer(bundles)
+app.add_typer(sweeps, name="sweep")
 app.add_typer(store_app, name="store")
 
 
@@ -52,14 +54,14 @@ def check(recipe: RecipePath, override: Overrides = None) -> None:
 
 
 @app.command()
-def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None, runs: Runs = RUNS) -> None:
+def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None, device: Device = "auto", runs: Runs = RUNS) -> None:
     """Say for each stage whether it would be reused or run, and why."""
     from compress.recipe.grammar import load_recipe
 
     loaded = load_recipe(recipe, override or [])
     from compress.pipeline import plan as plan_stages
 
-    for stage in plan_stages(loaded, runs=runs, threads=threads):
+    for stage in plan_stages(loaded, runs=runs, threads=threads, device=device):
         print(f"{stage.index:>2}-{stage.name:<14} {stage.action:<6} {stage.reason}")
 
 
@@ -74,14 +76,18 @@ def run(
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write each line of the budgets as JUnit XML.")] = None,
     threads: Threads = None,
+    device: Device = "auto",
     runs: Runs = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
     import json
 
     from compress.recipe.grammar import load_budget, load_recipe
 
+    if with_parent:
+        _end_with_parent()
     _check_stages({"--from": first, "--until": last})
     if last and (budget or junit):
         raise RecipeError([f"--until {last}: a budget is checked at the end of the run; leave out --budget and --junit, or --until"])
@@ -89,7 +95,8 @@ def run(
     budgets = {"recipe": loaded.recipe.budget} | ({budget.name: load_budget(budget)} if budget else {})
     from compress.pipeline import run as run_stages
 
-    result = run_stages(loaded, runs=runs, threads=threads, first=first, last=last, say=_say_stderr if as_json else print)
+    say = _say_stderr if as_json else print
+    result = run_stages(loaded, runs=runs, threads=threads, device=device, first=first, last=last, say=say)
     misses = list(result.budget_misses)
     if budget or junit:
         from compress.reporting.budgets import check_summary, write_junit
@@ -116,6 +123,7 @@ def make_alone(
     stage: Annotated[str, typer.Option("--stage", help="The stage.")],
     override: Overrides = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    device: Device = "auto",
     runs: Runs = RUNS,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", help="End when the input is closed, as it is when the run is gone.")
@@ -124,11 +132,10 @@ def make_alone(
     """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""
     from compress.pipeline import make_alone as make_stage
     from compress.recipe.grammar import load_recipe
-    from compress.store.beside import Beside
 
     if with_parent:
-        Beside.end_with_parent()
-    make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads)
+        _end_with_parent()
+    make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads, device=device)
 
 
 @app.command("list")
@@ -249,6 +256,12 @@ def _end(messages: list[str], code: int) -> NoReturn:
 
 def _say_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _end_with_parent() -> None:
+    from compress.store.beside import Beside
+
+    Beside.end_with_parent()
 
 
 def _check_stages(options: dict[str, str | None]) -> None:

@@ -84,13 +84,13 @@ def dkd(student: Outputs, teacher: Outputs, labels: Tensor, *, temperature: floa
     Source: arXiv 2203.08679, equation 7. kd is the case alpha 1 and beta the teacher's share of the other classes, row by row.
     """
     s, t = student.logits / temperature, teacher.logits.detach() / temperature
-    target = torch.where(labels >= 0, labels, t.argmax(1))  # (R,)
-    mask = F.one_hot(target, s.shape[1]).bool()  # (R, K)
+    target = torch.where(labels >= 0, labels, t.argmax(1))[:, None]  # (R, 1)
+    mask = F.one_hot(target[:, 0], s.shape[1]).bool()  # (R, K)
     log_q, log_p = F.log_softmax(s, 1), F.log_softmax(t, 1)
 
     def binary(log: Tensor) -> Tensor:  # (R, K) -> (R, 2): log of target, log of all others
         others = log.masked_fill(mask, -torch.inf).logsumexp(1)
-        return torch.stack([log[mask], others], 1)
+        return torch.stack([log.gather(1, target)[:, 0], others], 1)
 
     first = F.kl_div(binary(log_q), binary(log_p), reduction="batchmean", log_target=True)
     rest_q = F.log_softmax(s.masked_fill(mask, -1e4), 1)

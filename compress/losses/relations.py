@@ -34,9 +34,10 @@ def rkd_angle(student: Outputs, teacher: Outputs, labels: Tensor, *, tap: str = 
     """
     s, t = (_angles(x[:most]) for x in hidden_pair(student, teacher, tap))  # (R, R, R)
     rows = len(s)
-    own = torch.eye(rows, dtype=torch.bool, device=s.device)
+    own = torch.eye(rows, dtype=torch.bool)
     apart = ~(own[:, :, None] | own[:, None, :] | own[None])
-    return F.smooth_l1_loss(s[apart], t[apart]) if rows > 2 else 0 * s.sum()
+    places = apart.flatten().nonzero()[:, 0].to(s.device)  # found on the processor: an accelerator would be waited for
+    return F.smooth_l1_loss(s.flatten()[places], t.flatten()[places]) if rows > 2 else 0 * s.sum()
 
 
 def similarity(student: Outputs, teacher: Outputs, labels: Tensor, *, tap: str = "embedding") -> Tensor:
@@ -79,7 +80,7 @@ def _distances(x: Tensor) -> Tensor:
 
 def _pairs(square: Tensor) -> Tensor:
     """(R, R) -> (R (R - 1) / 2,): each pair once."""
-    return square[tuple(torch.triu_indices(len(square), len(square), 1))]
+    return square[tuple(torch.triu_indices(len(square), len(square), 1, device=square.device))]
 
 
 def _over_mean(distances: Tensor) -> Tensor:

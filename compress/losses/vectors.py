@@ -12,6 +12,8 @@ from torch import Tensor
 
 from compress.io_spec import Outputs
 
+FAR = -1e9  # a logit that a softmax does not see; unlike infinity it has a gradient where a row has nothing else
+
 
 def label_contrast(student: Outputs, teacher: Outputs | None, labels: Tensor, *, temperature: float = 0.1) -> Tensor:
     """Hard labels: mean over rows i with a like in the batch of the mean over its likes p of -log softmax_{a != i}(cos(s_i, s_a) / T) at a = p.
@@ -19,14 +21,12 @@ def label_contrast(student: Outputs, teacher: Outputs | None, labels: Tensor, *,
     A like is another row of the same label; a batch without any gives 0. Needs: labels. Source: supervised contrastive learning, arXiv
     2004.11362, equation 2. Siblings: vector_neighbours, which takes the teacher's word for who is like whom.
     """
-    vectors, labels = F.normalize(student.logits[labels >= 0].float(), dim=1), labels[labels >= 0]
-    own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    alike = (labels[:, None] == labels[None]) & ~own  # (R, R)
-    if not alike.any():
-        return 0 * student.logits.float().sum()
-    log_q = F.log_softmax((vectors @ vectors.T / temperature).masked_fill(own, -torch.inf), 1).masked_fill(~alike, 0)
-    likes = alike.sum(1)
-    return -(log_q.sum(1)[likes > 0] / likes[likes > 0]).mean()
+    vectors, known = F.normalize(student.logits.float(), dim=1), labels >= 0
+    others = known[None] & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)  # (R, R)
+    alike = (labels[:, None] == labels[None]) & others & known[:, None]
+    log_q = F.log_softmax((vectors @ vectors.T / temperature).masked_fill(~others, FAR), 1).masked_fill(~alike, 0)
+    likes = alike.sum(1)  # no masks as indices: an accelerator would be waited for to know how many rows are left
+    return -(log_q.sum(1) / likes.clamp(min=1)).sum() / (likes > 0).sum().clamp(min=1)
 
 
 def vector_kd(student: Outputs, teacher: Outputs, labels: Tensor) -> Tensor:

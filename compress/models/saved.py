@@ -17,7 +17,7 @@ def save_model(model: nn.Module, folder: Path, *, name: str, options: dict, io: 
     described = {"model": name, "options": options, "parameters": count_parameters(model)}
     (folder / "model.json").write_text(json.dumps(described, indent=2, sort_keys=True))
     (folder / "io_spec.json").write_text(json.dumps(io.to_json(), indent=2))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    save_file({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
 
 
 def load_model(folder: Path) -> nn.Module:

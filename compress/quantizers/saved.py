@@ -15,7 +15,7 @@ from compress.recipe.sections import Quantize
 def save_quantized(model: nn.Module, folder: Path) -> None:
     """Writes model.safetensors of a prepared model; `open_quantized` builds it again."""
     folder.mkdir(exist_ok=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    save_file({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
 
 
 def open_quantized(student: Path, state: Path, config: Quantize) -> nn.Module:

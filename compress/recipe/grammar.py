@@ -128,15 +128,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
 def load_budget(path: Path) -> Budget:
     """The budget in a file of its own, which holds the lines of a recipe's `budget`. Raises: RecipeError with every fault."""
+    return load_section(path, Budget, like="a budget is lines such as `max_size_mb: 4`")
+
+
+def load_section(path: Path, grammar: type[S], *, like: str) -> S:
+    """A file of its own that holds the lines of one section; `like` says what these are. Raises: RecipeError with every fault."""
     source = read_yaml(_read_text(path))
     origins = _Origins(path, source.lines, {})
     if not isinstance(source.data, dict) and not source.faults:
-        raise RecipeError(f"{path}:1: a budget is lines such as `max_size_mb: 4`, and this file has none")
-    budget, invalid = _validate(source.data or {}, Budget)
+        raise RecipeError(f"{path}:1: {like}, and this file has none")
+    section, invalid = _validate(source.data or {}, grammar)
     faults = sorted(map(origins.render, [*source.faults, *invalid]), key=lambda item: item[0])
-    if faults or budget is None:
+    if faults or section is None:
         raise RecipeError([text for _, text in faults])
-    return budget
+    return section
 
 
 def json_schema() -> dict[str, Any]:

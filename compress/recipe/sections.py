@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
@@ -94,6 +94,10 @@ class Train(Section):
     gradient_clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
     validate_every: float = Field(1, gt=0, description="Epochs between two validations.")
     modality_dropout: Fraction = Field(0.0, description="Chance that a row's input is hidden, never all; needs data.allow_missing.")
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "fp32",
+        description="Arithmetic of the layers; weights, losses and int8 stay in float32. auto: bf16 on an accelerator that is made for it, else fp32.",
+    )
     patience: int | None = Field(None, ge=1, description="Validations without a gain before training stops early; null: never.")
     checkpoint_seconds: float = Field(
         30, ge=0, description="Seconds between two checkpoints that a killed run goes on from; 0: every step."
@@ -217,6 +221,12 @@ class Quantize(Section):
         description="Share of the multiply-adds that must run in int8 on x86 after the runtime's optimisation; a file with less is left out.",
     )
     train: Train = Field(Train(epochs=4, learning_rate=3e-4), description="Schedule of the quantization-aware part.")
+
+    @model_validator(mode="after")
+    def _trains_in_float32(self) -> Quantize:
+        if self.train.precision != "fp32":
+            raise ValueError("train.precision: int8 is trained in fp32 alone, because bfloat16 rounds between its codes; leave it out")
+        return self
 
 
 class Export(Section):

@@ -25,6 +25,7 @@ from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
 from compress.models.taps import Tap, attach_taps
+from compress.placement import CPU
 from compress.recipe.needs import reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.terms import Loss
@@ -67,7 +68,7 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
     started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass
     begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
-    fresh = partial(fresh_copy, begun, recipe.distill.student_taps)
+    fresh = partial(fresh_copy, begun, recipe.distill.student_taps, device=ctx.device)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
@@ -147,9 +148,9 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict
     return model, details
 
 
-def fresh_copy(model: nn.Module, taps: Mapping[str, Tap]) -> nn.Module:
-    """The student before its first step, whose tapped layers are heard."""
-    copied = copy.deepcopy(model)
+def fresh_copy(model: nn.Module, taps: Mapping[str, Tap], *, device: str = CPU) -> nn.Module:
+    """The student before its first step, on that device, whose tapped layers are heard."""
+    copied = copy.deepcopy(model).to(device)
     attach_taps(copied, taps, side="student")
     return copied
 

@@ -63,13 +63,13 @@ def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: C
     progress = ctx.out / "checkpoint" / path.stem
     done = read_progress(progress)
     out = np.load(path, mmap_mode="r+") if done else allocate(path, (len(views), len(inputs), encoder.width), np.float16)
-    call, _ = quick_call(encoder, torch.from_numpy(np.array(inputs[:4])))
+    call, _ = quick_call(encoder.to(ctx.device), torch.from_numpy(np.array(inputs[:4])))
     with ctx.progress(f"features: {path.stem}", len(views) * len(inputs), unit="inputs", done=done * len(inputs)) as tell:
         for view in range(done, len(views)):
             for start in range(0, len(inputs), INFERENCE_BATCH):
                 values = torch.from_numpy(np.array(inputs[start : start + INFERENCE_BATCH]))
                 index = np.arange(start, start + len(values))
-                out[view, start : start + INFERENCE_BATCH] = call(views.vary(values, view, index)).numpy()
+                out[view, start : start + INFERENCE_BATCH] = call(views.vary(values, view, index)).cpu().numpy()
                 tell(len(values))
             out.flush()
             note_progress(progress, view + 1)

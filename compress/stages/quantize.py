@@ -17,6 +17,7 @@ from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective, at_the_end
 from compress.models.saved import load_model
 from compress.models.taps import attach_taps
+from compress.placement import CPU, move
 from compress.quantizers import QUANTIZERS, calibrate, freeze_ranges, layer_sensitivity, quantized_modules, restore_layers, use_unsigned
 from compress.quantizers.saved import save_quantized
 from compress.recipe.recipe import Recipe
@@ -43,7 +44,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     def score(model: nn.Module) -> float:
         return task.score(predict(model, check), check.data.labels)
 
-    model, taps = load_model(student.path), recipe.distill.student_taps
+    model, taps = load_model(student.path).to(ctx.device), recipe.distill.student_taps
     details: dict = {"method": config.method, "validation": {"fp32": score(model)}, "student": str(student.fingerprint)}
     if not quantizer.calibrated:
         return TorchModel(io_spec=student.io_spec, details=details)
@@ -55,9 +56,10 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
         ctx.say(f"quantize: the student trained alone ships, so it teaches its int8 form in place of {config.teacher!r}")
     objective = taught_objective(recipe, student, model, rows) if quantizer.trained else None
     detach()  # its layers are about to be replaced
-    model = quantizer.prepare(model, config)
+    model = quantizer.prepare(model.cpu(), config).to(ctx.device)
     attach_taps(model, taps, side="student")
-    calibrate(model, calibration_batches(Batches(rows, config.train.batch_size, seed=ctx.seed), config.calibration_batches))
+    batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
+    calibrate(model, calibration_batches(batches, config.calibration_batches, device=ctx.device))
     use_unsigned(model, any(TARGETS[target].unsigned for target in recipe.export.targets[:1]))  # the first target's arithmetic
     model.eval()
     details["validation"]["int8_ptq"] = score(model)
@@ -125,7 +127,7 @@ def control_accuracy(model: nn.Module, score: Callable[[nn.Module], float], conf
     return {"layers": len(quantized_modules(model)), "sensitivity": sensitivity, "restored": asdict(restoration)}
 
 
-def calibration_batches(batches: Batches, count: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """The first `count` training batches, as inputs and rows."""
+def calibration_batches(batches: Batches, count: int, *, device: str = CPU) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """The first `count` training batches, as inputs and rows on that device."""
     for batch in islice(batches.epoch(0), count):
-        yield batch.inputs, batch.rows
+        yield move((batch.inputs, batch.rows), device)

@@ -48,7 +48,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     for m in recipe.modalities:
         words = recipe.distill.augment.get(m)
         wordings = wordings or modality(m).reword(words, train, model, model=teacher.path, seed=recipe.data.seed)
-    body, more = model, None
+    body, more = model.to(ctx.device), None
     if wordings:
         write_wordings(ctx.out, wordings)
         more = read_more(wordings, teacher.io_spec, teacher.path)

@@ -17,27 +17,32 @@ from compress.context import never_silent
 from compress.errors import CompressError
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import Artifact, fingerprint
+from compress.store.keys import number
 
 BESIDE = ("export_teacher",)  # a teacher's export takes minutes and gigabytes, and the student is trained meanwhile
+WAITING = "benchmark"  # the first stage that reads what they make
 
 
 class Beside:
     """The processes of one run; those that still run when it ends, such as after an error or by being killed, end with it."""
 
-    def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int) -> None:
+    def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int, device: str = "cpu", last: str | None = None) -> None:
+        self.waited_for = last is None or number(last) >= number(WAITING)
         overrides = [word for override in loaded.overrides for word in ("-o", override)]
         self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
-        self.command += ["--threads", str(threads), "--with-parent"]
+        self.command += ["--threads", str(threads), "--device", device, "--with-parent"]
         self.running: dict[str, tuple[str, subprocess.Popen[bytes], Any]] = {}  # fingerprint -> stage, process, what it says
 
     def start(self, name: str, made_of: dict[str, Any]) -> Artifact:
-        """Starts the stage; the artifact that it will be, of which only the fingerprint is known."""
+        """Starts the stage, unless the run ends before anything waits for it; the artifact that it will be: only its fingerprint is known."""
+        key = fingerprint(made_of)
+        if not self.waited_for:
+            return Artifact(fingerprint=key)
         said = tempfile.TemporaryFile()
         root = str(Path(__file__).parents[2])  # makes a checkout importable that nobody installed
         env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
         asked = [*self.command, "--stage", name]
         process = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=env)
-        key = fingerprint(made_of)
         self.running[key] = (name, process, said)
         return Artifact(fingerprint=key)
 

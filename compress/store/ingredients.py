@@ -7,19 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from compress.placement import AUTO, CPU, arithmetic, training_precision
 from compress.recipe.declarations import class_literal
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import EXTRAS, WEIGHTS, asked_extras
 from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Train
 from compress.store.artifacts import hash_file
-from compress.tables import DATASETS, MODALITIES, TASKS, Stage, resolve
+from compress.tables import DATASETS, MODALITIES, STAGES, TASKS, Stage, resolve
 
 RUNNER = Path(__file__).parents[1] / "device"
 FLAVOURS = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}  # package -> flavour of the engine
 WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is followed and saved, not what it gives
 # words that came later, with the value that gives what was made before them
 YOUNGER = {
-    **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0},
+    **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
     **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates")),
 }
@@ -47,8 +49,8 @@ def used_libraries(stage: Stage, recipe: Recipe) -> list[str]:
     return [library for library in stage.libraries if optional.get(library, True)]
 
 
-def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
-    """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the GPU."""
+def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, Any]:
+    """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the arithmetic of `device`, the GPU."""
     uses = ("data", "features", "teacher", "targets", "distill", "quantize", "benchmark", "report", "bundle")
     plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in uses else {}
     found: dict[str, Any] = {"plugins": plugins} if plugins else {}
@@ -58,9 +60,9 @@ def identity(name: str, loaded: LoadedRecipe) -> dict[str, Any]:
         if recipe.data.paraphrases:
             found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
     if name in ("features", "targets"):  # answers of another arithmetic are other answers
-        from compress.device.info import has_bf16
-
-        found["arithmetic"] = "bfloat16" if has_bf16() else "float32"
+        found["arithmetic"] = arithmetic(device)
+    if any(training.precision == AUTO for training in trained_by(name, recipe)):  # what the recipe leaves to the device
+        found["precision"] = training_precision(AUTO, device)
     if name == "teacher" and recipe.teacher.source == "folder":
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
@@ -97,6 +99,17 @@ def plugin_reader(entry: str) -> Path | None:
     """The file for the device of a plugin's modality or task "file.py:class"; None for one of ours."""
     file, _ = entry.rsplit(":", 1)
     return Path(file).with_name(class_literal(entry, "device")) if file.endswith(".py") else None
+
+
+def trained_by(name: str, recipe: Recipe) -> list[Train]:
+    """The trainings of a stage whose precision the recipe may choose: int8 is trained in float32."""
+    teacher = [recipe.teacher.train if recipe.teacher.source == "fit" else None, recipe.teacher.fine_tune]
+    return [training for training in {"teacher": teacher, "distill": [recipe.distill.train]}.get(name, []) if training]
+
+
+def trainings(recipe: Recipe) -> list[Train]:
+    """All of these of a run."""
+    return [training for name in STAGES for training in trained_by(name, recipe)]
 
 
 def source_of(loaded: LoadedRecipe) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import StoreError
+from compress.placement import find_device, training_precision
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import CHECKPOINT, Artifact, explain, fingerprint, ingredients
-from compress.store.ingredients import as_json, identity, machine, only, used_libraries
+from compress.store.ingredients import as_json, identity, machine, only, trainings, used_libraries
 from compress.store.store import RunFolder, Store
 from compress.tables import STAGES, load_plugins
 
@@ -30,7 +31,10 @@ class PlannedStage:
 class Keys:
     """The stages of one recipe in one store."""
 
-    def __init__(self, loaded: LoadedRecipe, runs: Path, threads: int | None, say: Callable[[str], None]) -> None:
+    def __init__(self, loaded: LoadedRecipe, runs: Path, threads: int | None, say: Callable[[str], None], device: str) -> None:
+        self.device = find_device(device)
+        for training in trainings(loaded.recipe):  # what this device cannot do is said before anything is done
+            training_precision(training.precision, self.device)
         load_plugins(loaded.plugins)
         self.loaded, self.recipe, self.say = loaded, loaded.recipe, say
         self.threads = threads or os.cpu_count() or 1
@@ -43,7 +47,7 @@ class Keys:
         """Everything that the stage's result depends on."""
         stage = STAGES[name]
         config = as_json(only(self.recipe, stage.reads))
-        extras: dict[str, Any] = identity(name, self.loaded)
+        extras: dict[str, Any] = identity(name, self.loaded, self.device)
         if stage.seeded and (name != "teacher" or self.recipe.teacher.source == "fit"):  # only a fitted teacher is trained here
             extras["seed"] = self.recipe.seed
         if name == "benchmark":

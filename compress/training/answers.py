@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from compress.errors import RecipeError
+from compress.placement import ask
 from compress.store.arrays import allocate
 from compress.training.batches import INFERENCE_BATCH, Batches, Rows
 from compress.training.views import Views
@@ -33,10 +34,10 @@ def write_answers(
         inputs = batch.inputs
         if vary and vary[1]:
             inputs = {**inputs, rows.group: vary[0].vary(inputs[rows.group], vary[1], batch.grouping)}
-        found = model(inputs, batch.rows)
+        found = ask(model, inputs, batch.rows)
         for name, array in out.items():
             with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
-                array[batch.index] = (found.logits if name == "logits" else found.at(name)).numpy()
+                array[batch.index] = (found.logits if name == "logits" else found.at(name)).cpu().numpy()
         tell(len(batch.index))
 
 
@@ -50,7 +51,7 @@ def hidden_widths(model: nn.Module, rows: Rows, names: Iterable[str]) -> dict[st
     if not names:
         return {}
     sample = batches.collect(np.arange(min(2, len(batches.groups))))
-    found = model(sample.inputs, sample.rows)
+    found = ask(model, sample.inputs, sample.rows)
     for name in names:
         state = found.at(name)
         if state is None or state.ndim != 2:
@@ -63,7 +64,9 @@ def hidden_widths(model: nn.Module, rows: Rows, names: Iterable[str]) -> dict[st
 def encode(encoder: nn.Module, inputs: np.ndarray) -> np.ndarray:
     """Features (N, D) float16 of inputs (N, ...), in memory."""
     starts = range(0, len(inputs), INFERENCE_BATCH)
-    return np.concatenate([encoder(torch.from_numpy(inputs[i : i + INFERENCE_BATCH])).numpy().astype(np.float16) for i in starts])
+    return np.concatenate(
+        [ask(encoder, torch.from_numpy(inputs[i : i + INFERENCE_BATCH])).cpu().numpy().astype(np.float16) for i in starts]
+    )
 
 
 def second_teacher(model: nn.Module, rows: Rows, folder: Path, *, alone: bool) -> Rows:

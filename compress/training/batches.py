@@ -7,7 +7,7 @@ rows. So an image with ten questions is encoded once, and so is a question about
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from compress.context import Context
 from compress.io_spec import PRESENT, Outputs
 from compress.modalities.draws import uniforms
+from compress.placement import move
 from compress.recipe.sections import Train
 from compress.tasks.labels import known, unlabelled
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
@@ -76,6 +77,11 @@ class Batch:
     mixed: tuple[Tensor, float] | None = None
     shift: Tensor | None = None
     answered: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same with its tensors on another device."""
+        places = {f.name: move(getattr(self, f.name), device) for f in fields(self) if f.name not in ("index", "grouping")}
+        return replace(self, **places)
 
 
 class Batches:

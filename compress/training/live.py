@@ -16,6 +16,7 @@ from compress.io_spec import IOSpec
 from compress.modalities.wordings import Wordings
 from compress.models.saved import load_model
 from compress.models.taps import Tap, attach_taps
+from compress.placement import CPU, ask, device_of, finish
 from compress.training.arithmetic import quick_call
 from compress.training.batches import Batches, LiveTeacher, Rows
 from compress.training.rows import add_wordings, open_rows, read_more
@@ -24,13 +25,15 @@ TRIED = 3  # batches that a cost is measured on, after one to warm up
 INPUTS = 16  # grouping inputs of such a batch
 
 
-def open_live(folder: Path, split: Split, wordings: Wordings | None, taps: Mapping[str, Tap] | None = None) -> LiveTeacher:
-    """The teacher in a model folder, over the split's inputs and those in other words as it reads them, with what its tapped layers give."""
+def open_live(
+    folder: Path, split: Split, wordings: Wordings | None, taps: Mapping[str, Tap] | None = None, *, device: str = CPU
+) -> LiveTeacher:
+    """The teacher in a model folder, on that device, over the split's inputs and those in other words as it reads them, with what its tapped layers give."""
     io = IOSpec.load(folder / "io_spec.json")
     rows = open_rows(split, io, folder, teacher=True)
     if wordings:
         rows = add_wordings(rows, wordings, read_more(wordings, io, folder))
-    model = load_model(folder)
+    model = load_model(folder).to(device)
     attach_taps(model, taps or {}, side="teacher")
     batches = Batches(rows, 4, shuffle=False)
     sample = batches.collect(np.arange(min(4, len(batches.groups))))
@@ -51,8 +54,9 @@ def student_seconds(model: nn.Module, rows: Rows) -> float:
     for turn in range(TRIED + 1):
         if turn == 1:
             started = time.perf_counter()
-        outputs: Any = model(batch.inputs, batch.rows)
+        outputs: Any = ask(model, batch.inputs, batch.rows)
         outputs.logits.sum().backward()
+        finish(device_of(model))
     seconds = (time.perf_counter() - started) / TRIED
     model.zero_grad(set_to_none=True)
     model.train(was)
@@ -64,7 +68,9 @@ def _collecting(rows: Rows) -> float:
     for turn in range(TRIED + 1):
         if turn == 1:
             started = time.perf_counter()
-        batches.collect(_places(rows))
+        teacher = batches.collect(_places(rows)).teacher
+        if teacher is not None:
+            finish(teacher.logits.device)
     return (time.perf_counter() - started) / TRIED
 
 

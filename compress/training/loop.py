@@ -1,7 +1,8 @@
 """The training loop, the only one: a teacher's head, a student, its quantization-aware part all go through `train`.
 
 AdamW, linear warm-up and cosine to zero, gradient clipping, best weights by validation, early stopping, checkpoints that a
-killed run goes on from with the same numbers. accelerate places the model on its device and talks to the trackers.
+killed run goes on from with the same numbers. All of it is on the device of `Context`, which nothing waits for but at a look now and then.
+accelerate talks to the trackers, and needs no accelerator for that.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +25,16 @@ from compress.context import Context
 from compress.errors import CompressError, DependencyError
 from compress.io_spec import Outputs
 from compress.losses.objective import Objective
+from compress.placement import CPU, ask, device_of, training_precision
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
 from compress.training.schedule import total_steps
 
-LOG_EVERY = 20  # steps between two scalars
+LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
+FUSED = ("cuda", "mps")  # devices whose AdamW is one kernel; a processor's is left as it is, so that trainings of before end alike
+Scaler = torch.amp.GradScaler  # disabled, it lets everything pass
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -66,15 +73,18 @@ def train(
     `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
     `gentle`: a share of the rate, and the parameters that learn at it.
     """
-    accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"))
+    accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"), cpu=True)
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
+    device, precision = torch.device(ctx.device), training_precision(config.precision, ctx.device)
+    model.to(device)
+    objective.to(device)
     groups = parameter_groups(nn.ModuleList([model, objective]), config.weight_decay, gentle)  # projections are trained like the model
-    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
-    objective.to(accelerator.device)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=device.type in FUSED or None)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     total = total_steps(config, batches.steps)
     start = History(planned_steps=total, best=-math.inf if known is None else known)
-    run = _Run(model, objective, optimizer, start, ctx.out / "checkpoint" / f"{label}.pt")
+    run = _Run(model, objective, optimizer, scaler, start, ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
@@ -89,22 +99,30 @@ def train(
             if freeze and step == frozen_from:
                 freeze[1](model)
             set_rate(optimizer, config, step, total)
-            place, done = f"{label}: step {step}", step / max(1, total - 1)
-            loss, parts = train_step(accelerator, model, optimizer, next(stream), objective, config, done=done, place=place)
+            logs, validates = step % LOG_EVERY == 0, (step + 1) % every == 0 or step + 1 == total
+            saves = time.monotonic() - saved >= config.checkpoint_seconds
+            loss, parts = train_step(
+                *(model, optimizer, next(stream).to(device), objective, config),
+                done=step / max(1, total - 1),
+                place=f"{label}: step {step}",
+                scaler=scaler,
+                precision=precision,
+                look=device.type == CPU or logs or validates or saves,
+            )
             run.history.steps = step + 1
             progress(1, note)
-            if step % LOG_EVERY == 0:
+            if logs:
                 accelerator.log(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
-            if (step + 1) % every == 0 or step + 1 == total:
+            if validates:
                 run.validated(validate(model), loss.item(), {name: part.item() for name, part in parts.items()})
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
                     run.history.stopped_early = True
                     break
-            if time.monotonic() - saved >= config.checkpoint_seconds:
+            if saves:
                 run.save()
                 saved = time.monotonic()
     run.history.seconds += time.monotonic() - started
@@ -117,9 +135,12 @@ def train(
 class _Run:
     """The state of one training run that a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, history: History, path: Path) -> None:
+    def __init__(
+        self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: Scaler, history: History, path: Path
+    ) -> None:
         self.pair = nn.ModuleList([model, objective])
-        self.optimizer, self.history, self.path = optimizer, history, path
+        self.optimizer, self.scaler, self.history, self.path = optimizer, scaler, history, path
+        self.device = device_of(model)
         self.best_state = copy_state(self.pair)
         self.since_gain = 0
 
@@ -133,23 +154,24 @@ class _Run:
 
     def save(self) -> None:
         """Writes the checkpoint."""
-        state = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
-        save_checkpoint(self.path, {**state, "history": self.history.to_json(), "since_gain": self.since_gain})
+        state: dict[str, Any] = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
+        state |= {"scaler": self.scaler.state_dict(), "history": self.history.to_json(), "since_gain": self.since_gain}
+        save_checkpoint(self.path, state, self.device)
 
     def restore(self) -> None:
         """Puts the checkpoint's state back, if there is one."""
-        state = load_checkpoint(self.path)
+        state = load_checkpoint(self.path, self.device)
         if state is None:
             return
         self.pair.load_state_dict(state["pair"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
         self.best_state, self.since_gain = state["best"], state["since_gain"]
         self.history = History(**state["history"])
         self.history.resumed_at = self.history.steps
 
 
 def train_step(
-    accelerator: Accelerator,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
@@ -158,23 +180,34 @@ def train_step(
     *,
     done: float,
     place: str,
+    scaler: Scaler,
+    precision: str = "fp32",
+    look: bool = True,
 ) -> tuple[torch.Tensor, dict]:
-    """One step on one batch, after the share `done` of all steps: the loss before it, and its terms."""
+    """One step on one batch, on the batch's device, after the share `done` of all steps: the loss before it, and its terms.
+
+    `look`: see to it that the loss is a number, which waits for the device. One that is not makes all later ones like it, so it is found
+    a few steps later.
+    """
     model.train()
-    device = accelerator.device
-    outputs = model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-    teacher = batch.teacher and batch.teacher.map(lambda x: x.to(device))
-    mixed = (batch.mixed[0].to(device), batch.mixed[1]) if batch.mixed else None
-    shift = None if batch.shift is None else batch.shift.to(device)
-    answered = None if batch.answered is None else batch.answered.to(device)
-    loss, parts = objective(outputs, teacher, batch.labels.to(device), mixed, done=done, shift=shift, answered=answered)
-    if not torch.isfinite(loss):
-        raise CompressError(f"{place}: {describe_fault(parts, outputs, teacher, batch.index)}; {way_out(config)}")
+    with layers_in(precision, batch.labels.device):
+        outputs = model(batch.inputs, batch.rows)
+    outputs = outputs.map(lambda x: x.float()) if precision in AUTOCAST else outputs
+    loss, parts = objective(outputs, batch.teacher, batch.labels, batch.mixed, done=done, shift=batch.shift, answered=batch.answered)
+    if look and not torch.isfinite(loss):
+        raise CompressError(f"{place}: {describe_fault(parts, outputs, batch.teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_([*model.parameters(), *objective.parameters()], config.gradient_clip)
-    optimizer.step()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_([*model.parameters(), *objective.parameters()], config.gradient_clip)
+    scaler.step(optimizer)
+    scaler.update()
     return loss.detach(), parts
+
+
+def layers_in(precision: str, device: torch.device) -> AbstractContextManager:
+    """Inside, layers calculate in that precision. By torch and not by accelerate, whose precision is one for all of a process's trainings."""
+    return torch.autocast(device.type, dtype=AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
 
 
 def describe_fault(parts: dict[str, torch.Tensor], student: Outputs, teacher: Outputs | None, index: np.ndarray) -> str:
@@ -197,16 +230,11 @@ def way_out(config: Train) -> str:
 @torch.no_grad()
 def predict(model: nn.Module, batches: Batches) -> np.ndarray:
     """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was."""
-    was_training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    was_training = model.training
     model.eval()
     out: np.ndarray | None = None
     for batch in batches.epoch(0):
-        logits = (
-            model({m: x.to(device) for m, x in batch.inputs.items()}, {m: x.to(device) for m, x in batch.rows.items()})
-            .logits.float()
-            .cpu()
-            .numpy()
-        )
+        logits = ask(model, batch.inputs, batch.rows).logits.float().cpu().numpy()
         if out is None:
             out = np.full((len(batches.data.labels), logits.shape[1]), np.nan, np.float32)
         out[batch.index] = logits

@@ -21,6 +21,7 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
+from compress.placement import CPU, ask, device_of, move
 from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss
@@ -62,7 +63,7 @@ def choose_teaching(
     noted = _read(ctx.out)
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
-        live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps)
+        live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps, device=ctx.device)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
             noted |= _weigh(config.teacher, taught, fresh, ctx)
@@ -129,7 +130,7 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     batches, states = Batches(rows, 1), hidden_states(losses)
     batch, was = batches.collect(np.arange(min(2, len(batches.groups)))), model.training
     model.eval()
-    student, teacher = model(batch.inputs, batch.rows), batch.teacher
+    student, teacher = ask(model, batch.inputs, batch.rows), batch.teacher
     model.train(was)
     pairs = {name: (student.at(name), teacher.at(name)) for name in states if teacher is not None}
     widths = {name: (s.shape[1], t.shape[1]) for name, (s, t) in pairs.items() if s is not None and t is not None}
@@ -144,16 +145,17 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
 def balance(model: nn.Module, batch: Batch, objective: Objective) -> dict[str, float]:
     """The factors of `starting_scales` for a fresh student on one batch with its teacher's answers."""
     model.eval()
-    _, parts = objective(
-        model(batch.inputs, batch.rows), batch.teacher, batch.labels, batch.mixed, shift=batch.shift, answered=batch.answered
-    )
+    device = device_of(model)
+    batch = batch.to(device)
+    outputs = model(batch.inputs, batch.rows)
+    _, parts = objective.to(device)(outputs, batch.teacher, batch.labels, batch.mixed, shift=batch.shift, answered=batch.answered)
     return starting_scales(objective, parts)
 
 
 def save_projections(objective: Objective, folder: Path) -> None:
     """Writes what the losses have learnt for themselves, such as projections: it is no part of the student, and its int8 form goes on with it."""
     if state := objective.state_dict():
-        save_file(state, folder / PROJECTIONS)
+        save_file(move(state, CPU), folder / PROJECTIONS)
 
 
 def load_projections(objective: Objective, folder: Path) -> None:

@@ -38,6 +38,11 @@ def test_the_methods_of_quantization_are_those_of_the_table():
     assert set(get_args(Quantize.model_fields["method"].annotation)) == set(literal_table("compress.quantizers", "QUANTIZERS"))
 
 
+def test_int8_is_trained_in_float32_alone():
+    with pytest.raises(RecipeError, match=r"quantize.*int8 is trained in fp32 alone"):
+        load_recipe(RECIPES / "smoke.yaml", ["quantize.train.precision=bf16"])
+
+
 def test_inputs_that_come_with_others_are_not_mixed():
     with pytest.raises(RecipeError, match=r"augment\.image\.cutmix mixes two inputs .* no text of its own"):
         load_recipe(RECIPES / "smoke.yaml", ["distill.augment.image.cutmix=1", "distill.teacher=live"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,6 +31,18 @@ def test_checkpoint_gives_back_state_and_random_numbers(tmp_path: Path) -> None:
     assert state["step"] == 7
     assert torch.equal(state["weights"], torch.arange(4.0))
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_checkpoint_gives_back_the_random_numbers_of_an_accelerator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its generator stands in for that of a device that is not here."""
+    generator = torch.Generator().manual_seed(5)
+    module = SimpleNamespace(get_rng_state=generator.get_state, set_rng_state=generator.set_state)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    save_checkpoint(tmp_path / "a.pt", {"step": 1}, torch.device("mps"))
+    expected = torch.rand(3, generator=generator)
+    assert load_checkpoint(tmp_path / "a.pt", torch.device("mps")) == {"step": 1}
+    assert torch.equal(torch.rand(3, generator=generator), expected)
+    assert load_checkpoint(tmp_path / "a.pt") == {"step": 1}  # and goes on elsewhere with numbers of its own
 
 
 def test_checkpoint_is_none_where_there_is_none(tmp_path: Path) -> None:

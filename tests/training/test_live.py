@@ -14,13 +14,14 @@ from ports import io_spec
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
+from compress import placement
 from compress.data.prepared import Split
 from compress.io_spec import Outputs
 from compress.modalities.wordings import Wordings
 from compress.models.saved import load_model, save_model
 from compress.models.student import student
 from compress.recipe.grammar import load_recipe
-from compress.training import arithmetic, live
+from compress.training import live
 from compress.training.batches import Batches, LiveTeacher, Rows
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.views import draw_views
@@ -44,7 +45,7 @@ OPTIONS = {
 
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic, "has_bf16", lambda: False)
+    monkeypatch.setattr(placement, "has_bf16", lambda: False)
 
 
 @pytest.fixture

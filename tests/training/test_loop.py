@@ -77,6 +77,20 @@ def fit(
     return model, history
 
 
+def test_layers_calculate_in_the_precision_asked_for_and_weights_stay_float32(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+    model = build_model()
+    model.head.register_forward_hook(lambda *given: seen.append(given[2].logits.dtype))
+    fit(tmp_path, model, precision="bf16", max_steps=3, validate=lambda m: 0.0)
+    assert set(seen) == {torch.bfloat16} and {p.dtype for p in model.parameters()} == {torch.float32}
+    assert predict(model, Batches(toy_rows(), 64, shuffle=False)).dtype == np.float32 and seen[-1] == torch.float32
+
+
+def test_a_model_learns_as_well_in_bfloat16(tmp_path: Path) -> None:
+    (_, exact), (_, quick) = fit(tmp_path / "exact"), fit(tmp_path / "quick", precision="bf16")
+    assert quick.best >= exact.best - 0.05 and quick.curve != exact.curve
+
+
 def test_train_learns_a_toy_problem(tmp_path: Path) -> None:
     model, history = fit(tmp_path, epochs=30)
     assert history.steps == history.planned_steps == 30 * 4

@@ -186,7 +186,7 @@ class Pixels(nn.Module):
 def teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`choose_teaching` where a live teacher and the student take so many seconds a batch."""
     live = LiveTeacher(lambda inputs, rows: Outputs(torch.ones(len(rows["image"]), 2)), {"image": IMAGES})
-    monkeypatch.setattr(teaching, "open_live", lambda *arguments: live)
+    monkeypatch.setattr(teaching, "open_live", lambda *arguments, device: live)
 
     def run(*overrides: str, teacher: float = 1.0, student: float = 2.0, which: list[int] | None = None, said: list | None = None):
         monkeypatch.setattr(teaching, "teacher_seconds", lambda rows: teacher)

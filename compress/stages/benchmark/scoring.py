@@ -49,7 +49,9 @@ def _by_parts(model: Candidate, test: Split, rows: np.ndarray, *, threads: int) 
     used = {name: np.unique(np.asarray(test.rows[name])[rows], return_inverse=True) for name in model.inputs}
     if max(len(rows) / len(distinct) for distinct, _ in used.values()) < WORTH:
         return None
-    if model.runtime != "onnxruntime_cpu" or model.path.stat().st_size > LARGEST_FILE or not (parts := _cut(model.path)):
+    if model.runtime != "onnxruntime_cpu" or model.path.suffix != ".onnx" or model.path.stat().st_size > LARGEST_FILE:
+        return None
+    if not (parts := _cut(model.path)):
         return None
     with tempfile.TemporaryDirectory() as folder:
         joint = _open(parts.joint, Path(folder) / "joint.onnx", threads=threads)

@@ -57,7 +57,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     rows = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     there = known(rows.labels)
     if "logits" not in details:
-        details["logits"] = predict(model, Batches(rows, INFERENCE_BATCH, shuffle=False))
+        details["logits"] = predict(model.to(ctx.device), Batches(rows, INFERENCE_BATCH, shuffle=False))
     logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
     details["facts"], metrics = judge(logits, labels, data)
     if data.task.one_of_many:
@@ -237,7 +237,7 @@ def fine_tune(
     rows = against_imbalance(open_rows(data.split("train"), io, ctx.out, teacher=True, views=views), data)
     check = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     validation = Batches(check, INFERENCE_BATCH, shuffle=False)
-    before = data.task.score(predict(model, validation), check.labels)
+    before = data.task.score(predict(model.to(ctx.device), validation), check.labels)
     batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)
     history = train(
         model,
