@@ -103,8 +103,9 @@ def plugin_reader(entry: str) -> Path | None:
 
 def trained_by(name: str, recipe: Recipe) -> list[Train]:
     """The trainings of a stage whose precision the recipe may choose: int8 is trained in float32."""
-    teacher = [recipe.teacher.train if recipe.teacher.source == "fit" else None, recipe.teacher.fine_tune]
-    return [training for training in {"teacher": teacher, "distill": [recipe.distill.train]}.get(name, []) if training]
+    teacher: list[Train | None] = [recipe.teacher.train if recipe.teacher.source == "fit" else None, recipe.teacher.fine_tune]
+    trained: dict[str, list[Train | None]] = {"teacher": teacher, "distill": [recipe.distill.train]}
+    return [training for training in trained.get(name, []) if training]
 
 
 def trainings(recipe: Recipe) -> list[Train]:

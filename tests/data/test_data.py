@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from compress.data.prepare import prepare
 from compress.recipe.options import check_options
@@ -28,8 +30,68 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
     datasets.DatasetDict(tables).save_to_disk(str(tmp_path))
     for digit, speaker, take in itertools.product(range(2), ("george", "jackson", "theo"), range(8)):
         soundfile.write(tmp_path / f"{digit}_{speaker}_{take}.wav", np.full(8, (digit + 1) * (take + 1) / 100), 8000)
-    fsdd = {"path": ".", "test_speakers": ["theo"]}
-    return {"easy_vqa": {}, "manifest": {"train": "train.csv", "test": "test.csv"}, "hub": {"folder": "."}, "fsdd": fsdd}
+    return {
+        "easy_vqa": {},
+        "manifest": {"train": "train.csv", "test": "test.csv"},
+        "hub": {"folder": "."},
+        "fsdd": {"path": ".", "test_speakers": ["theo"]},
+        "stamps": draw_stamps(tmp_path / "stamps"),
+        "speech_commands": draw_commands(tmp_path / "commands"),
+        "vqa": draw_vqa(tmp_path / "vqa"),
+        "imagenet": draw_imagenet(tmp_path / "imagenet"),
+    }
+
+
+def picture(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(shade).integers(0, 256, (12, 12, 3), np.uint8)).save(path)
+    return path
+
+
+def sound(path: Path, tone: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.sin(np.arange(400) * tone / 50) / 2, 8000)
+
+
+def draw_stamps(root: Path) -> dict:
+    """24 pictures of two categories, one of them spoken of; every third is of the test fold."""
+    for i in range(24):
+        picture(root / "ab"[i % 2] / f"{i}.png", i).with_suffix(".txt").write_text(f"thing {i}\n")
+    sound(root / "a" / "0_desc_fr.ogg", 3)
+    return {"path": root.name, "folds": 3}
+
+
+def draw_commands(root: Path) -> dict:
+    """Two words by 12 speakers, four of whom are of the test list."""
+    names = [f"{word}/{speaker}_nohash_0.wav" for word in ("no", "yes") for speaker in "abcdefghijkl"]
+    for tone, name in enumerate(names, 1):
+        sound(root / name, tone)
+    (root / "testing_list.txt").write_text("".join(f"{name}\n" for name in names if name.split("/")[1][0] in "abcd"))
+    (root / "validation_list.txt").write_text("".join(f"{name}\n" for name in names if name.split("/")[1][0] == "e"))
+    return {"path": root.name}
+
+
+def draw_vqa(root: Path) -> dict:
+    """A question to each of 12 and of 6 pictures."""
+    for part, count in (("train2014", 12), ("val2014", 6)):
+        asked = [{"image_id": i, "question": f"what is {i % 3}?", "question_id": i} for i in range(count)]
+        told = [
+            {"question_id": i, "image_id": i, "multiple_choice_answer": ["yes", "no"][i % 2], "answer_type": "yes/no"} for i in range(count)
+        ]
+        for i in range(count):
+            picture(root / part / f"COCO_{part}_{i:012d}.jpg", i + 100 * count)
+        (root / f"v2_OpenEnded_mscoco_{part}_questions.json").write_text(json.dumps({"questions": asked}))
+        (root / f"v2_mscoco_{part}_annotations.json").write_text(json.dumps({"annotations": told}))
+    (root / "config.json").write_text(json.dumps({"label2id": {"yes": 1, "no": 0}}))
+    return {"path": root.name, "answers": f"{root.name}/config.json"}
+
+
+def draw_imagenet(root: Path) -> dict:
+    """Twelve photographs and six of two classes."""
+    for part, count in (("train", 12), ("val", 6)):
+        for i in range(count):
+            picture(root / part / f"n0{i % 2}" / f"{i}.JPEG", i + 100 * count)
+    return {"path": root.name, "names": {"n00": "tench", "n01": "church"}}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -38,7 +100,8 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
     assert check_options(function, options[name], "data.options", injected={"base"}) == []
     source = function(base=tmp_path, **options[name])
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
-    inputs = {"audio": {"seconds": 0.01, "rate": 8000}} if name == "fsdd" else {"image": {"size": 8}, "text": {"length": 8}}
+    sounds, both = {"audio": {"seconds": 0.01, "rate": 8000}}, {"image": {"size": 8}, "text": {"length": 8}}
+    inputs = {"fsdd": sounds, "speech_commands": sounds, "imagenet": {"image": {"size": 8}}}.get(name, both)
     limits = config(train_limit=8, test_limit=4, inputs=inputs)
     report = prepare(source, limits, tmp_path / "out", say=lambda line: None)
     assert report["splits"]["train"]["inputs"][next(iter(inputs))] == 8

@@ -131,7 +131,7 @@ def test_every_modality_has_a_case_and_a_reader_on_the_device() -> None:
 def test_room_says_what_check_and_schema_need(name: str) -> None:
     room = modality(name)
     assert room.name == name and modality(name) is room
-    assert set(room.words) == {"input", "augment", "student"} and room.words["input"]
+    assert set(room.words) == {"input", "augment", "student", "feed"} and room.words["input"]
     for word, says in [item for words in room.words.values() for item in words.items()]:
         assert set(says) <= {"type", "description", "default", "ge", "gt", "le", "lt"}, word
         assert isinstance(says["type"], list) or says["type"] in ("int", "float", "bool", "str"), word
