@@ -325,7 +325,7 @@ def test_weights_file_with_published_names_becomes_the_teacher(image_base: Path,
 
 def test_fine_tuned_weights_know_the_data_better(image_base: Path, tmp_path: Path, weights: Callable) -> None:
     given = weights().model_dump()
-    train = {"epochs": 20, "batch_size": 8, "learning_rate": 0.01, "trackers": []}
+    train = {"epochs": 20, "batch_size": 8, "learning_rate": 0.01, "trackers": [], "patience": None}
     recipe = RECIPE.model_validate({**given, "teacher": {**given["teacher"], "fine_tune": train}})
     data = data_of(recipe, image_base)
     feeds = {"image": torch.from_numpy(np.array(data.split("train").inputs["image"]))}
