@@ -9,14 +9,13 @@ median on top. A slow-down is told where the 99 % interval of the median ratio, 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, write_result
+from record import markdown_table, origin, origin_line, run_on_a_run, run_program
 
 from compress.device.bundle import open_model
 from compress.device.predictor import Predictor
@@ -95,18 +94,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", help="a run's folder, or a bundle's")
-    add_table_arguments(parser)
-    args = parser.parse_args()
-    results = RESULTS / "decisions"
-    if show_tables(args, lambda: tables(read_results(results))):
-        return
-    if not args.run:
-        parser.error("give a run")
-    result = measure(args.run)
-    write_result(results / f"{result['run']}.json", result)
-    print(table([result]))
+    run_on_a_run(__doc__, "decisions", measure, table)
 
 
 if __name__ == "__main__":

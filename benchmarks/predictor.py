@@ -9,7 +9,6 @@ bundle reads images; and a predictor that is opened for one answer and closed, a
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from record import RESULTS, add_table_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, write_result
+from record import markdown_table, origin, origin_line, run_on_a_run, run_program
 
 from compress.device.bundle import open_model
 from compress.device.predictor import Predictor
@@ -118,18 +117,7 @@ def _ask_once(folder: Path, row: dict[str, np.ndarray]) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", help="a run's folder, or a bundle's")
-    add_table_arguments(parser)
-    args = parser.parse_args()
-    results = RESULTS / "predictor"
-    if show_tables(args, lambda: tables(read_results(results))):
-        return
-    if not args.run:
-        parser.error("give a run")
-    result = measure(args.run)
-    write_result(results / f"{result['run']}.json", result)
-    print(table([result]))
+    run_on_a_run(__doc__, "predictor", measure, table)
 
 
 if __name__ == "__main__":

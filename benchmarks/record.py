@@ -73,6 +73,23 @@ def show_tables(args: argparse.Namespace, tables: Callable[[], Mapping[str, str]
     return args.publish or args.table
 
 
+def run_on_a_run(
+    description: str | None, name: str, measure: Callable[[str], dict[str, Any]], table: Callable[[Sequence[dict[str, Any]]], str]
+) -> None:
+    """The command line of a program that measures one run's bundle, keeps results/`name`/RUN.json, and has one table, marked `name`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", help="a run's folder, or a bundle's")
+    add_table_arguments(parser)
+    args, results = parser.parse_args(), RESULTS / name
+    if show_tables(args, lambda: {name: table(read_results(results))}):
+        return
+    if not args.run:
+        parser.error("give a run")
+    result = measure(args.run)
+    write_result(results / f"{result['run']}.json", result)
+    print(table([result]))
+
+
 def installed_version(name: str) -> str | None:
     """The version of a distribution; None where it is not installed."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.measures.metrics import wilson_interval
+from compress.measures.metrics import cross_entropy, log_softmax, wilson_interval
 
 BINS = 10
 TOP = (1, 3, 5)
@@ -34,7 +34,7 @@ def describe_labels(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]
         return {}
     answers = logits.argmax(axis=1)
     classes = by_class(answers, labels, names)
-    probabilities = softmax(logits / temperature)
+    probabilities = np.exp(log_softmax(logits / temperature))
     for c in classes:
         k = names.index(c["name"])
         c |= areas(probabilities[:, k], labels == k)
@@ -89,12 +89,6 @@ def areas(scores: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
     return {"roc_auc": interval, "pr_auc": {"value": float(average_precision_score(positive, scores))}}
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(R, K) probabilities of logits (R, K)."""
-    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return grown / grown.sum(axis=1, keepdims=True)
-
-
 def confusions(answers: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     """[label, answer, rows] of the wrong answers, the most frequent ones first, at most MOST_CONFUSIONS. Shapes: (R,) int."""
     wrong = answers != labels
@@ -109,7 +103,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     *Formula*: ece = sum over the BINS equal bins of samples / R * |accuracy - confidence|, confidence the mean largest probability.
     Source: Guo et al. 2017, arXiv 1706.04599, section 2. Shapes: logits (R, K) float64, labels (R,).
     """
-    confidence = softmax(logits).max(axis=1)  # (R,)
+    confidence = np.exp(log_softmax(logits)).max(axis=1)  # (R,)
     right = logits.argmax(axis=1) == labels
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins, ece = [], 0.0
@@ -133,12 +127,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     if there.sum() < TEMPERATURE_ROWS:
         return None
     z, own = logits[there].astype(np.float64), labels[there].astype(np.int64)
-    z -= z.max(axis=1, keepdims=True)
-    hit = z[np.arange(len(z)), own]
 
     def surprise(log_t: float) -> float:
-        t = np.exp(log_t)
-        return float((np.log(np.exp(z / t).sum(axis=1)) - hit / t).mean())
+        return cross_entropy(z / np.exp(log_t), own)
 
     return float(np.exp(minimize_scalar(surprise, bounds=LOG_TEMPERATURE, method="bounded").x))
 

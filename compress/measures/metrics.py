@@ -53,6 +53,12 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([2 * hit / total for hit, total in zip(hits, totals, strict=True)]))
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(R, K) float64 logarithms of the probabilities that logits (R, K) stand for."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     """-mean_R log softmax(logits)[label], in nats; NaN without labelled rows.
 
@@ -60,9 +66,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     logits, labels = _labelled(logits, labels)
     if not len(labels):
         return math.nan
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-np.mean(log_p[np.arange(len(labels)), labels]))
+    return float(-np.mean(log_softmax(logits)[np.arange(len(labels)), labels]))
 
 
 METRICS: dict[str, Metric] = {

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from compress.measures.metrics import log_softmax
+
 FITTED = 0.05  # more of the labels answered on training rows than on validation, as a share, and half the entropy: answered as labels
 
 
@@ -24,11 +26,9 @@ def softness(views: Iterable[np.ndarray], labels: np.ndarray) -> dict[str, Any]:
         samples = int(there.sum())
         if not samples:
             return {}
-        z = np.asarray(logits[there], np.float64)
-        log_p = z - z.max(axis=1, keepdims=True)
-        log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+        log_p = log_softmax(np.asarray(logits[there], np.float64))
         p = np.exp(log_p)
-        found.append((p.max(axis=1).mean(), -(p * log_p).sum(axis=1).mean(), (z.argmax(axis=1) == labels[there]).mean()))
+        found.append((p.max(axis=1).mean(), -(p * log_p).sum(axis=1).mean(), (log_p.argmax(axis=1) == labels[there]).mean()))
     largest, entropy, answered = np.mean(found, axis=0).tolist()
     return {"largest_p": largest, "entropy_nats": entropy, "answered": answered, "samples": samples}
 
