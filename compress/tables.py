@@ -162,7 +162,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine", "bundle"), ("numpy",)),
 }
 
 TABLES: dict[str, dict[str, str]] = {

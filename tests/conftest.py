@@ -165,6 +165,7 @@ export:
   parity: {samples: 32}
 engine: {flavour: tensorrt_rtx}
 benchmark: {batches: [1, 2], rounds: 10, warmup: 1, runtimes: [RUNTIMES]}
+bundle: {examples: [cpp]}
 """
 OPTIONAL = {"openvino": "openvino", "litert": "litert_torch"}  # runtime -> module of its extra
 EXTRAS = [name for name, module in OPTIONAL.items() if importlib.util.find_spec(module)]

@@ -21,7 +21,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(WORDS, WORDS),
     "recipe": WORDS,
     "measures": WORDS,
-    "store": (*WORDS, "recipe"),
+    "examples": WORDS,
+    "store": (*WORDS, "recipe", "examples"),
     "graphs": WORDS,
     "losses": (*WORDS, "recipe"),  # a loss knows no model, a model no loss
     "models": (*WORDS, "recipe"),
@@ -35,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "tasks", "data", "fleet"),
     "stages": (
         *(*WORDS, "recipe", "store", "measures", "graphs", "losses", "models", "modalities", "tasks", "data", "quantizers"),
-        *("training", "reporting"),
+        *("training", "reporting", "examples"),
     ),
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
     "sweeping": (*WORDS, "recipe", "store"),

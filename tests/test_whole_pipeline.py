@@ -158,7 +158,10 @@ def test_report_is_one_file_that_loads_nothing(whole_run, summary) -> None:
 
 def test_bundle_verifies_by_hash_and_by_its_own_runner(bundle: Path, summary) -> None:
     manifest = verify_folder(bundle)
-    assert {"model.onnx", "run.py", "tokenizer.json", "golden.npz", "model_card.md", "recipe.yaml"} <= set(manifest["files"])
+    assert {"model.onnx", "run.py", "tokenizer.json", "golden.npz", "model_card.md", "recipe.yaml", "examples/cpp/golden.cpp"} <= set(
+        manifest["files"]
+    )
+    assert "onnxruntime_c_api.h" in (bundle / "model_card.md").read_text()  # what the example holds of others
     assert (bundle / "model.onnx").stat().st_size == summary["shipped_size_bytes"]
     done = subprocess.run([sys.executable, "run.py", "verify"], cwd=bundle, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

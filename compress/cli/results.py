@@ -103,6 +103,10 @@ def serve(
     teacher: Annotated[bool, typer.Option(help="Ask a run's teacher beside the student.")] = True,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Questions at once; one more is told to come again.")] = 32,
     upload_mb: Annotated[int, typer.Option("--upload-mb", min=1, help="Largest question, MB (10^6 bytes).")] = 16,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Keep samples that were answered wrongly here, with the right answer.")
+    ] = None,
+    keep_mb: Annotated[int, typer.Option("--keep-mb", min=1, help="Most that is kept there, MB.")] = 100,
     runs: Runs = RUNS,
 ) -> None:
     """Serve a page to try a bundle with your own input, teacher and student side by side, and the same as an HTTP API."""
@@ -114,4 +118,5 @@ def serve(
     run = folder if teacher and any(folder.glob("*-export_teacher")) else None
     token = read_token(token_file) if token_file else None
     limits = {"queue": queue, "upload_bytes": upload_mb * 10**6}
-    start(find_bundle(target, runs=runs), run, address=address, token=token, limits=limits, model=model)
+    keeping = {"keep": keep, "keep_bytes": keep_mb * 10**6}
+    start(find_bundle(target, runs=runs), run, address=address, token=token, limits=limits, model=model, **keeping)

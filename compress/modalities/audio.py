@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.device.audio_file import sound_length
+from compress.device.audio_file import read_samples, sound_length
 from compress.device.errors import AudioError
 from compress.device.modalities.audio import decode
 from compress.io_spec import Port
-from compress.modalities.modality import Failures, Inputs, Modality
+from compress.modalities.modality import Cell, Failures, Inputs, Modality
 from compress.models.processors import FILES
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 64  # sounds a thread takes at a time
+LONGEST = 30  # seconds that any model hears, as `words` says
 COLUMNS, HEIGHT = 160, 48  # of the waveform that the report shows, in pixels
 
 
@@ -188,12 +189,23 @@ class Audio(Modality):
 
     def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
         """Its waveform over a player, which holds what the student hears as a WAV file without the silence behind it."""
-        samples, file = np.trim_zeros(np.asarray(stored[index]), "b"), io.BytesIO()
-        with wave.open(file, "wb") as sound:
-            sound.setparams((1, 2, int(words["rate"]), len(samples), "NONE", ""))
-            sound.writeframes(samples.astype("<i2").tobytes())
-        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"></audio>'
+        content = _wav(np.trim_zeros(np.asarray(stored[index]), "b"), int(words["rate"]))
+        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(content).decode()}"></audio>'
         return self.show(stored, index) + player
+
+    def as_cell(self, value: Any) -> Cell:
+        """A WAV of its samples alone, at its own rate: one channel, and no more than any model hears."""
+        _, rate = sound_length(value)
+        return Cell.file(_wav(read_samples(value, rate=rate, count=LONGEST * rate), rate), ".wav")
+
+
+def _wav(samples: np.ndarray, rate: int) -> bytes:
+    """The file of samples (T,) int16."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, rate, len(samples), "NONE", ""))
+        sound.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def _changes(words: Any) -> tuple[float, ...]:

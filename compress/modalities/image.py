@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.device.image_file import open_image
 from compress.errors import RecipeError
 from compress.io_spec import Port
-from compress.modalities.modality import Failures, Inputs, Modality
+from compress.modalities.modality import Cell, Failures, Inputs, Modality
 from compress.modalities.picture_sizes import picture_size
 from compress.models.processors import FILES, read_processor
 
@@ -225,6 +226,14 @@ class Image(Modality):
         file = io.BytesIO()
         Pillow.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)).save(file, "PNG", optimize=True)
         return f'<img alt="the input image" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+    def as_cell(self, value: Any) -> Cell:
+        """A PNG of the pixels alone: no EXIF, no profile, turned as a viewer shows it."""
+        from PIL import Image as Pillow
+
+        file = io.BytesIO()
+        Pillow.fromarray(np.asarray(open_image(value))).save(file, "PNG")
+        return Cell.file(file.getvalue(), ".png")
 
 
 def _reading(words: Any) -> dict[str, Any]:

@@ -6,9 +6,11 @@ is a second file, in compress/device/modalities (for a plugin: the file that `de
 
 from __future__ import annotations
 
+import hashlib
 import html
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -39,6 +41,19 @@ class Inputs(Protocol):
 
     def shown(self, index: int) -> str:
         """The input as a message shows it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An input as a cell of a table, and where that is a file its content; its name is made of that."""
+
+    name: str
+    content: bytes | None = None
+
+    @classmethod
+    def file(cls, content: bytes, suffix: str) -> Cell:
+        """That of a file."""
+        return cls(hashlib.sha256(content).hexdigest() + suffix, content)
 
 
 class Modality:
@@ -163,6 +178,11 @@ class Modality:
     def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
         """The same where there is room for more, such as a player; `words` are the input's in the recipe, as plain data."""
         return self.show(stored, index)
+
+    def as_cell(self, value: Any) -> Cell:
+        """A value that came from elsewhere, as it may be kept: a text as it is, numbers with spaces between them, of a file what is heard or seen
+        alone. Raises: DeviceError for a file that cannot be read."""
+        return Cell(value if isinstance(value, str) else " ".join(map(repr, value)))
 
     def starter(self, name: str) -> str:
         """What the starter recipe says of it: a comment."""

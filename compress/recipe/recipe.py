@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from compress.recipe.gaps import why_no_gaps
 from compress.recipe.section import ByModality, Section
-from compress.recipe.sections import Benchmark, Budget, Data, Distill, Engine, Export, Fusion, Quantize, Student
+from compress.recipe.sections import Benchmark, Budget, Bundle, Data, Distill, Engine, Export, Fusion, Quantize, Student
 from compress.recipe.teacher import Teacher
 
 
@@ -28,6 +28,7 @@ class Recipe(Section):
     engine: Engine | None = Field(None, description="TensorRT engine; null: none.")
     benchmark: Benchmark = Field(Benchmark(), description="Measurements.")
     budget: Budget = Field(Budget(), description="Limits that decide the exit code.")
+    bundle: Bundle = Field(Bundle(), description="What ships beside models and runner.")
 
     @model_validator(mode="after")
     def _modalities_agree(self) -> Recipe:

@@ -280,6 +280,15 @@ class Benchmark(Section):
     )
 
 
+class Bundle(Section):
+    """What ships beside models and runner."""
+
+    examples: list[Literal["cpp"]] = Field(
+        [],
+        description="Programs that ask the models, in the bundle's folder `examples`. cpp: C++17 on ONNX Runtime's C API, with its header.",
+    )
+
+
 class Budget(Section):
     """A contract: a run that misses a line ends with exit code 3, after the report."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from compress.io_spec import PRESENT, IOSpec, Port
@@ -40,21 +41,32 @@ A value is a path, a file's content or an array; a string where a text is read. 
 """
 
 
+EXAMPLES = {
+    "cpp": """
+From C++17, with ONNX Runtime's C API (`examples/cpp`, which compares the answers of every model with the golden ones). Build it outside this folder,
+whose manifest lists every file; the library is that of a release of ONNX Runtime, or of its Python package:
+
+    library=$(python -c "import glob, onnxruntime; print(*glob.glob(onnxruntime.__path__[0] + '/capi/libonnxruntime.so.*'))")
+    cmake -S examples/cpp -B ../golden -DONNXRUNTIME_LIBRARY="$library"
+    cmake --build ../golden && ../golden/golden .
+"""
+}
 GAPS = "; any but one may be left out, and the answer says which were missing"
 
 
-def readme(name: str, io_spec: IOSpec) -> str:
-    """The text of README.md for a bundle that reads these ports; each reader's EXAMPLE stands for a value."""
+def readme(name: str, io_spec: IOSpec, *, examples: Collection[str] = ()) -> str:
+    """The text of README.md for a bundle that reads these ports and holds these `examples`; each reader's EXAMPLE stands for a value."""
     asked = [port for port in io_spec.inputs if port.name != PRESENT]
     readers = [modality(port.name).reader for port in asked]
     read = list(zip(asked, readers, strict=True))
-    return TEXT.format(
+    text = TEXT.format(
         name=name or "A model",
         reads=" and ".join(f"{port.name} ({literal(reader, 'HELP')})" for port, reader in read) + GAPS * (len(asked) < len(io_spec.inputs)),
         options=" ".join(f"{literal(reader, 'OPTION')} ..." for reader in readers),
         values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in read),
         ports=", ".join(f"{port.name}: {port.dtype} of shape {port.shape}" for port in io_spec.inputs),
     )
+    return text + "".join(EXAMPLES[example] for example in examples)
 
 
 def _example(reader: Path, port: Port) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,28 @@ from compress.device.errors import DeviceError
 from compress.modalities.modality import modality
 from compress.reporting.page import find_template
 from compress.serving.guards import Guard
+from compress.serving.kept import Full, Kept, Unfit
 from compress.serving.metrics import Metrics
 from compress.serving.openapi import describe_api
-from compress.serving.requests import Limits, read_question
+from compress.serving.requests import Limits, read_question, read_row
 from compress.serving.served import Served
 
 FOLDER = Path(__file__).parent
 WORKERS = min(4, os.cpu_count() or 1)  # answers that are made at once
 
 
-def make_app(served: Served, *, hosts: tuple[str, ...], token: str | None = None, limits: Limits | None = None) -> Guard:
-    """The application for these models; `hosts` are the names it may be asked under."""
-    app = _App(served, limits or Limits(), needs_token=token is not None)
+def make_app(
+    served: Served, *, hosts: tuple[str, ...], token: str | None = None, limits: Limits | None = None, kept: Kept | None = None
+) -> Guard:
+    """The application for these models; `hosts` are the names it may be asked under, `kept` is where samples are kept, if they are."""
+    app = _App(served, limits or Limits(), kept, needs_token=token is not None)
+    posts = {"/predict": app.predict} | ({"/keep": app.keep} if kept else {})
     routes = {"/": app.page, "/page.js": app.script, "/page.css": app.style, "/healthz": app.health}
     routes |= {"/metrics": app.show_metrics, "/openapi.json": app.openapi, "/samples": app.samples}
     starlette = Starlette(
         routes=[
             *(Route(path, app.counted(path, endpoint), methods=["GET"]) for path, endpoint in routes.items()),
-            Route("/predict", app.counted("/predict", app.predict), methods=["POST"]),
+            *(Route(path, app.counted(path, endpoint), methods=["POST"]) for path, endpoint in posts.items()),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
@@ -44,17 +48,18 @@ def make_app(served: Served, *, hosts: tuple[str, ...], token: str | None = None
 
 
 class _App:
-    def __init__(self, served: Served, limits: Limits, *, needs_token: bool) -> None:
-        self.served, self.limits, self.metrics = served, limits, Metrics()
+    def __init__(self, served: Served, limits: Limits, kept: Kept | None, *, needs_token: bool) -> None:
+        self.served, self.limits, self.kept, self.metrics = served, limits, kept, Metrics()
+        self.form: dict[str, Any] = {"inputs": served.bundle.asked, "gaps": served.bundle.takes_gaps, "limits": limits}
         self.turns = anyio.Semaphore(WORKERS)
         inputs = [{"name": name, "file": modality(name).reads_files, "worded": modality(name).worded} for name in served.bundle.asked]
         template = find_template("serve.html.j2")
         self.html = template.render(
-            name=served.name, inputs=inputs, members=served.members, needs_token=needs_token, gaps=served.bundle.takes_gaps
+            name=served.name, inputs=inputs, members=served.members, needs_token=needs_token, gaps=served.bundle.takes_gaps, kept=kept
         )
         self.css = find_template("style.css.j2").render() + (FOLDER / "page.css").read_text(encoding="utf-8")
         self.js = (FOLDER / "page.js").read_text(encoding="utf-8")
-        self.api = describe_api(served, limits=limits, needs_token=needs_token)
+        self.api = describe_api(served, limits=limits, needs_token=needs_token, keeps=kept is not None)
         self.offered = [{"number": i, "shown": s.shown, "label": s.label} for i, s in enumerate(served.samples)]
 
     def counted(self, route: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -95,17 +100,24 @@ class _App:
         return JSONResponse(self.offered)
 
     async def predict(self, request: Request) -> Response:
-        if self.metrics.busy >= self.limits.queue:
-            raise HTTPException(503, "busy; try again", headers={"Retry-After": "1"})
-        self.metrics.busy += 1
-        try:
-            asked = await read_question(request, inputs=self.served.bundle.asked, gaps=self.served.bundle.takes_gaps, limits=self.limits)
-            answers = await self._in_turn(self._answer, asked)
-        finally:
-            self.metrics.busy -= 1
+        answers = await self._one_of_few(read_question(request, **self.form), self._answer)
         for answer in answers:
             self.metrics.answered(answer["role"], answer["model_ms"] / 1000)
         return JSONResponse({"bundle": self.served.bundle.identity, "answers": answers})
+
+    async def keep(self, request: Request) -> Response:
+        return JSONResponse({"kept": await self._one_of_few(read_row(request, **self.form), self._keep)})
+
+    async def _one_of_few(self, reading: Coroutine[Any, Any, Any], work: Callable[[Any], Any]) -> Any:
+        """What `work` makes of what is read, where the queue has room for it."""
+        if self.metrics.busy >= self.limits.queue:
+            reading.close()
+            raise HTTPException(503, "busy; try again", headers={"Retry-After": "1"})
+        self.metrics.busy += 1
+        try:
+            return await self._in_turn(work, await reading)
+        finally:
+            self.metrics.busy -= 1
 
     async def _in_turn(self, work: Callable[[Any], Any], asked: Any) -> Any:
         try:
@@ -126,6 +138,17 @@ class _App:
         try:
             return self.served.answer(asked)
         except DeviceError as error:
+            raise HTTPException(400, str(error)) from error
+
+    def _keep(self, row: tuple[dict[str, Any], str]) -> bool:
+        assert self.kept
+        values, label = row
+        try:
+            self.served.members[0].predictor.read(values)  # what the student cannot read teaches it nothing
+            return self.kept.add(values, label)
+        except Full as error:
+            raise HTTPException(507, str(error)) from error
+        except (DeviceError, Unfit) as error:
             raise HTTPException(400, str(error)) from error
 
 

@@ -22,8 +22,8 @@ REFUSALS = {
 }
 
 
-def describe_api(served: Served, *, limits: Limits, needs_token: bool) -> dict[str, Any]:
-    """The document, OpenAPI 3.1."""
+def describe_api(served: Served, *, limits: Limits, needs_token: bool, keeps: bool) -> dict[str, Any]:
+    """The document, OpenAPI 3.1; `keeps`: whether samples are kept."""
     names = served.bundle.asked
     needed = {"minProperties": 1} if served.bundle.takes_gaps else {"required": names}
     form = {"type": "object", **needed, "properties": {name: _form_value(name) for name in names}}
@@ -49,10 +49,28 @@ def describe_api(served: Served, *, limits: Limits, needs_token: bool) -> dict[s
         "/healthz": {"get": {"summary": "Whether it is there", "security": [], "responses": {"200": {"description": "It is."}}}},
         "/metrics": {"get": {"summary": "Counts, for Prometheus", "responses": {"200": {"description": "Text."}}}},
     }
+    if keeps:
+        paths["/keep"] = {"post": _keeping(form, values, error)}
     document: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": served.name, "version": served.bundle.identity[:12]}, "paths": paths}
     if needs_token:
         document |= {"components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}, "security": [{"token": []}]}
     return document
+
+
+def _keeping(form: dict[str, Any], values: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    """Keeping a sample takes what asking takes, and the right answer."""
+
+    def with_label(schema: dict[str, Any]) -> dict[str, Any]:
+        label = {"type": "string", "description": "The right answer, as the training data write it."}
+        return {**schema, "required": [*schema.get("required", []), "label"], "properties": {**schema["properties"], "label": label}}
+
+    done = {"type": "object", "properties": {"kept": {"type": "boolean", "description": "false: this very row was there already."}}}
+    refusals = {**REFUSALS, "507": "No room for it."}
+    kinds = {"multipart/form-data": form, "application/json": values}
+    content = {kind: {"schema": with_label(schema)} for kind, schema in kinds.items()}
+    responses = {"200": _response("It is kept.", done), **{code: _response(text, error) for code, text in refusals.items()}}
+    summary = "Keep a sample with the right answer, as a row for the next training"
+    return {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}
 
 
 def _form_value(name: str) -> dict[str, Any]:

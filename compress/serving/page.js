@@ -49,16 +49,42 @@ function show(answers) {
   by("answers").replaceChildren(...cards);
 }
 
+async function send(path, body, more) {
+  const response = await fetch(path, { method: "POST", body, headers: headers(more) });
+  const found = await response.json();
+  if (!response.ok) throw new Error(found.error || `error ${response.status}`);
+  return found;
+}
+
+let asked = null; // what was asked last, where it may be kept
+
 async function ask(body, more) {
   say("asking ...");
+  offerToKeep(null);
   try {
-    const response = await fetch("/predict", { method: "POST", body, headers: headers(more) });
-    const found = await response.json();
-    if (!response.ok) return say(found.error || `error ${response.status}`, true);
-    show(found.answers);
+    show((await send("/predict", body, more)).answers);
+    offerToKeep(body instanceof FormData ? body : null);
     say("");
   } catch (error) {
     say(`no answer: ${error.message}`, true);
+  }
+}
+
+function offerToKeep(body) {
+  asked = body;
+  if (by("wrong")) by("wrong").hidden = !body;
+}
+
+async function keep(label) {
+  const row = new FormData();
+  for (const [name, value] of asked) row.append(name, value);
+  row.append("label", label);
+  try {
+    say((await send("/keep", row, {})).kept ? "kept for the next training" : "was kept already");
+    by("wrong").reset();
+    offerToKeep(null);
+  } catch (error) {
+    say(`not kept: ${error.message}`, true);
   }
 }
 
@@ -87,6 +113,13 @@ by("question").addEventListener("submit", (event) => {
   event.preventDefault();
   ask(new FormData(event.target), {});
 });
+
+if (by("wrong")) {
+  by("wrong").addEventListener("submit", (event) => {
+    event.preventDefault();
+    keep(by("right-answer").value);
+  });
+}
 
 for (const input of document.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", () => {

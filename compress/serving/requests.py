@@ -19,6 +19,7 @@ from compress.device.image_file import image_size
 from compress.modalities.modality import modality
 
 MAX_FIELDS = 16
+MAX_TEXT = 10_000  # characters of what is kept, as the page takes them
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,37 @@ class _InMemory(MultiPartParser):
 async def read_question(request: Request, *, inputs: list[str], gaps: bool, limits: Limits) -> dict[str, Any] | int:
     """One value for each input (with `gaps` for some of them: an empty one is none), or the number of a sample. Raises HTTPException for
     anything else."""
+    fields = await _read_fields(request, limits)
+    if set(fields) == {"sample"}:
+        return _sample(fields["sample"])
+    return _values(fields, inputs=inputs, gaps=gaps, limits=limits)
+
+
+async def read_row(request: Request, *, inputs: list[str], gaps: bool, limits: Limits) -> tuple[dict[str, Any], str]:
+    """The same values, and the right answer to them, `label`. Raises HTTPException for anything else, a sample too: that is a row that models
+    are tested with, which must not be trained on."""
+    fields = await _read_fields(request, limits)
+    label = fields.pop("label", None)
+    if not isinstance(label, str) or not label.strip() or "sample" in fields:
+        raise HTTPException(400, "send the right answer as label, beside values of your own")
+    values = _values(fields, inputs=inputs, gaps=gaps, limits=limits)
+    if any(isinstance(value, str | list) and len(value) > MAX_TEXT for value in (label, *values.values())):
+        raise HTTPException(400, f"texts of at most {MAX_TEXT:,} characters are kept")
+    return values, label
+
+
+async def _read_fields(request: Request, limits: Limits) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/json"):
         raise HTTPException(415, "send multipart/form-data or application/json")
     body = await _read_body(request, limits)
     fields = await _read_form(request, body) if kind == "multipart/form-data" else _read_json(body)
-    if set(fields) == {"sample"}:
-        return _sample(fields["sample"])
+    if not all(_is_text(value) for value in fields.values() if isinstance(value, str)):
+        raise HTTPException(400, "a text holds what is no character")
+    return fields
+
+
+def _values(fields: dict[str, Any], *, inputs: list[str], gaps: bool, limits: Limits) -> dict[str, Any]:
     if gaps:
         fields = {name: value for name, value in fields.items() if value not in ("", b"")}
     unknown = sorted(set(fields) - set(inputs))
@@ -135,6 +160,15 @@ def _sample(value: Any) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 4):
         raise HTTPException(400, "a sample is a number")
     return int(text)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it could be written down: halves of characters, which JSON and odd encodings can bring, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(name: str) -> Any:

@@ -84,21 +84,25 @@ def serve(
     token: str | None,
     limits: dict[str, Any],
     model: str | None = None,
+    keep: Path | None = None,
+    keep_bytes: int = 100 * 10**6,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Verifies, opens and serves until it is interrupted."""
+    """Verifies, opens and serves until it is interrupted; samples are kept in the folder `keep`, where one is given."""
     check_address(address, token)
     require_extra()
     import uvicorn
 
     from compress.serving.app import make_app
     from compress.serving.impatient import impatient
+    from compress.serving.kept import Kept
     from compress.serving.requests import Limits
     from compress.serving.served import open_served
 
     served, bounds = open_served(bundle, run, model=model), Limits(**limits)
-    app = make_app(served, hosts=address.hosts, token=token, limits=bounds)
-    for line in opening_lines(address, [member.role for member in served.members]):
+    kept = Kept(keep, served.bundle, most_bytes=keep_bytes) if keep else None
+    app = make_app(served, hosts=address.hosts, token=token, limits=bounds, kept=kept)
+    for line in opening_lines(address, [member.role for member in served.members], kept=keep):
         say(line)
     uvicorn.run(
         app,
@@ -118,10 +122,12 @@ def serve(
     )
 
 
-def opening_lines(address: Address, roles: Sequence[str]) -> list[str]:
+def opening_lines(address: Address, roles: Sequence[str], *, kept: Path | None = None) -> list[str]:
     """What is said before it listens."""
     scheme, name = "https" if address.certificate else "http", address.hosts[0] if not address.on_loopback else "localhost"
     lines = [f"{' and '.join(roles)}: {scheme}://{name}:{address.port}/ (verified; end with Ctrl-C)"]
+    if kept:
+        lines.append(f"samples that somebody says were answered wrongly are kept in {kept}")
     if not address.on_loopback and address.certificate is None:
         lines.append(
             "warning: without TLS token, pictures and texts travel readable; give --tls-cert and --tls-key, or a proxy that has them"

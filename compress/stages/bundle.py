@@ -1,7 +1,7 @@
 """bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
 
 `model.onnx` is the chosen file, `models/` holds the others, `mobile/` those of other runtimes; `run.py` with the folder `device` is the runner, and
-`manifest.json` has the hash of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden
+`examples/` has what `bundle.examples` asks for, and `manifest.json` the hash of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden
 answers.
 """
 
@@ -25,6 +25,7 @@ from compress.device.golden import check_golden, write_golden
 from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_manifest
 from compress.device.sessions import Session, open_session
 from compress.errors import BundleError
+from compress.examples import LICENCES, write_example
 from compress.io_spec import PRESENT, IOSpec
 from compress.measures.metrics import wilson_interval
 from compress.modalities.modality import modality
@@ -84,8 +85,9 @@ def bundle(
         assets=[student.file(asset) for m in onnx.io_spec.modalities for asset in modality(m).assets],
         recipe_yaml=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
         summary=summary | {"description": resolved["description"], "task": data.task.sentence(data.labels)},
-        licences=licences,
+        licences=[*licences, *(LICENCES[name] for name in recipe.bundle.examples)],
         golden=golden,
+        examples=recipe.bundle.examples,
         engine={"model": tensorrt_model(onnx, files, chosen), **settings},
     )
     ctx.say(f"bundle: {details['files']} files, {details['size_bytes'] / 1e6:.2f} MB; all models gave their golden answers")
@@ -124,13 +126,14 @@ def write_bundle(
     golden: dict[str, np.ndarray],
     engine: dict[str, Any] | None,
     mobile: Sequence[Path] = (),
+    examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
     `logits` (N, K) of the chosen model and `labels` (N, ...); `engine` may set `model`, `opt_batch` and `workspace_mib`;
     `assets` are what the inputs are read with, such as tokenizer.json; `mobile` are files of other runtimes (.ort and their operators,
-    .tflite), copied as they are;
+    .tflite), copied as they are; `examples` are names of compress/examples;
     `summary` is described at `describe_model`.
     Raises BundleError when `out` holds files, an argument does not fit the ports, or a model does not give its golden answers.
     """
@@ -140,16 +143,10 @@ def write_bundle(
         files = _copy_models(out, models, chosen)
         sessions = {name: open_session(out / file) for name, file in files.items()}
         _check_ports(sessions, io_spec)
-        write_golden(out / "golden.npz", _with_other_answers(golden, sessions, chosen))
-        _write_json(
-            out / "models.json",
-            {
-                "chosen": chosen,
-                "task": task.name,
-                "facts": task.facts,
-                "models": [_describe_model(out, name, file, chosen) for name, file in files.items()],
-            },
-        )
+        arrays = _with_other_answers(golden, sessions, chosen)
+        write_golden(out / "golden.npz", arrays)
+        table = [_describe_model(out, name, file, chosen) for name, file in files.items()]
+        _write_json(out / "models.json", {"chosen": chosen, "task": task.name, "facts": task.facts, "models": table})
         closeness = {name: _check_answers(out, name, session, chosen, task) for name, session in sessions.items()}
         _write_assets(out, io_spec=io_spec, labels=labels, assets=assets, recipe_yaml=recipe_yaml)
         card = describe_model(summary, io_spec=io_spec, labels=labels, licences=licences)
@@ -159,7 +156,9 @@ def write_bundle(
         for path in mobile:
             (out / "mobile").mkdir(exist_ok=True)
             shutil.copyfile(path, out / "mobile" / path.name)
-        (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec), encoding="utf-8")
+        for name in examples:
+            write_example(out, name, arrays=arrays, models=table)
+        (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec, examples=examples), encoding="utf-8")
         _copy_runner(out, io_spec, task)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)

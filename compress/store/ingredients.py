@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from compress.examples import example_files
 from compress.placement import AUTO, CPU, arithmetic, training_precision
 from compress.recipe.declarations import class_literal
 from compress.recipe.grammar import LoadedRecipe
@@ -24,6 +25,7 @@ YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
     **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates")),
+    "bundle": {"examples": []},
 }
 
 
@@ -88,6 +90,7 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
         found["runner"] |= {f"modalities/{m}.py": hash_file(path) for m, path in readers.items() if path}
         if answers := plugin_reader(TASKS[recipe.data.task]):
             found["runner"][f"tasks/{recipe.data.task}.py"] = hash_file(answers)
+        found["runner"] |= {f"{name}/{path.name}": hash_file(path) for name in recipe.bundle.examples for path in example_files(name)}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 from compress.data.rows import Distinct
+from compress.device.errors import DeviceError
 from compress.io_spec import Port
 from compress.modalities.audio import COLUMNS
 from compress.modalities.modality import modality
@@ -71,3 +73,19 @@ def test_waveform_reaches_the_edge_where_the_sound_is_loudest() -> None:
 
 def test_waveform_of_less_samples_than_columns_is_drawn() -> None:
     assert ROOM.show(np.full((1, 3), -32768, np.int16), 0).count("v48") == 3
+
+
+def test_kept_sound_is_its_samples_alone_at_their_own_rate() -> None:
+    tone = np.sin(np.arange(31 * 4000) / 9) / 2
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 4000, 2, format="FLAC") as sound:
+        sound.title, sound.comment = "at home", "a comment"
+        sound.write(np.stack([tone, tone], axis=1))
+    cell = ROOM.as_cell(file.getvalue())
+    assert cell.content and cell.name == f"{hashlib.sha256(cell.content).hexdigest()}.wav" and b"home" not in cell.content
+    samples, rate = soundfile.read(io.BytesIO(cell.content), dtype="int16")
+    assert (rate, samples.shape) == (4000, (30 * 4000,))  # one channel, and no more than a model hears
+    np.testing.assert_allclose(samples / 32768, tone[: len(samples)], atol=1e-4)
+    assert ROOM.as_cell(cell.content) == cell  # what was kept stays as it is
+    with pytest.raises(DeviceError, match="not audio"):
+        ROOM.as_cell(b"no sound")

@@ -75,3 +75,7 @@ def test_report_shows_the_first_twelve() -> None:
     assert ROOM.show(np.float32([[1, 2.25]]), 0) == "1 2.25"
     assert ROOM.show(np.arange(13, dtype=np.float32)[None], 0) == "0 1 2 3 4 5 6 7 8 9 10 11 ..."
     assert ROOM.show(np.float32([[123456.7, 1 / 3]]), 0) == "1.235e+05 0.3333"
+
+
+def test_kept_numbers_are_a_text_however_they_came() -> None:
+    assert ROOM.as_cell([1, 0.25]) == ROOM.as_cell("1 0.25")
