@@ -28,6 +28,7 @@ OTHERS = {  # what has no first line to read
     "docs/report.png": "the picture in README.md",
     "recipes/mobile_vqa_paraphrases.csv": "the default's questions in other words, scored apart",
     "recipes/schema.json": "JSON Schema of a recipe, for editors; generated",
+    "docs/measurements.schema.json": "JSON Schema of the measurements.json of a run's benchmark, for scripts; generated",
     "compress/reporting/page.html.j2": "every word of the report's page",
     "compress/reporting/devices.html.j2": "every word of the page that compares devices",
     "compress/reporting/style.css.j2": "the style of both",
