@@ -53,6 +53,7 @@ def command(*arguments: str) -> str:
         ["list", "stages"],
         ["list", "image_encoders"],
         ["schema"],
+        ["schema", "measurements"],
     ],
     ids=" ".join,
 )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import easy_vqa
+import fastjsonschema
 import onnx
 import pytest
 from typer.testing import CliRunner
@@ -24,6 +25,7 @@ FILES = {
     *("fp32.onnx", "fp16.onnx", "int8_dynamic.onnx"),
     *(f"int8_{method}{target}.onnx" for method in ("ptq", "qat") for target in ("", "-onnxruntime_arm", "-tensorrt")),
 }
+PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "measurements.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,11 @@ def test_other_runtimes_answer_as_onnx_runtime_does_and_never_ship(whole_run, su
     assert summary["shipped_model"] not in variants
     page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
     assert "fp32@ort_format" in page
+
+
+def test_measurements_are_as_their_schema_says(whole_run) -> None:
+    found = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())
+    fastjsonschema.compile(json.loads(PUBLISHED.read_text()))(found)
 
 
 def test_models_that_answered_the_same_rows_are_compared_in_pairs(whole_run, summary) -> None:

@@ -31,6 +31,7 @@ OTHERS = {  # what has no first line to read
     "compress/examples/cpp/golden.cpp": "asks every model for its golden samples through ONNX Runtime's C API, and compares",
     "compress/examples/cpp/CMakeLists.txt": "builds it, against a release or the library in the Python wheel",
     "compress/examples/cpp/onnxruntime_c_api.h": "of ONNX Runtime 1.21.0; its licence lies beside it",
+    "docs/measurements.schema.json": "JSON Schema of the measurements.json of a run's benchmark, for scripts; generated",
     "compress/reporting/page.html.j2": "every word of the report's page",
     "compress/reporting/devices.html.j2": "every word of the page that compares devices",
     "compress/reporting/style.css.j2": "the style of both",

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fastjsonschema
 import numpy as np
 import onnx
 import pyarrow as pa
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.context import Context
 from compress.data.prepared import open_data
 from compress.errors import CompressError
+from compress.measures.document import json_schema
 from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Benchmark
 from compress.stages.benchmark import Candidate, compare
@@ -137,6 +139,7 @@ def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
     assert measured["baselines"]["majority"]["value"] == pytest.approx(3 / 7)
     assert measured["device"]["runtime"].startswith("onnxruntime ") and measured["threads"] == 1
     assert json.loads((tmp_path / "out" / "measurements.json").read_text()) == measured
+    fastjsonschema.compile(json_schema())(measured)
     answers = np.load(tmp_path / "out" / "predictions.npz")
     assert answers["model_student"].tolist() == [0, 1, 0, 2, 1, 2, 0] and answers["rows"].tolist() == list(range(7))
 
@@ -187,6 +190,7 @@ def test_stored_answers_stand_for_a_teacher_on_the_rows_that_have_one(tmp_path, 
     stored = np.load(tmp_path / "predictions.npz")
     assert stored["heard"].tolist() == [True, True, False, False, False, False, True]
     pair_test(measured["models"], {n: stored[f"model_{n}"] for n in measured["models"]}, stored["rows"], data=data, heard=stored["heard"])
+    fastjsonschema.compile(json_schema())(measured)
     paired = measured["models"]["student"]["accuracy"]["against_teacher"]
     assert (paired["samples"], paired["a_only"], paired["b_only"]) == (3, 1, 1)
     assert measured["models"]["student_int8"]["accuracy"]["against_fp32"]["samples"] == 7

@@ -73,7 +73,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
         if model.of is None and task.one_of_many:
             temperature = model.facts.get("temperature", 1.0)
-            result["models"][name]["labels"] = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)
+            found = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)
+            result["models"][name] |= {"labels": found} if found else {}
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:

@@ -32,5 +32,6 @@ def describe_told(
         return {**entry, **nothing, "metrics": metrics, "non_finite": number(0, "samples", 0)}
     found = describe_quality(logits[heard], task.answers(logits[heard]), test, rows=rows[heard], data=data, task=task)
     if task.one_of_many:
-        found["labels"] = describe_labels(logits[heard], labels[heard], data.labels, temperature=facts.get("temperature", 1.0))
+        closer = describe_labels(logits[heard], labels[heard], data.labels, temperature=facts.get("temperature", 1.0))
+        found |= {"labels": closer} if closer else {}
     return {**entry, **found}
