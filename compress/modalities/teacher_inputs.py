@@ -1,4 +1,4 @@
-"""In which form a teacher from transformers reads its inputs: as the files beside its weights say, where the recipe does not."""
+"""In which form a teacher that is taken as it is reads its inputs: as the files beside its weights say, where the recipe does not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from compress.errors import RecipeError
 from compress.modalities.modality import modality
 from compress.models.hub import fetch
 from compress.recipe.grammar import LoadedRecipe
+from compress.store.earlier import open_earlier
 from compress.tables import load_plugins
 
 
@@ -20,6 +21,13 @@ def with_teacher_inputs(loaded: LoadedRecipe) -> LoadedRecipe:
     Words that the recipe sets stay. Raises: RecipeError for a model whose processor cannot be followed, DependencyError without network.
     """
     recipe, teacher = loaded.recipe, loaded.recipe.teacher
+    if teacher.source == "run":
+        earlier = open_earlier(loaded.base / str(teacher.path), teacher.arm, place="teacher.path")
+        words = {name: given for name, given in earlier.config["data"]["inputs"].items() if name in recipe.modalities}
+        inputs = type(recipe.data.inputs).model_validate(
+            {**words, **(teacher.inputs.model_dump(exclude_unset=True) if teacher.inputs else {})}
+        )
+        return replace(loaded, recipe=recipe.model_copy(update={"teacher": teacher.model_copy(update={"inputs": inputs})}))
     if teacher.source not in ("folder", "hub", "zero_shot"):
         return loaded
     load_plugins(loaded.plugins)  # a modality may be one of theirs

@@ -1,4 +1,4 @@
-"""Whether the student can start from its teacher, told from the teacher's configuration before any stage that costs."""
+"""Whether the student can start from its teacher, or from an earlier student, told from their configuration before any stage that costs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.errors import RecipeError
 from compress.io_spec import IOSpec, Port
 from compress.modalities.modality import modality
 from compress.models.hub import fetch
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.recipe import Recipe
+from compress.store.earlier import open_earlier
+from compress.store.ingredients import as_json, only
 from compress.tables import MODELS, resolve
 
 if TYPE_CHECKING:
@@ -24,11 +27,23 @@ def check_teacher_starts(loaded: LoadedRecipe) -> None:
 
     Both are built without weights (torch's device meta). What cannot be built, such as a folder that is no model's, is told by its stage.
     """
+    if loaded.recipe.student.initialise:
+        return check_earlier_start(loaded)
     recipe, folder = loaded.recipe, cache(partial(teacher_folder, loaded))  # looked for, on a hub, only where somebody asks
     for m in recipe.modalities:
         section = recipe.student.encoders.get(m)
         own = partial(_encoder, _port(recipe, m), section, loaded.base)
-        modality(m).check_start(section, own, cache(partial(_teacher, recipe, folder, m)), folder)
+        modality(m).check_start(section, own, cache(partial(_teacher, recipe, folder, loaded.base, m)), folder)
+
+
+def check_earlier_start(loaded: LoadedRecipe) -> None:
+    """Raises: RecipeError where the student has not the shape of the one that it is to go on from, with the first word that differs."""
+    recipe, start = loaded.recipe, loaded.recipe.student.initialise
+    assert start
+    earlier = open_earlier(loaded.base / start.run, start.arm, place="student.initialise.run")
+    asked = as_json(only(recipe, ("data", "student")))
+    if fault := earlier.first_difference(asked["data"], asked["student"]):
+        raise RecipeError(f"student.initialise.run: a student can go on from {start.run} in its own form alone; {fault}")
 
 
 def teacher_folder(loaded: LoadedRecipe) -> Path | None:
@@ -55,7 +70,7 @@ def _encoder(port: Port, section: Any, base: Path) -> Any:
         return build_encoder(port, {"model": section.model, "options": {**section.options, **place}})
 
 
-def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Module | None:
+def _teacher(recipe: Recipe, folder: Callable[[], Path | None], base: Path, m: str) -> nn.Module | None:
     """The teacher, of a fitted one the encoder of this modality, with weights that take no memory; None where it cannot be built."""
     import torch
 
@@ -66,6 +81,10 @@ def _teacher(recipe: Recipe, folder: Callable[[], Path | None], m: str) -> nn.Mo
         build = partial(_encoder, _port(recipe, m, teacher=True), source.encoders.get(m), Path())
     elif source.source == "weights":
         build = partial(resolve(MODELS[str(source.model)]), io, **source.options)
+    elif source.source == "run":
+        from compress.models.saved import build_model
+
+        build = partial(build_model, open_earlier(base / str(source.path), source.arm, place="teacher.path").folder)
     elif source.source not in ("folder", "hub"):
         return None
     else:

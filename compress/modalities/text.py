@@ -162,7 +162,8 @@ class Text(Modality):
         if section.vocab != "own" and (place := folder()) and (place / TOKENIZER).is_file():
             check_padding(place / TOKENIZER) if section.vocab == "full" else check_trims(place / TOKENIZER)
         if starts_from_teacher(section) and isinstance(own := encoder(), TextEncoder | Bag) and (source := teacher()):
-            check_bag(own, source) if isinstance(own, Bag) else check_inherit(own, source)
+            if not is_student(source, section):
+                check_bag(own, source) if isinstance(own, Bag) else check_inherit(own, source)
 
     def write_assets(self, section: Any, teacher: Path, inputs: Callable[[str], Sequence[Any]], *, out: Path) -> dict:
         """The student's tokenizer.json; gives {"kept": the teacher's id of each of its tokens, None: they are its own, "vocabulary": counts}."""
@@ -195,7 +196,8 @@ class Text(Modality):
         if section.initialise == "random" or known["kept"] is None or not isinstance(encoder, TextEncoder | Bag):
             return report
         start: Callable[..., dict] = inherit_bag if isinstance(encoder, Bag) else inherit_text
-        return {**report, "inherited": start(encoder, load_model(teacher), known["kept"])}
+        source = load_model(teacher)
+        return report if is_student(source, section) else {**report, "inherited": start(encoder, source, known["kept"])}
 
     def show(self, stored: Any, index: int) -> str:
         """The text."""
@@ -207,6 +209,20 @@ def check_trims(tokenizer: Path) -> None:
     from compress.modalities.tokens import read_wordpiece
 
     read_wordpiece(tokenizer, needs="student.encoders.text.vocab: task trims", way_out="set vocab: own")
+
+
+def is_student(teacher: nn.Module, section: Any) -> bool:
+    """Whether the teacher is a student itself, from which nothing is picked. Raises RecipeError where the recipe asks for that."""
+    from compress.models.text import Bag, TextEncoder
+
+    if not any(isinstance(part, TextEncoder | Bag) for part in teacher.modules()):
+        return False
+    if "initialise" in section.model_fields_set:
+        raise RecipeError(
+            "student.encoders.text.initialise: teacher picks from a BERT, and this teacher is a student itself; set it to random, or go on "
+            "from that student with student.initialise"
+        )
+    return True
 
 
 def starts_from_teacher(section: Any) -> bool:

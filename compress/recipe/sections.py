@@ -132,6 +132,13 @@ class Fusion(Named):
     options: dict[str, Any] = Field({}, description="Options of that fusion.")
 
 
+class Start(Section):
+    """A student that another one goes on from."""
+
+    run: str = Field(description="Folder of the run that left it, relative to the recipe.")
+    arm: Literal["shipped", "distilled"] = Field("shipped", description="The student that the run ships, or the distilled one in any case.")
+
+
 class Student(Section):
     """The small model: one encoder a modality, and a head."""
 
@@ -139,6 +146,11 @@ class Student(Section):
     head_width: int = Field(96, ge=8, description="Channels of the fusion head.")
     fusion: Fusion = Field(Fusion(), description="How the head joins the modalities, where there are several.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head's last layer.")
+    initialise: Start | None = Field(
+        None,
+        description="Go on from the student of an earlier run, such as when rows have come: the same student, tokens and weights; labels that "
+        "are new start afresh. null: the encoders start as they say.",
+    )
     classifier: Literal["own", "teacher"] = Field(
         "own",
         description="The last layer. teacher: that of the teacher, kept as it is behind a projection to its width; both are part of the student, "

@@ -17,6 +17,9 @@ PICKED_FROM = {"mobilenet_v2": ("mobilenet_v2",), "distilbert": ("minilm_l6",)} 
 
 def check_starts(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for each `initialise` that no run could follow; encoders of plugins, and teachers that are not known yet, are left to the run."""
+    if recipe.student.initialise:
+        yield from _check_continued(recipe)
+        return
     for m in recipe.modalities:
         student, known = recipe.student.encoders.get(m), tables.get(encoder_table(m), {})
         teacher = recipe.teacher.encoders.get(m) if recipe.teacher.encoders else None
@@ -42,6 +45,16 @@ def check_starts(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Ite
         if asked and teacher and _ours(known, teacher.model) and teacher.model not in sources:
             way_out = f"a teacher with {' or '.join(sources)}, or set it to random" if sources else "set it to random"
             yield Fault(place, f"{student.model} cannot be picked from the teacher's {teacher.model}; {way_out}")
+
+
+def _check_continued(recipe: Recipe) -> Iterator[Fault]:
+    """What the student that another one goes on from has settled."""
+    why = "student.initialise goes on from a student whose"
+    for m in recipe.modalities:
+        if "initialise" in recipe.student.encoders.get(m).model_fields_set:
+            yield Fault(("student", "encoders", m, "initialise"), f"{why} weights are there already; leave it out")
+    if recipe.student.classifier == "teacher":
+        yield Fault(("student", "classifier"), f"{why} last layer is its own; leave it out")
 
 
 def _check_foreign(student: Any, place: Place) -> Iterator[Fault]:

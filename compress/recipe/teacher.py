@@ -24,6 +24,7 @@ SOURCES = {
     "folder": Source(("path",)),
     "hub": Source(("id", "revision")),
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
+    "run": Source(("path",), ("arm",)),
     "zero_shot": Source(("templates",), ("path", "id", "revision", "labels")),
     "onnx": Source(("path", "form", "classes", "feeds"), ("sha256", "output", "tokenizer"), inside=False),
     "answers": Source(("path", "form"), ("columns", "labels", "on_bad_answer"), asked=False, inside=False),
@@ -31,15 +32,16 @@ SOURCES = {
 GOVERNED = (  # keys that some sources alone take
     *("encoders", "path", "sha256", "id", "revision", "model", "fine_tune"),
     *("form", "columns", "labels", "on_bad_answer", "classes", "feeds", "output", "tokenizer", "templates"),
+    "arm",
 )
 
 
 class Teacher(Section):
     """The big model. Exactly the keys of its source may be set."""
 
-    source: Literal["fit", "folder", "hub", "weights", "zero_shot", "onnx", "answers"] = Field(
+    source: Literal["fit", "folder", "hub", "weights", "run", "zero_shot", "onnx", "answers"] = Field(
         description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
-        "MODELS with a weights file; zero_shot: a dual encoder such as CLIP that compares an input with prompts; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
+        "MODELS with a weights file; run: the student of an earlier run; zero_shot: a dual encoder such as CLIP that compares an input with prompts; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
     )
     encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
     inputs: ByModality | None = Field(
@@ -53,7 +55,12 @@ class Teacher(Section):
         lt=1,
         description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
     )
-    path: str | None = Field(None, description="folder, weights, zero_shot, onnx, answers: where, relative to the recipe.")
+    path: str | None = Field(
+        None, description="folder, weights, run, zero_shot, onnx, answers: where, relative to the recipe; of a run its folder."
+    )
+    arm: Literal["shipped", "distilled"] = Field(
+        "shipped", description="run: the student that its run ships (in float32), or the distilled one also where the student alone ships."
+    )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights, onnx: hash of the file, checked before it is read.")
     id: str | None = Field(None, description="hub, zero_shot: the model's id.")
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub, zero_shot: the commit, 40 hex digits.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,7 @@ from compress.recipe.needs import reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.terms import Loss
 from compress.store.artifacts import Targets, TorchModel
+from compress.store.earlier import Earlier, open_earlier
 from compress.tables import LOSSES
 from compress.tasks.labels import known
 from compress.training.batches import Batches, Rows, scheduled_batches
@@ -60,13 +62,18 @@ class Scored(NamedTuple):
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
-    assets = write_assets(recipe, teacher.path, targets, data, ctx.out)
+    start = recipe.student.initialise
+    earlier = open_earlier(ctx.base / start.run, start.arm, place="student.initialise.run") if start else None
+    assets = keep_assets(recipe, earlier, ctx.out) if earlier else write_assets(recipe, teacher.path, targets, data, ctx.out)
     io = model_io(data, recipe.data.inputs.get, ctx.out)
     rows = against_imbalance(training_rows(data.split("train"), io, targets, ctx.out), data)
     check = Batches(open_rows(data.split("validation"), io, ctx.out), 512, shuffle=False)
     assert targets.path
     kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
-    started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)  # once: to pick first weights may take longer than a pass
+    if earlier:
+        started, details = continued_student(recipe, io, earlier, data, ctx)
+    else:  # once: to pick first weights may take longer than a pass
+        started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)
     begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
     fresh = partial(fresh_copy, begun, recipe.distill.student_taps, device=ctx.device)
     taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
@@ -146,6 +153,31 @@ def new_student(recipe: Recipe, io: IOSpec, teacher: Path, known: dict[str, dict
         some = rows.inputs[m][np.unique(np.linspace(0, len(rows.inputs[m]) - 1, SAMPLES).astype(np.int64))]
         details |= modality(m).initialise(model.encoders[m], recipe.student.encoders.get(m), teacher, known[m], some)
     return model, details
+
+
+def continued_student(recipe: Recipe, io: IOSpec, earlier: Earlier, data: PreparedData, ctx: Context) -> tuple[nn.Module, dict]:
+    """The student with the weights of an earlier one, of its last layer those of the labels that both have; and what the report tells of it."""
+    seed_everything(ctx.seed)
+    model, state = build_student(io, **student_options(recipe, ctx.base)), load_model(earlier.folder).state_dict()
+    new, gone = ([label for label in a if label not in b] for a, b in ((data.labels, earlier.labels), (earlier.labels, data.labels)))
+    if data.labels != earlier.labels and not io.outputs[0].unit:
+        here, there = (
+            torch.tensor([labels.index(label) for label in data.labels if label not in new]) for labels in (data.labels, earlier.labels)
+        )
+        for name in ("head.output.weight", "head.output.bias"):
+            state[name] = model.state_dict()[name].index_copy(0, here, state[name][there])
+        ctx.say(
+            f"distill: {len(here)} labels are known to {earlier.run}; {len(new)} are new{f', such as {new[:3]}' if new else ''}, {len(gone)} gone"
+        )
+    model.load_state_dict(state)
+    return model, {"continued": {"run": str(earlier.run), "student": earlier.artifact.fingerprint, "new_labels": new}}
+
+
+def keep_assets(recipe: Recipe, earlier: Earlier, out: Path) -> dict[str, dict]:
+    """Copies what the earlier student reads its inputs with; nothing is learnt from them."""
+    for asset in (asset for m in recipe.modalities for asset in modality(m).assets):
+        shutil.copyfile(earlier.artifact.file(asset), out / asset)
+    return {}
 
 
 def fresh_copy(model: nn.Module, taps: Mapping[str, Tap], *, device: str = CPU) -> nn.Module:

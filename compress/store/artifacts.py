@@ -265,6 +265,11 @@ def explain(stage: str, made_of: Mapping[str, Any], previous: Mapping[str, Any] 
     return "; ".join(reasons) or "no longer in the store"
 
 
+def explain_words(place: str, new: Any, old: Any) -> list[str]:
+    """Where plain data differs from what it was: "place: old -> new", one a leaf; [] where it does not."""
+    return [f"{where}: {change}" for where, change in _changes(place, new, old)]
+
+
 def record_files(folder: Path) -> dict[str, FileRecord]:
     """Hash and size of every file under `folder`, by posix path; the store's own files and the checkpoint are left out.
 

@@ -15,6 +15,7 @@ from compress.recipe.packages import EXTRAS, WEIGHTS, asked_extras
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Train
 from compress.store.artifacts import hash_file
+from compress.store.earlier import open_earlier
 from compress.tables import DATASETS, MODALITIES, STAGES, TASKS, Stage, resolve
 
 RUNNER = Path(__file__).parents[1] / "device"
@@ -24,8 +25,9 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
-    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates")),
+    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise")),
     "bundle": {"examples": []},
+    "arm": "shipped",
 }
 
 
@@ -68,12 +70,16 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
     if name == "teacher" and recipe.teacher.source == "folder":
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
+    if name == "teacher" and recipe.teacher.source == "run":
+        found["run"] = open_earlier(loaded.base / str(recipe.teacher.path), recipe.teacher.arm, place="teacher.path").artifact.fingerprint
     if name == "teacher" and recipe.teacher.source in ("answers", "onnx"):
         named = (recipe.teacher.path, recipe.teacher.tokenizer, recipe.teacher.classes)
         files = [loaded.base / name for name in named if isinstance(name, str)]
         weights = sorted(files[0].parent.glob(f"{files[0].name}?data")) if recipe.teacher.source == "onnx" else []  # of a large file
         found["files"] = {path.name: hash_file(path) for path in [*files, *weights]}
     if name == "distill":
+        if start := recipe.student.initialise:
+            found["run"] = open_earlier(loaded.base / start.run, start.arm, place="student.initialise.run").artifact.fingerprint
         students = [recipe.student.encoders.get(m) for m in recipe.modalities]
         started = [s.model for s in students if getattr(s, "initialise", None) == "pretrained" and s.model in WEIGHTS]
         found |= {"weights": {model: WEIGHTS[model].sha256 for model in started}} if started else {}
@@ -131,6 +137,8 @@ def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
         found.append({"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)})
     if recipe.teacher.encoders:
         found += [_licence(recipe.teacher.encoders.get(m).model, "teacher's encoder") for m in recipe.modalities]
+    if start := recipe.student.initialise:
+        found.append({"name": start.run, "use": "student's first weights", "licence": "see its origin", "source": start.run})
     students = [recipe.student.encoders.get(m) for m in recipe.modalities]
     started = [s for s in students if getattr(s, "initialise", None) == "pretrained"]
     return [*found, *(_licence(s.model, "student's first weights", s.options.get("id") or s.options.get("folder")) for s in started)]

@@ -36,7 +36,7 @@ class Embedding(SingleLabel):
     constant = "the same vector"
     one_of_many = False
     balances = False
-    foreign = ("folder", "hub")  # sentence encoders; the logits of a classifier span no space that is searched
+    foreign = ("folder", "hub", "run")  # sentence encoders; the logits of a classifier span no space that is searched
     joint = True
 
     def __init__(self, name: str, *, size: int = 384) -> None:

@@ -59,6 +59,7 @@ class Task:
         "hub",
         "weights",
         "zero_shot",
+        "run",
     )  # sources of models from elsewhere, as they are, that may be the teacher
     forms: ClassVar[tuple[str, ...]] = ()  # of what a table or a file may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin

@@ -31,6 +31,7 @@ from compress.models.space import own_space
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
+from compress.stages.teacher.from_run import from_run
 from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
 from compress.stages.teacher.zero_shot import from_zero_shot
 from compress.store.artifacts import Features, TorchModel
@@ -277,4 +278,4 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return state.get("state_dict", state)
 
 
-FROM = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "zero_shot": from_zero_shot, "onnx": from_onnx}
+FROM = {"folder": from_folder, "hub": from_hub, "weights": from_weights, "run": from_run, "zero_shot": from_zero_shot, "onnx": from_onnx}
