@@ -1,6 +1,6 @@
 """Which fusion of image and text? One student a fusion and seed, all else equal, scored on validation, so that the test split stays unseen.
 
-    python benchmarks/fusion.py --threads 1    trains 7 fusions with 3 seeds on 1,500 small images
+    python benchmarks/fusion.py --threads 1    trains every fusion with 3 seeds on 1,500 small images
     python benchmarks/fusion.py --publish      puts the table into its document
 
 Fusions share the stored teacher answers of their seed. Results lie in results/fusion, one file a fusion and seed.

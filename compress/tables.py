@@ -69,6 +69,8 @@ FUSIONS = {
     "gated": "compress.models.fusion:gated",
     "bilinear": "compress.models.fusion:bilinear",
     "attention": "compress.models.fusion:attention",
+    "cross_attention": "compress.models.fusion:cross_attention",
+    "bottleneck": "compress.models.fusion:bottleneck",
 }
 MODELS = {
     "student": "compress.models.student:student",
@@ -177,7 +179,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

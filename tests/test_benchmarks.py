@@ -262,6 +262,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "pruning",
         "edge",
         "backbones",
+        "lstm",
         "odd_sets",
         "real",
         "predictor",

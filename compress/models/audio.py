@@ -11,6 +11,7 @@ from compress.errors import RecipeError
 from compress.io_spec import Port
 from compress.models.layers import ConvNorm
 from compress.models.log_mel import LogMel
+from compress.models.tokens import Tokens, map_tokens
 
 
 class DepthwiseSeparable(nn.Module):
@@ -28,8 +29,9 @@ class DepthwiseSeparable(nn.Module):
         self.body = nn.Sequential(*layers)
         self.width = out
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.body(self.front(audio)).mean((2, 3))  # of (N, D, M/4, F/4)
+    def forward(self, audio: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        x = self.body(self.front(audio))  # (N, D, M/4, F/4)
+        return map_tokens(x.mean(2, keepdim=True)) if tokens else x.mean((2, 3))
 
 
 def ds_cnn(

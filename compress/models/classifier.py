@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Outputs
 from compress.models.fusion import Fusion, Product
+from compress.models.tokens import Tokens, gives_tokens
 
 Inputs = dict[str, Tensor]
 
@@ -39,12 +42,35 @@ class Head(nn.Module):
         self.absent = nn.Parameter(torch.full((len(widths), hidden), self.fuse.neutral)) if gaps else None
 
     def forward(self, features: Inputs) -> Outputs:
-        parts = [project(features[m]) for m, project in self.project.items()]  # each (R, hidden)
+        embedding = self.mix(self.fuse(self.parts(features)))
+        return Outputs(self.output(embedding), embedding)
+
+    def parts(self, features: Inputs) -> list[Tensor]:
+        """What each modality says, (R, hidden)."""
+        parts = [project(features[m]) for m, project in self.project.items()]
         if self.absent is not None:
             there = features[PRESENT].split(1, dim=1)  # each (R, 1), 0 or 1
             parts = [x * is_there + self.absent[i] * (1 - is_there) for i, (x, is_there) in enumerate(zip(parts, there, strict=True))]
-        embedding = self.mix(self.fuse(parts))
-        return Outputs(self.output(embedding), embedding)
+        return parts
+
+
+class TokenHead(Head):
+    """The same of `Tokens` by modality, for a fusion of tokens; a vector is one. The learned vector of what is missing is its only token."""
+
+    def parts(self, features: dict[str, Any]) -> list[Tokens]:  # type: ignore[override]
+        """What each modality says, (R, T, hidden)."""
+        parts = []
+        for index, (m, project) in enumerate(self.project.items()):
+            states, there = features[m] if isinstance(features[m], Tokens) else Tokens(features[m][:, None])
+            length = states.shape[1]
+            x = project(states.flatten(0, 1)).view(-1, length, self.fuse.channels)
+            if self.absent is not None:
+                is_there = features[PRESENT][:, index : index + 1]  # (R, 1)
+                x = x * is_there[:, :, None] + self.absent[index] * (1 - is_there[:, :, None])
+                only = nn.functional.pad(1 - is_there, (0, length - 1))  # (R, T)
+                there = only + (is_there if there is None else there * is_there)
+            parts.append(Tokens(x, there))
+        return parts
 
 
 class LinearHead(nn.Module):
@@ -61,11 +87,15 @@ class LinearHead(nn.Module):
 
 
 def by_row(given: Inputs, rows: Inputs) -> Inputs:
-    """(R, ...) by modality: what is given once for each distinct input (N_m, ...), for each row.
+    """(R, ...) by modality: what is given once for each distinct input (N_m, ...), for each row; of `Tokens` both parts.
 
     Not by `x[rows]`, whose gradient is added up by several threads in an order of their own, so that no two trainings end alike.
     """
-    return {m: x.index_select(0, rows[m]) for m, x in given.items()}
+
+    def select(x: Any, index: Tensor) -> Any:
+        return None if x is None else Tokens(*(select(part, index) for part in x)) if isinstance(x, Tokens) else x.index_select(0, index)
+
+    return {m: select(x, rows[m]) for m, x in given.items()}
 
 
 class Classifier(nn.Module):
@@ -74,10 +104,12 @@ class Classifier(nn.Module):
     def __init__(self, encoders: dict[str, nn.Module], head: nn.Module) -> None:
         super().__init__()
         self.encoders, self.head = nn.ModuleDict(encoders), head
+        by_token = any(isinstance(part, TokenHead) for part in head.modules())
+        self.asked = {m: {"tokens": True} for m, encoder in encoders.items() if by_token and gives_tokens(encoder)}
 
     def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Outputs:
         """Of R rows. inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one a row uses; None: row i uses input i."""
-        features = {m: encoder(inputs[m]) for m, encoder in self.encoders.items()}
+        features = {m: encoder(inputs[m], **self.asked.get(m, {})) for m, encoder in self.encoders.items()}
         return self.head(features if rows is None else by_row(features, rows))
 
 

@@ -2,16 +2,19 @@
 
 The head (compress/models/classifier.py) projects and normalises each modality before, and reads the result with a linear layer behind, so a
 fusion is only what happens between. Of all of them linear layers run in int8; products, sums, sigmoid, softmax and normalisation in float.
-Cross-attention between tokens and bottleneck tokens are not here: encoders give one vector an input, and no tokens.
+A function that takes `lengths`, how many tokens an input of each modality has, makes a fusion of M `Tokens` (R, T, H) in place of vectors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
-from compress.models.text import TransformerLayer
+from compress.models.text import MASKED, TransformerLayer
+from compress.models.tokens import Tokens
 
 
 class Fusion(nn.Module):
@@ -122,6 +125,40 @@ class Attention(Fusion):
         return x.view(-1, self.count, self.channels).mean(1)
 
 
+class TokenFusion(Fusion):
+    """The mean over modalities of the mean (R, H) of their tokens, behind transformer layers in which some tokens read others.
+
+    Without `bottlenecks` each reads all tokens of the other modalities; with them, that many learned tokens stand before all others, which
+    read everything and which everyone reads beside its own modality, so that whatever passes from one to another passes through them.
+    """
+
+    blocked: Tensor
+
+    def __init__(self, lengths: Sequence[int], channels: int, *, layers: int, heads: int, bottlenecks: int = 0) -> None:
+        super().__init__(len(lengths), channels)
+        self.lengths, self.bottlenecks = tuple(lengths), bottlenecks
+        owner = torch.tensor([-1] * bottlenecks + [index for index, length in enumerate(lengths) for _ in range(length)])
+        own, shared = owner[:, None] == owner, (owner < 0)[:, None] | (owner < 0)
+        self.register_buffer("blocked", MASKED * ~(own | shared if bottlenecks else ~own)[None, None], persistent=False)  # (1, 1, S, S)
+        self.places = nn.Parameter(torch.randn(len(owner), channels) * 0.02)  # added to every token; a bottleneck starts as its place
+        self.layers = nn.ModuleList(TransformerLayer(channels, heads, channels) for _ in range(layers))
+
+    def forward(self, parts: list[Tokens]) -> Tensor:  # type: ignore[override]
+        states = torch.cat([part.states for part in parts], 1)
+        x = nn.functional.pad(states, (0, 0, self.bottlenecks, 0)) + self.places  # (R, S, H), S = bottlenecks + T_1 + T_2 + ...
+        bias, start, shape = self.blocked, self.bottlenecks, (-1, *self.places.shape)
+        for part, length in zip(parts, self.lengths, strict=True):
+            if part.there is not None:
+                away = nn.functional.pad((1 - part.there) * MASKED, (start, len(self.places) - start - length))  # (R, S)
+                bias = bias + away[:, None, None]
+            start += length
+        x = x.flatten(0, 1)
+        for layer in self.layers:
+            x = layer(x, bias)
+        left = x.view(shape)[:, self.bottlenecks :].split(self.lengths, 1)
+        return torch.stack([Tokens(own, part.there).mean() for own, part in zip(left, parts, strict=True)], 1).mean(1)
+
+
 def product(count: int, channels: int) -> Fusion:
     """The product: each modality chooses among the channels of the others. No weights of its own."""
     return Product(count, channels)
@@ -156,9 +193,36 @@ def bilinear(count: int, channels: int, *, rank: int = 4) -> Fusion:
 
 def attention(count: int, channels: int, *, layers: int = 1, heads: int = 1) -> Fusion:
     """The mean of the modalities once `layers` transformer layers with `heads` heads let each look at all: 6 H^2 weights a layer, in int8."""
+    _check_layers(channels, layers, heads)
+    return Attention(count, channels, layers=layers, heads=heads)
+
+
+def cross_attention(count: int, channels: int, *, lengths: Sequence[int], layers: int = 1, heads: int = 1) -> Fusion:
+    """Each token (of a text, of a sound, a place of an image) reads those of the other modalities, in `layers` layers of `heads` heads.
+
+    6 H^2 weights a layer in int8; the products between tokens stay in float. Source: crossmodal attention, arXiv 1906.00295, section 3.1.
+    """
+    _check_layers(channels, layers, heads)
+    return TokenFusion(lengths, channels, layers=layers, heads=heads)
+
+
+def bottleneck(count: int, channels: int, *, lengths: Sequence[int], tokens: int = 4, layers: int = 2, heads: int = 1) -> Fusion:
+    """Tokens read their own modality and a few learned `tokens`, through which all that one modality tells another must pass.
+
+    What they took up in one layer is read in the next, so there are at least 2 `layers`; 6 H^2 weights each in int8, the products between
+    tokens in float. Source: attention bottlenecks, arXiv 2107.00135, section 3.2, with the weights of a layer shared by the modalities.
+    """
+    _check_layers(channels, layers, heads)
+    if tokens < 1 or layers < 2:
+        raise RecipeError(
+            f"student.fusion.options: {tokens} tokens in {layers} layers; at least 1 and 2: what is written in one is read in the next"
+        )
+    return TokenFusion(lengths, channels, layers=layers, heads=heads, bottlenecks=tokens)
+
+
+def _check_layers(channels: int, layers: int, heads: int) -> None:
     if layers < 1 or heads < 1 or channels % heads:
         raise RecipeError(
             f"student.fusion.options: {layers} layers of {heads} heads over student.head_width {channels}; "
             "both must be at least 1, and the heads divide the width"
         )
-    return Attention(count, channels, layers=layers, heads=heads)

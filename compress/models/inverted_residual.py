@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.tokens import Tokens, map_tokens
 from compress.models.vision import CENTRE, SPREAD, scale_channels
 
 
@@ -71,11 +72,12 @@ class InvertedResidualNet(nn.Module):
         *blocks, last = (block for group in self.blocks() for block in group)
         return [*blocks, nn.ModuleList([last, self.last])]
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
         x = self.stem(self.pixels(image))  # (N, C, H/2, W/2)
         for group in self.groups:
             x = group(x)
-        return self.last(x).mean((2, 3))
+        x = self.last(x)
+        return map_tokens(x) if tokens else x.mean((2, 3))
 
 
 def early_strides(strides: list[int], total: int) -> list[int]:

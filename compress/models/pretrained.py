@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compress.errors import DependencyError
 from compress.io_spec import Port
 from compress.models.layers import Pixels
+from compress.models.tokens import Tokens
 from compress.models.vision import DEVIATION, MEAN
 from compress.recipe.packages import WEIGHTS, not_installed
 
@@ -72,9 +73,11 @@ class MiniLM(nn.Module):
         self.body = transformers.BertModel(config, add_pooling_layer=False)
         self.width = config.hidden_size
 
-    def forward(self, text: Tensor) -> Tensor:
+    def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
         present = (text != 0).long()
         hidden = self.body(input_ids=text, attention_mask=present).last_hidden_state  # (M, T, D)
+        if tokens:
+            return Tokens(hidden, present.float())
         weight = present / present.sum(1, keepdim=True).clamp(min=1)
         return (hidden * weight[:, :, None]).sum(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Port
-from compress.models.classifier import Classifier, Head, LinearHead
+from compress.models.classifier import Classifier, Head, LinearHead, TokenHead
 from compress.models.reuse import ReusedClassifier
 from compress.models.space import OwnSpace, Unit
+from compress.models.tokens import count_tokens
 from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
 
@@ -37,8 +39,12 @@ def student(
         ((modality, width),) = widths.items()
         head = LinearHead(modality, width, classes, dropout=dropout)
     else:
-        fuse = resolve(FUSIONS[fusion["name"]])(len(widths), head_width, **fusion["options"]) if fusion else None
-        head = Head(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
+        asked = fusion or {"name": "product", "options": {}}
+        make, options = resolve(FUSIONS[asked["name"]]), asked["options"]
+        if by_token := "lengths" in inspect.signature(make).parameters:
+            options = {**options, "lengths": [count_tokens(built[port.name], port) for port in io.inputs if port.name != PRESENT]}
+        kind, fuse = TokenHead if by_token else Head, make(len(widths), head_width, **options)
+        head = kind(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
     head = ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head
     return Classifier(built, Unit(head) if io.outputs[0].unit else head)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.errors import RecipeError
 from compress.io_spec import Port
+from compress.models.tokens import Tokens
 
 MASKED = -1e4  # finite, so that a quantizer that sees it does not lose the range of everything else
 
@@ -63,14 +64,14 @@ class TextEncoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(width, heads, feedforward) for _ in range(layers))
         self.width = width
 
-    def forward(self, text: Tensor) -> Tensor:
+    def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
         present = text.bool().to(self.positions.dtype)  # (M, T)
         bias = ((present - 1) * -MASKED)[:, None, None, :]  # (M, 1, 1, T)
         x = self.norm(self.words(text) + self.positions).flatten(0, 1)  # (M * T, D)
         for layer in self.layers:
             x = layer(x, bias)
-        total = present[:, None, :] @ x.view(-1, text.shape[1], self.width)  # (M, 1, D)
-        return total[:, 0] / present.sum(1, keepdim=True).clamp(min=1)
+        states = Tokens(x.view(-1, text.shape[1], self.width), present)
+        return states if tokens else states.mean()
 
 
 class Bag(nn.Module):
@@ -83,9 +84,11 @@ class Bag(nn.Module):
             self.words.weight[1:].normal_(std=width**-0.5)
         self.width = width
 
-    def forward(self, text: Tensor) -> Tensor:
-        count = text.bool().sum(1, keepdim=True).clamp(min=1)  # (M, 1)
-        return self.words(text).sum(1) / count
+    def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        there = text.bool()
+        if tokens:
+            return Tokens(self.words(text), there.float())
+        return self.words(text).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
 
 def bag(port: Port, *, width: int = 64) -> nn.Module:

@@ -20,6 +20,7 @@ from compress.models.inverted_residual import InvertedResidualNet, fold_pixels
 from compress.models.layers import ConvNorm, MaxPool, Pixels, Sum
 from compress.models.mobilenet_v2 import GROUPS, MobileNetV2
 from compress.models.pretrained import load_transformers
+from compress.models.tokens import Tokens, map_tokens
 from compress.models.vision import CENTRE, SPREAD
 
 PLACE = "student.encoders.image.options"
@@ -36,8 +37,8 @@ class TransformersCnn(nn.Module):
         self.size, self.width, self.folder = size, self.net.width, folder
         self.rebuilt_with = options  # where its folder is not
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.net(image)
+    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        return self.net(image, tokens=tokens)
 
     def load_pretrained(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         """Reads the folder's weights, and folds into the first layer what its processor does to pixels: mean and deviation, of 0 to 1."""
@@ -56,8 +57,9 @@ class Chain(nn.Module):
         self.pixels = Pixels(CENTRE, SPREAD)
         self.stem, self.body, self.width = stem, body, width
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.body(self.stem(self.pixels(image))).mean((2, 3))
+    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        x = self.body(self.stem(self.pixels(image)))
+        return map_tokens(x) if tokens else x.mean((2, 3))
 
 
 class Residual(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.io_spec import Port
 from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.tokens import Tokens, map_tokens
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for weights that were trained with them
 CENTRE, SPREAD = (128 / 255,) * 3, (64 / 255,) * 3  # near ImageNet's, and pixels stay on int8's grid: (pixel - 128) / 64
@@ -70,9 +71,9 @@ class MobileNetV4(nn.Module):
         self.body = nn.Sequential(*layers)
         self.width = out
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
         x = self.body(self.pixels(image))  # (N, D, H/8s, W/8s)
-        return x.mean((2, 3))
+        return map_tokens(x) if tokens else x.mean((2, 3))
 
 
 def mobilenet_v4(port: Port, *, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128, expand: float = 1.0) -> nn.Module:

@@ -16,6 +16,7 @@ from compress.io_spec import Port
 from compress.models.audio import sample_rate
 from compress.models.log_mel import Bands, in_float32, mel_bank, waves
 from compress.models.pretrained import weights_file
+from compress.models.tokens import Tokens
 
 RATE, LENGTH, HOP, MELS, POSITIONS = 16000, 400, 160, 80, 1500  # frames of 25 ms every 10 ms; a position is two frames
 WIDTH, HEADS, LAYERS = 384, 6, 4  # of the size "tiny"
@@ -89,8 +90,9 @@ class Whisper(nn.Module):
             x = block(x)
         return self.ln_post(x)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.hidden(audio).mean(1)
+    def forward(self, audio: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        states = Tokens(self.hidden(audio))
+        return states if tokens else states.mean()
 
     def tunable(self) -> list[nn.Module]:
         """The blocks from input to output, the last one with the norm behind it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +17,9 @@ from compress.graphs.contract import check_tensorrt
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import run_model
 from compress.io_spec import PRESENT, IOSpec, Port
-from compress.models.classifier import Classifier, Head
-from compress.models.fusion import attention, bilinear
+from compress.models.classifier import Classifier, Head, TokenHead
+from compress.models.fusion import TokenFusion, attention, bilinear, bottleneck, cross_attention
+from compress.models.tokens import Tokens
 from compress.quantizers import calibrate, freeze, prepare, quantized_modules
 from compress.recipe.sections import Quantize
 from compress.stages.export.from_torch import clean, export_module, run_torch
@@ -24,7 +27,13 @@ from compress.tables import FUSIONS, resolve
 
 CLASSES, HIDDEN, VALUES = 3, 8, 5
 NAMES = ("image", "text", "numbers")
-LINEAR = {"gated": 1, "bilinear": 3, "attention": 4}  # entry -> linear layers of its own over three modalities; 0 for the others
+LINEAR = {
+    "gated": 1,
+    "bilinear": 3,
+    "attention": 4,
+    "cross_attention": 4,
+    "bottleneck": 8,
+}  # entry -> linear layers of its own over three modalities; 0 for the others
 a, b = torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, 0.5]])  # (1, 2) each
 
 # entry -> what it gives for a and b with weights that are set by hand below, or none
@@ -43,12 +52,31 @@ def ports(count: int) -> IOSpec:
     return IOSpec(inputs, (Port("logits", "float32", (CLASSES,)),))
 
 
+class ByValue(nn.Module):
+    """(N, VALUES) -> a token a value, of which those below -1 are not there, or their mean. In place of an encoder, which would be most of
+    what is exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(1, 8), nn.Linear(8, 8)
+
+    def forward(self, given: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        states = self.second(self.first(given.reshape(-1, 1)).relu()).view(-1, VALUES, 8)
+        found = Tokens(states, (given > -1).float())
+        return found if tokens else found.mean()
+
+
 def build(name: str, io: IOSpec) -> Classifier:
-    """A linear layer in place of each encoder, which would be most of what is exported."""
+    """The last modality has one token."""
     torch.manual_seed(0)
-    fuse = resolve(FUSIONS[name])(len(io.inputs), HIDDEN)
-    head = Head(dict.fromkeys(io.modalities, 8), hidden=HIDDEN, classes=CLASSES, fuse=fuse)
-    return Classifier({m: nn.Linear(VALUES, 8) for m in io.modalities}, head).eval()
+    names = [m for m in io.modalities if m != PRESENT]
+    make, lengths = resolve(FUSIONS[name]), [VALUES] * (len(names) - 1) + [1]
+    by_token = "lengths" in inspect.signature(make).parameters
+    fuse = make(len(names), HIDDEN, **({"lengths": lengths} if by_token else {}))
+    made = TokenHead if by_token else Head
+    head = made(dict.fromkeys(names, 8), hidden=HIDDEN, classes=CLASSES, fuse=fuse, gaps=PRESENT in io.modalities)
+    encoders = {**{m: ByValue() for m in names[:-1]}, names[-1]: nn.Linear(VALUES, 8)}
+    return Classifier({**encoders, **({PRESENT: nn.Identity()} if PRESENT in io.modalities else {})}, head).eval()
 
 
 def draw(io: IOSpec, rows: int, *, seed: int = 0) -> dict[str, Tensor]:
@@ -91,8 +119,52 @@ def test_attention_is_blind_to_the_order_of_its_tokens() -> None:
     torch.testing.assert_close(fuse([a, b]), fuse([b, a]))
 
 
+TOKENS = {"cross_attention": cross_attention, "bottleneck": bottleneck}
+
+
+@pytest.mark.parametrize(
+    ("fuse", "expected"),
+    [
+        (cross_attention(2, 2, lengths=(2, 1)), ["001", "001", "110"]),  # those of the other modality
+        (bottleneck(2, 2, lengths=(2, 1), tokens=1), ["1111", "1110", "1110", "1001"]),  # the bottleneck first; own, and the bottleneck
+    ],
+)
+def test_tokens_read_whom_they_may(fuse: TokenFusion, expected: list[str]) -> None:
+    assert ["".join(str(int(seen)) for seen in row) for row in fuse.blocked[0, 0] == 0] == expected
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@torch.no_grad()
+def test_fusion_of_tokens_is_that_of_one_token_after_the_other(name: str) -> None:
+    """Against loops over the tokens that each may read, of which the second row's first text token is not there."""
+    torch.manual_seed(0)
+    fuse: Any = TOKENS[name](2, 4, lengths=(3, 2), heads=2).eval()
+    image, text, there = torch.randn(2, 3, 4), torch.randn(2, 2, 4), torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    found = fuse([Tokens(image), Tokens(text, there)])
+    for row in range(2):
+        mine = [*image[row], *text[row]]
+        owner, alive = [0, 0, 0, 1, 1], [True, True, True, *(there[row] > 0).tolist()]
+        shared = len(fuse.places) - len(mine)
+        states = [place + (mine[i - shared] if i >= shared else 0) for i, place in enumerate(fuse.places)]
+        owner, alive = [-1] * shared + owner, [True] * shared + alive
+        for layer in fuse.layers:
+            query, key, value = (part.view(-1, 2, 2) for part in layer.attention.inputs(torch.stack(states)).chunk(3, 1))
+            after = []
+            for i, state in enumerate(states):
+                if name == "cross_attention":
+                    read = [j for j in range(len(states)) if owner[j] != owner[i] and alive[j]]
+                else:
+                    read = [j for j in range(len(states)) if (owner[j] == owner[i] or -1 in (owner[i], owner[j])) and alive[j]]
+                heads = [(key[read, h] @ query[i, h] / 2**0.5).softmax(0) @ value[read, h] for h in range(2)]
+                x = layer.attention_norm(state + layer.attention.output(torch.cat(heads)))
+                after.append(layer.output_norm(x + layer.project(torch.nn.functional.gelu(layer.expand(x)))))
+            states = after
+        means = [torch.stack([x for x, o, a in zip(states, owner, alive, strict=True) if o == m and a]).mean(0) for m in range(2)]
+        torch.testing.assert_close(found[row], (means[0] + means[1]) / 2)
+
+
 def test_every_other_entry_has_a_golden_value() -> None:
-    assert {*GOLDEN, "attention"} == set(FUSIONS)
+    assert {*GOLDEN, *TOKENS, "attention"} == set(FUSIONS)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -169,22 +241,39 @@ def test_tensorrt_takes_the_int8_file(name: str, frozen: Callable) -> None:
     assert check_tensorrt(retarget(graph, "tensorrt")) == []
 
 
-def test_student_with_gaps_is_quantized_and_exported_as_it_computes() -> None:
+def with_gaps(name: str) -> tuple[Classifier, IOSpec]:
     io = ports(3)
     io = IOSpec((*io.inputs, Port(PRESENT, "float32", (3,), 0, 1)), io.outputs)
-    torch.manual_seed(0)
-    head = Head(dict.fromkeys(NAMES, 8), hidden=HIDDEN, classes=CLASSES, fuse=resolve(FUSIONS["gated"])(3, HIDDEN), gaps=True)
-    nn.init.normal_(head.absent)
-    model = Classifier({**{m: nn.Linear(VALUES, 8) for m in NAMES}, PRESENT: nn.Identity()}, head).eval()
+    model = build(name, io)
+    nn.init.normal_(model.head.absent)
+    return model, io
 
-    def draw_gaps(rows: int, seed: int) -> dict[str, Tensor]:
-        present = (torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) < 0.6).float()
-        return {**{m: x for m, x in draw(io, rows, seed=seed).items() if m != PRESENT}, PRESENT: present}
 
-    feeds = as_feeds(draw_gaps(32, 9))
+def draw_gaps(io: IOSpec, rows: int, seed: int) -> dict[str, Tensor]:
+    present = (torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) < 0.6).float()
+    return {**{m: x for m, x in draw(io, rows, seed=seed).items() if m != PRESENT}, PRESENT: present}
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@torch.no_grad()
+def test_what_stands_behind_a_missing_input_changes_nothing(name: str) -> None:
+    model, io = with_gaps(name)
+    given, other = draw_gaps(io, 40, 0), draw(io, 40, seed=5)
+    logits = model(given).logits
+    for index, m in enumerate(NAMES):
+        changed = model({**given, m: other[m]}).logits  # with other tokens there, too
+        there = given[PRESENT][:, index] > 0
+        assert torch.equal(changed[~there], logits[~there]), m
+        assert (changed[there] != logits[there]).any(1).all(), m
+
+
+@pytest.mark.parametrize("name", ["gated", "cross_attention", "bottleneck"])
+def test_student_with_gaps_is_quantized_and_exported_as_it_computes(name: str) -> None:
+    model, io = with_gaps(name)
+    feeds = as_feeds(draw_gaps(io, 32, 9))
     np.testing.assert_allclose(run_model(clean(export_module(model, io, 20)), feeds)["logits"], run_torch(model, feeds), atol=1e-5)
     model = prepare(model, Quantize())
-    calibrate(model, [(draw_gaps(16, seed), None) for seed in range(3)])
+    calibrate(model, [(draw_gaps(io, 16, seed), None) for seed in range(3)])
     model = freeze(model)
     graph = clean(export_module(model, io, 20))
     expected, got = run_torch(model, feeds), run_model(graph, feeds, optimise=False)["logits"]
@@ -205,6 +294,12 @@ def test_calibration_takes_rows_that_all_have_everything() -> None:
 def test_attention_that_cannot_be_built_is_refused(options: dict, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         attention(2, 8, **options)
+
+
+@pytest.mark.parametrize("options", [{"tokens": 0}, {"layers": 1}])
+def test_bottleneck_that_nothing_passes_is_refused(options: dict) -> None:
+    with pytest.raises(RecipeError, match="what is written in one is read in the next"):
+        bottleneck(2, 8, lengths=(2, 2), **options)
 
 
 def test_bilinear_without_a_rank_is_refused() -> None:

@@ -15,6 +15,7 @@ from compress.io_spec import PRESENT, Port
 from compress.models.classifier import Head, LinearHead
 from compress.models.fusion import Product
 from compress.models.student import Standardise, fitted_teacher, over_features, student
+from compress.models.tokens import count_tokens, gives_tokens
 from compress.tables import MODALITIES, encoders, resolve
 
 SIZE, LENGTH, TOKENS = 32, 6, 50
@@ -75,6 +76,55 @@ def test_encoder_gives_one_vector_of_its_width_an_input(name: str) -> None:
     assert features.shape == (3, encoder.width) and features.dtype == torch.float32 and torch.isfinite(features).all()
     assert torch.equal(encoder(given), features)
     torch.testing.assert_close(encoder(given[1:2]), features[1:2], atol=1e-4, rtol=1e-4)
+
+
+GIVE_TOKENS = {
+    "mobilenet_v4": 4,
+    "mobilenet_v2": 4,
+    "transformers_cnn": 64,
+    "ds_cnn": 3,
+    "whisper_tiny": 10,
+    "distilbert": LENGTH,
+    "bag": LENGTH,
+    "minilm_l6": LENGTH,
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@torch.no_grad()
+def test_mean_of_the_tokens_that_an_encoder_gives_is_its_vector(name: str) -> None:
+    modality, options, packages = EXAMPLES[name]
+    if any(find_spec(package) is None for package in packages):
+        pytest.skip("a package is not installed (requirements-weights.txt)")
+    encoder, given = resolve(encoders(modality)[name])(PORTS[modality], **options).train(), inputs(modality)
+    assert count_tokens(encoder, PORTS[modality]) == GIVE_TOKENS.get(name, 1) and encoder.training
+    assert gives_tokens(encoder) == (name in GIVE_TOKENS)
+    if name in GIVE_TOKENS:
+        found = encoder.eval()(given, tokens=True)
+        assert found.states.shape == (3, GIVE_TOKENS[name], encoder.width)
+        torch.testing.assert_close(found.mean(), encoder(given))
+
+
+@pytest.mark.parametrize("name", ["cross_attention", "bottleneck"])
+@torch.no_grad()
+def test_student_that_joins_tokens_encodes_a_distinct_input_once_and_ignores_padding(name: str) -> None:
+    torch.manual_seed(0)
+    io = io_spec(image_size=SIZE, text_length=LENGTH, vocabulary=TOKENS, classes=5)
+    encoders = {"image": IMAGE, "text": TEXT}
+    model = student(io, encoders=encoders, head_width=24, fusion={"name": name, "options": {"heads": 2}}).eval()
+    assert model.head.fuse.lengths == (16, LENGTH)
+    given, rows = (
+        {"image": inputs("image"), "text": inputs("text")},
+        {"image": torch.tensor([0, 0, 2, 1]), "text": torch.tensor([1, 2, 0, 0])},
+    )
+    seen: list[int] = []
+    for encoder in model.encoders.values():
+        encoder.register_forward_hook(lambda _, args, found: seen.append(len(found.states)))
+    logits = model(given, rows).logits
+    assert seen == [3, 3] and logits.shape == (4, 5)
+    torch.testing.assert_close(logits, model({m: x[rows[m]] for m, x in given.items()}).logits)
+    model.encoders["text"].words.weight[0] += 1  # the vector of padding, which the first text has
+    torch.testing.assert_close(model(given, rows).logits, logits)
 
 
 def test_student_has_an_encoder_a_modality_and_one_head() -> None:
