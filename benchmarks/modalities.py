@@ -212,7 +212,7 @@ def gaps_table(results: Sequence[dict[str, Any]]) -> str:
     """Of runs whose rows may lack inputs, a line for each set of inputs: the same models, shown these alone."""
     header = ("test accuracy, %, with these inputs alone", "seeds", "teacher", "shipped")
     rows = []
-    for found in groups_of([r for r in results if r["subsets"]]):
+    for found in groups_of(results):
         for place, line in enumerate(found[0]["subsets"]):
             lines = [r["subsets"][place]["accuracy"] for r in found]
             shown = [
@@ -226,7 +226,8 @@ def gaps_table(results: Sequence[dict[str, Any]]) -> str:
 
 def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Name of the markers -> table."""
-    return {"modalities": table(results), "modalities-gaps": gaps_table(results)}
+    gaps = [result for result in results if result["subsets"]]
+    return {"modalities": table(results)} | ({"modalities-gaps": gaps_table(gaps)} if gaps else {})
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

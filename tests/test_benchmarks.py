@@ -264,6 +264,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "backbones",
         "odd_sets",
         "real",
+        "modalities",
         "predictor",
         "decisions",
         "gate",
