@@ -29,6 +29,7 @@ DATASETS = {
     "speech_commands": "compress.data.speech_commands:speech_commands",
     "vqa": "compress.data.vqa:vqa",
     "imagenet": "compress.data.imagenet:imagenet",
+    "groceries": "compress.data.groceries:groceries",
 }
 MODALITIES = {  # in the order of a graph's inputs; the first one of a data set groups the rows of a batch
     "image": "compress.modalities.image:Image",

@@ -265,6 +265,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "lstm",
         "odd_sets",
         "real",
+        "modalities",
         "predictor",
         "decisions",
         "gate",

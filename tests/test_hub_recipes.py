@@ -46,18 +46,28 @@ def write_words(folder: Path) -> None:
     )
 
 
-def vilt(published: Path, data: Path) -> list[str]:
+def colour(i: int) -> tuple[int, int, int]:
+    """Red and blue in turns, each a little different."""
+    return ((250 - i, i, 9), (9, i, 250 - i))[i % 2]
+
+
+def write_vilt(published: Path, labels: list[str]) -> None:
+    """A small ViLT that knows these answers."""
     from transformers import ViltConfig, ViltForQuestionAnswering, ViltImageProcessor
 
-    config = ViltConfig(**SIZES, **names(["red", "blue"]), vocab_size=len(WORDS), max_position_embeddings=40, image_size=64, patch_size=32)
+    config = ViltConfig(**SIZES, **names(labels), vocab_size=len(WORDS), max_position_embeddings=40, image_size=64, patch_size=32)
     ViltForQuestionAnswering(config).save_pretrained(published)
     ViltImageProcessor(size={"shortest_edge": 64}, size_divisor=32).save_pretrained(published)
     write_words(published)
+
+
+def vilt(published: Path, data: Path) -> list[str]:
+    write_vilt(published, ["red", "blue"])
     (data / "model.json").write_text(json.dumps(names(["red", "blue"])))
     for part, count in (("train2014", 24), ("val2014", 8)):
         (data / part).mkdir()
         for i in range(count):
-            Image.new("RGB", (40, 30), ((250 - i, i, 9), (9, i, 250 - i))[i % 2]).save(data / part / f"COCO_{part}_{i:012}.jpg")
+            Image.new("RGB", (40, 30), colour(i)).save(data / part / f"COCO_{part}_{i:012}.jpg")
         asked = [{"question_id": i, "image_id": i, "question": "What colour is it?"} for i in range(count)]
         told = [
             {"question_id": i, "image_id": i, "multiple_choice_answer": ("red", "blue", "teal")[i % 8 and i % 2 or 2 * (i % 8 == 0)]}
@@ -69,6 +79,33 @@ def vilt(published: Path, data: Path) -> list[str]:
         )
     own = [f"data.options={{path: '{data}', answers: '{data}/model.json'}}", "data.inputs.image.size=64", "data.validation_fraction=0.25"]
     return [*own, "student.encoders.image={model: mobilenet_v4, options: {width: 0.25, out: 16}}", TEXT]
+
+
+def vqa_rad(published: Path, data: Path) -> list[str]:
+    """A ViLT that is trained on; of the questions about pictures the recipe's own line keeps those whose answer is yes or no."""
+    from datasets import Dataset, DatasetDict, Features, Value
+    from datasets import Image as Picture
+
+    write_vilt(published, ["yes", "no"])
+    features = Features({"image": Picture(), "question": Value("string"), "answer": Value("string")})
+    rows = {
+        split: [
+            {
+                "image": Image.new("RGB", (40, 30), colour(i)),
+                "question": "is it red?",
+                "answer": ("yes", "no", "left")[i % 7 and i % 2 or 2 * (i % 7 == 0)],
+            }
+            for i in range(count)
+        ]
+        for split, count in (("train", 24), ("test", 8))
+    }
+    DatasetDict({split: Dataset.from_list(part, features=features) for split, part in rows.items()}).save_to_disk(data / "hub")
+    (code,) = lines(RECIPES / "medical_vqa.yaml", "load_dataset")
+    code = code.replace("datasets.load_dataset('flaviagiammarino/vqa-rad')", f"datasets.load_from_disk('{data}/hub')")
+    exec(code.replace("'recipes/", f"'{data}/"), {})  # noqa: S102 - our own recipe
+    own = [f"data.options.folder={data}/vqa_rad", "data.inputs.image.size=64", "data.validation_fraction=0.25"]
+    tuned = "teacher.fine_tune={epochs: 2, batch_size: 8, learning_rate: 1.0e-3}"
+    return [*own, tuned, "student.encoders.image={model: mobilenet_v4, options: {width: 0.25, out: 16}}", TEXT]
 
 
 def sst2(published: Path, data: Path) -> list[str]:
@@ -137,18 +174,23 @@ def ast(published: Path, data: Path) -> list[str]:
 
 COPIES: dict[str, Callable[[Path, Path], list[str]]] = {
     "vqa_vilt": vilt,
+    "medical_vqa": vqa_rad,
     "sst2_bert": sst2,
     "imagenet_resnet50": resnet,
     "speech_commands_ast": ast,
 }
 
 
+def lines(recipe: Path, word: str) -> list[str]:
+    """The Python that a recipe's comments run, of those lines that have the word."""
+    return [code for code in re.findall(r'^#\s+python -c "(.+)"$', recipe.read_text(), re.M) if word in code]
+
+
 def fetch(recipe: Path, published: Path, out: Path) -> list[str]:
     """Runs the line of a recipe that fetches its teacher, from the folder `published` in place of the hub; nothing where the run fetches it."""
-    lines = re.findall(r'^#\s+python -c "(.+)"$', recipe.read_text(), re.M)
-    if not lines:
+    if not (found := lines(recipe, "from_pretrained")):
         return []
-    (code,) = lines
+    (code,) = found
     code, count = re.subn(r"n, r = '[\w./-]+', '(?:[0-9a-f]{40}|main)'", f"n, r = {str(published)!r}, 'main'", code)
     assert count == 1, "the line names a model and its commit"
     path = yaml.safe_load(recipe.read_text())["teacher"]["path"]
@@ -173,5 +215,6 @@ def test_small_copy_is_read_as_the_teacher_that_the_student_can_start_from(name:
     report = result.artifacts["data"].details
     assert 0 <= result.artifacts["teacher"].metrics["validation_accuracy"]["value"] <= 100
     assert all(report["splits"][split]["rows"] for split in ("train", "validation", "test"))
+    assert ("fine_tune" in result.artifacts["teacher"].details) == (name == "medical_vqa")
     if name == "vqa_vilt":
         assert report["skipped"]["reasons"]["no label"]["count"] == 4  # teal, which the model does not know

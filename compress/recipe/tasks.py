@@ -76,6 +76,8 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
             f"{source} answers in a form or a scale of its own, and {recipe.data.task} needs that of your training rows; take fit, or weights "
             "with fine_tune",
         )
+    elif taken is not None and trained:
+        yield Fault(("teacher", "fine_tune"), f"the vectors of a model from {source} are the space of {recipe.data.task}; leave it out")
 
 
 def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

@@ -21,8 +21,8 @@ class Source(NamedTuple):
 
 SOURCES = {
     "fit": Source(("encoders",), ("fine_tune",)),
-    "folder": Source(("path",)),
-    "hub": Source(("id", "revision")),
+    "folder": Source(("path",), ("fine_tune",)),
+    "hub": Source(("id", "revision"), ("fine_tune",)),
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
     "run": Source(("path",), ("arm",)),
     "zero_shot": Source(("templates",), ("path", "id", "revision", "labels")),
@@ -69,8 +69,8 @@ class Teacher(Section):
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
     fine_tune: FineTune | None = Field(
         None,
-        description="weights: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks of the "
-        "encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
+        description="weights, folder, hub: how all of the model is trained further on the labelled rows, seeded by data.seed; fit: how the last blocks "
+        "of the encoders are trained with the head, once that is fitted. null: weights are taken as they are.",
     )
     form: Literal["probabilities", "logits", "answers"] | None = Field(
         None,
@@ -111,8 +111,8 @@ class Teacher(Section):
         for key in sorted({*GOVERNED} - {*source.needs, *source.takes}):
             if self._says(key):
                 raise ValueError(f"source {self.source} does not take the key {key!r}")
-        if self.source == "weights" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
-            raise ValueError("source weights is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
+        if self.source != "fit" and self.fine_tune and self.fine_tune.model_fields_set & {"blocks", "encoder_rate"}:
+            raise ValueError(f"source {self.source} is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
         if self.encoders is not None and not self.encoders.modalities:
             raise ValueError("source fit needs an encoder for each modality under encoders")
         if self.source == "zero_shot" and (self.path is None) == (self.id is None or self.revision is None):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -39,6 +41,7 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
         "speech_commands": draw_commands(tmp_path / "commands"),
         "vqa": draw_vqa(tmp_path / "vqa"),
         "imagenet": draw_imagenet(tmp_path / "imagenet"),
+        "groceries": draw_groceries(tmp_path / "groceries"),
     }
 
 
@@ -94,6 +97,19 @@ def draw_imagenet(root: Path) -> dict:
     return {"path": root.name, "names": {"n00": "tench", "n01": "church"}}
 
 
+def draw_groceries(root: Path) -> dict:
+    """Twelve photographs and six of two kinds, their files' content in one table."""
+    files = [picture(root / f"{i}.png", i) for i in range(18)]
+    columns = {
+        "dataset": [("train", "val", "test")[i % 3] for i in range(18)],
+        "coarse_cat": ["Apple"] * 18,
+        "finegrained_cat": [("Royal-Gala", "Pink-Lady")[i // 3 % 2] for i in range(18)],
+        "image_data": [file.read_bytes() for file in files],
+    }
+    pq.write_table(pa.table(columns), root / "images.parquet")
+    return {"path": f"{root.name}/images.parquet"}
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Callable, tmp_path: Path) -> None:
     function = resolve(DATASETS[name])
@@ -101,7 +117,8 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
     source = function(base=tmp_path, **options[name])
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
     sounds, both = {"audio": {"seconds": 0.01, "rate": 8000}}, {"image": {"size": 8}, "text": {"length": 8}}
-    inputs = {"fsdd": sounds, "speech_commands": sounds, "imagenet": {"image": {"size": 8}}}.get(name, both)
+    pictures = {"image": {"size": 8}}
+    inputs = {"fsdd": sounds, "speech_commands": sounds, "imagenet": pictures, "groceries": pictures}.get(name, both)
     limits = config(train_limit=8, test_limit=4, inputs=inputs)
     report = prepare(source, limits, tmp_path / "out", say=lambda line: None)
     assert report["splits"]["train"]["inputs"][next(iter(inputs))] == 8

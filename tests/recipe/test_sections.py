@@ -48,11 +48,19 @@ def test_inputs_that_come_with_others_are_not_mixed():
         load_recipe(RECIPES / "smoke.yaml", ["distill.augment.image.cutmix=1", "distill.teacher=live"])
 
 
-def test_weights_are_trained_on_whole():
-    weights = {"source": "weights", "model": "cifar_resnet", "path": "a.th", "sha256": "0" * 64}
-    assert Teacher.model_validate({**weights, "fine_tune": {"epochs": 1}}).fine_tune
-    with pytest.raises(ValidationError, match="source weights is trained on whole: leave out fine_tune.blocks"):
-        Teacher.model_validate({**weights, "fine_tune": {"blocks": 2}})
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"source": "weights", "model": "cifar_resnet", "path": "a.th", "sha256": "0" * 64},
+        {"source": "folder", "path": "a"},
+        {"source": "hub", "id": "a/b", "revision": "0" * 40},
+    ],
+    ids=lambda given: given["source"],
+)
+def test_models_from_elsewhere_are_trained_on_whole(given):
+    assert Teacher.model_validate({**given, "fine_tune": {"epochs": 1}}).fine_tune
+    with pytest.raises(ValidationError, match=f"source {given['source']} is trained on whole: leave out fine_tune.blocks"):
+        Teacher.model_validate({**given, "fine_tune": {"blocks": 2}})
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -64,6 +64,11 @@ def test_losses_of_the_recipe_stay(load) -> None:
         ("regression", "data.imbalance=batches", "regression has no labels that are rare; leave it out"),
         ("regression", "data.task=multilabel", "unknown task 'multilabel' (did you mean 'multi_label'?)"),
         (
+            "embedding",
+            "teacher={source: folder, path: ., fine_tune: {epochs: 1}}",
+            "the vectors of a model from folder are the space of embedding; leave it out",
+        ),
+        (
             "regression",
             "teacher={source: hub, id: a/b, revision: '" + 40 * "0" + "'}",
             "hub answers in a form or a scale of its own, and regression needs that of your training rows; take fit, or weights with fine_tune",

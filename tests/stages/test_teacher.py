@@ -144,6 +144,15 @@ def folder_teacher(request: pytest.FixtureRequest, base: Path) -> tuple[Recipe, 
     return recipe, stage(base, recipe, base / f"teacher-{request.param}")
 
 
+def test_folder_teacher_can_be_trained_on(base: Path) -> None:
+    training = {"epochs": 20, "batch_size": 8, "learning_rate": 0.003, "trackers": [], "patience": None}
+    recipe = recipe_of(("text",), source="folder", path="bert", fine_tune=training)
+    teacher = stage(base, recipe, base / "teacher-bert-tuned")
+    plain = stage(base, recipe_of(("text",), source="folder", path="bert"), base / "teacher-bert-plain")
+    before, after = (made.metrics["validation_accuracy"]["value"] for made in (plain, teacher))
+    assert teacher.details["fine_tune"]["before"] == pytest.approx(before / 100) and after > before
+
+
 @torch.no_grad()
 def original_logits(body: Any, data: PreparedData) -> np.ndarray:
     """transformers' own logits of the test rows, for the data's labels in its order."""

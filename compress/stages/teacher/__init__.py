@@ -155,8 +155,9 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     model = TransformersTeacher(body, **options).eval()
     try_out(model, io, str(folder))
     options |= keep_config(body, folder, trusted, ctx.out)
+    details = {"architecture": type(body).__name__, "note": processor.note, **tune_whole(model, recipe, io, data, ctx)}
     save_model(model, ctx.out, name="transformers_teacher", options=options, io=io)
-    return model, io, {"architecture": type(body).__name__, "note": processor.note}
+    return model.eval(), io, details
 
 
 def from_sentences(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
@@ -216,11 +217,17 @@ def from_weights(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.M
         model.load_state_dict(rename(state))
     except RuntimeError as error:
         raise DataError(f"teacher.path: {path} does not fit model {config.model!r} with {config.options}: {error}") from error
-    details: dict[str, Any] = {"weights_sha256": config.sha256}
-    if config.fine_tune:
-        details["fine_tune"] = fine_tune(model, config.fine_tune, io, data, replace(ctx, seed=recipe.data.seed), smoothing=config.smoothing)
+    details: dict[str, Any] = {"weights_sha256": config.sha256, **tune_whole(model, recipe, io, data, ctx)}
     save_model(model, ctx.out, name=str(config.model), options=config.options, io=io)
     return model.eval(), io, details
+
+
+def tune_whole(model: nn.Module, recipe: Recipe, io: IOSpec, data: PreparedData, ctx: Context) -> dict[str, Any]:
+    """{fine_tune: the history} of a model from elsewhere that the recipe trains further; {} where it is taken as it is."""
+    if (config := recipe.teacher.fine_tune) is None:
+        return {}
+    seeded = replace(ctx, seed=recipe.data.seed)
+    return {"fine_tune": fine_tune(model, config, io, data, seeded, smoothing=recipe.teacher.smoothing)}
 
 
 def fine_tune(
