@@ -144,7 +144,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
-        7,
+        8,
         ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
         TRAINING,
         seeded=True,
@@ -161,7 +161,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "report": Stage(
         "compress.stages.report:report",
-        8,
+        9,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy"),
     ),

@@ -99,9 +99,13 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """95 % interval (low, high) of the mean of values (n,): z times its standard error either way; of one value the value itself."""
-    half = Z_95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    mean = float(np.mean(values))
+    mean, half = float(np.mean(values)), Z_95 * standard_error(values)
     return mean - half, mean + half
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of values (n,): their standard deviation over sqrt(n); 0 of one value."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _labelled(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

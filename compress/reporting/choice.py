@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from compress.measures.metrics import Z_95
 from compress.measures.paired import show_interval, show_p
 from compress.recipe.sections import Budget
 from compress.reporting.budgets import in_mb, latency_ratio, list_misses, measured
 
+TRAINED = "int8_qat"
 SIZE_TIE = 1.05  # files within 5 % of the smallest count as equally small
 
 
@@ -36,7 +38,7 @@ def choose_precision(
     said with its interval, for it is no proof of equal files. Where no file can be compared, fp32 ships and the reason says why.
     Accuracy is that of the validation split where it was measured: the test split is for the report and decides nothing.
     Speed is the paired ratio to fp32; two whose 95 % intervals overlap are tied (fp32 is exactly 1), and ties go to the smaller
-    file, then to the more accurate. If nothing is inside the budget, the budget is left out of the choice and the reason says so.
+    file, then to the more accurate, but to one trained in int8 within a standard error of it (see compress/stages/quantize.py). If nothing is inside the budget, the budget is left out of the choice and the reason says so.
     """
     everyone = {name: m for name, m in measurements["models"].items() if m["role"] == "student"}
     students = {name: m for name, m in everyone.items() if m["target"] in (None, target)}
@@ -128,7 +130,17 @@ def _fastest(students: dict[str, dict[str, Any]]) -> str:
     tied = {name: m for name, m in students.items() if _ratio(m)[1] <= _ratio(first)[2]}
     smallest = min(m["size"]["value"] for m in tied.values())
     small = {name: m for name, m in tied.items() if m["size"]["value"] <= SIZE_TIE * smallest}
-    return max(small, key=lambda name: quality(small[name])["value"])
+    best = max(small, key=lambda name: quality(small[name])["value"])
+    trained = [
+        name for name, m in small.items() if m["precision"] == TRAINED and quality(m)["value"] >= quality(small[best])["value"] - _error(m)
+    ]
+    return max(trained, key=lambda name: quality(small[name])["value"], default=best)
+
+
+def _error(model: dict[str, Any]) -> float:
+    """The standard error of a model's accuracy less fp32's, as a fraction, from its 95 % interval in points."""
+    paired = quality(model)["against_fp32"]
+    return (paired["high"] - paired["low"]) / (2 * Z_95 * 100)
 
 
 def _compare_speed(model: dict[str, Any]) -> str:

@@ -117,6 +117,13 @@ def test_tie_of_equally_small_files_goes_to_the_more_accurate():
     assert choose(measured(ptq=ptq, qat=qat)).name == "qat"
 
 
+@pytest.mark.parametrize(("trained", "ships"), [(982, "qat"), (972, "ptq")])
+def test_tie_goes_to_the_trained_file_unless_the_other_is_better_by_a_standard_error(trained, ships):
+    qat = model(precision="int8_qat", ratio=(0.66, 0.64, 0.68), right=trained, size=350_000, won=10)  # a standard error of half a point
+    ptq = model(precision="int8_ptq", ratio=(0.65, 0.63, 0.67), right=985, size=350_000)
+    assert choose(measured(ptq=ptq, qat=qat), max_drop_points=5).name == ships
+
+
 def test_faster_file_outside_the_budget_loses():
     fast = model(precision="int8_dynamic", ratio=(0.5, 0.5, 0.5), size=2_000_000)
     choice = choose(measured(dynamic=fast), budget=Budget(max_size_mb=1.5))

@@ -68,6 +68,16 @@ def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run,
     assert said[-1].startswith("quantize: validation fp32 ")
 
 
+@pytest.mark.parametrize(("errors", "kept"), [(0.5, True), (2, False)])
+def test_calibrated_weights_are_kept_where_they_are_better_by_a_standard_error(call, monkeypatch: pytest.MonkeyPatch, errors, kept) -> None:
+    error = 0.01
+    scores = iter([0.9, 0.7])  # fp32, calibrated; then the trained weights, each time they are scored
+    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.7 - errors * error))
+    monkeypatch.setattr(stage, "standard_error", lambda differences: error)
+    artifact, _, _ = call()
+    assert (artifact.details["history"]["best_step"] > 0) == kept
+
+
 def test_training_again_gives_the_same_weights(call, whole_run, tmp_path: Path) -> None:
     call()
     published = whole_run.result.artifacts["quantize"]
