@@ -4,17 +4,21 @@ axe-core finds nothing. COMPRESS_SCREENSHOTS names a folder for pictures of them
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from finished import write_run
+from hearing import LENGTH, RATE, write_sound_bundle
 
 from compress.device.predictor import Predictor
 from compress.reporting.compare import compare_runs, write_comparison
@@ -24,6 +28,7 @@ from compress.serving.kept import Kept
 from compress.serving.served import open_served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; the extra test brings it")
+soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed; the extra audio brings it")
 axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed; the extra test brings it"
 )
@@ -103,22 +108,56 @@ def test_comparison(visit: Open, tmp_path: Path) -> None:
     check(page, "comparison")
 
 
-@pytest.fixture
-def address(bundle: Path, tmp_path: Path) -> Iterator[str]:
-    """Of a server of the tiny bundle that keeps what it is told to."""
+@contextmanager
+def serving(bundle: Path, kept: Path) -> Iterator[str]:
+    """The address of a server of that bundle, which keeps what it is told to."""
     served = open_served(bundle, None)
-    app = make_app(served, hosts=("localhost",), kept=Kept(tmp_path / "kept", served.bundle, most_bytes=10**6))
+    app = make_app(served, hosts=("localhost",), kept=Kept(kept, served.bundle, most_bytes=10**6))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="critical", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    yield f"http://localhost:{listening.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(30)
+    try:
+        yield f"http://localhost:{listening.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
-def test_served_page(visit: Open, address: str, bundle: Path, picture: Path, tmp_path: Path) -> None:
-    page = visit(address)
+def probabilities(page: Any) -> list[tuple[str, str]]:
+    shown = [line.split(" % ") for line in page.locator(".answer.student li").all_inner_texts()]
+    return [(label.strip(), p) for p, label in shown]
+
+
+def told(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(top["label"], f"{100 * top['probability']:.1f}") for top in answer["top"]]
+
+
+def test_served_page_of_pictures_and_texts(visit: Open, bundle: Path, picture: Path, tmp_path: Path) -> None:
+    with serving(bundle, tmp_path / "kept") as address:
+        ask_about_a_picture(visit(address), bundle, picture, tmp_path / "kept" / "rows.jsonl")
+
+
+def test_served_page_of_sounds(visit: Open, tmp_path: Path) -> None:
+    bundle, sound = write_sound_bundle(tmp_path), tmp_path / "word.wav"
+    soundfile.write(sound, np.full(LENGTH, -0.5), RATE)
+    with serving(bundle, tmp_path / "kept") as address:
+        page = visit(address)
+        page.get_by_label("audio", exact=True).set_input_files(sound)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator("#wrong").wait_for()
+        with Predictor(bundle) as predictor:
+            assert probabilities(page) == told(predictor.predict(audio=sound))
+        check(page, "sounds")
+        page.get_by_label("right answer").fill("up")
+        page.get_by_role("button", name="Keep it").click()
+        page.get_by_text("kept for the next training").wait_for()
+    row = json.loads((tmp_path / "kept" / "rows.jsonl").read_text())
+    assert row["label"] == "up" and (tmp_path / "kept" / row["audio"]).suffix == ".wav"
+
+
+def ask_about_a_picture(page: Any, bundle: Path, picture: Path, rows: Path) -> None:
+    """A sample, a picture of one's own, what was wrong with the answer, and a question without its text."""
     page.locator(".samples button").first.click()
     answer = page.locator(".answer.student")
     answer.wait_for()
@@ -130,15 +169,13 @@ def test_served_page(visit: Open, address: str, bundle: Path, picture: Path, tmp
     page.locator("#wrong").wait_for()
     with Predictor(bundle) as predictor:
         expected = predictor.predict(image=picture, text=QUESTION)
-    assert answer.locator(".given").inner_text() == expected["label"]
-    shown = [line.split(" % ") for line in answer.locator("li").all_inner_texts()]
-    assert [(label.strip(), p) for p, label in shown] == [(top["label"], f"{100 * top['probability']:.1f}") for top in expected["top"]]
+    assert answer.locator(".given").inner_text() == expected["label"] and probabilities(page) == told(expected)
     check(page, "served")
 
     page.get_by_label("right answer").fill("blue")
     page.get_by_role("button", name="Keep it").click()
     page.get_by_text("kept for the next training").wait_for()
-    assert len((tmp_path / "kept" / "rows.jsonl").read_text().splitlines()) == 1
+    assert len(rows.read_text().splitlines()) == 1
     page.get_by_label("text").fill("")
     page.get_by_role("button", name="Ask", exact=True).click()  # the browser itself asks for what is missing
     assert page.locator("#status").inner_text() == "kept for the next training"
