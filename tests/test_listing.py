@@ -36,7 +36,7 @@ def test_card_of_a_name_that_is_not_there(what: str, name: str, words: str):
 
 def test_options_of_data_sets_leave_out_what_the_program_gives():
     lines = list(lines_of("datasets"))
-    assert "    train: str, required" in lines
+    assert "    train: str | list[str], required" in lines
     assert not any(line.strip().startswith("base:") for line in lines)
 
 

@@ -118,5 +118,5 @@ def serve(
     run = folder if teacher and any(folder.glob("*-export_teacher")) else None
     token = read_token(token_file) if token_file else None
     limits = {"queue": queue, "upload_bytes": upload_mb * 10**6}
-    keeping = {"keep": keep, "keep_bytes": keep_mb * 10**6}
+    keeping: dict[str, Any] = {"keep": keep, "keep_bytes": keep_mb * 10**6}
     start(find_bundle(target, runs=runs), run, address=address, token=token, limits=limits, model=model, **keeping)

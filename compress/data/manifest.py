@@ -1,4 +1,4 @@
-"""The user's own rows: one CSV, JSONL or Parquet file a split, with a column for each input, label and, if wanted, kind.
+"""The user's own rows: one CSV, JSONL or Parquet file a split (of train also several), with a column for each input, label and, if wanted, kind.
 
 A cell that is a file is a path, relative to the manifest's folder, or in Parquet its content (binary, or a struct {bytes, path} as
 Hugging Face writes it). A Parquet file is read into memory whole; a folder of `datasets` (source hub) is memory-mapped.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def manifest(
     *,
     base: Path,
-    train: str,
+    train: str | list[str],
     test: str,
     validation: str | None = None,
     columns: dict[str, str] | None = None,
     slices: list[str] | None = None,
     licence: str = "not stated",
 ) -> Source:
-    """The rows of the files `train`, `test` and `validation` (relative to the recipe); `columns` maps image, text, label ... to the
+    """The rows of the files `train`, `test` and `validation` (relative to the recipe; train may be a list of files); `columns` maps image, text, label ... to the
     names that they have there; `slices` are further columns, by the values of which accuracy is told too.
 
     The identity is the sha256 of each file, with path, size and time of change (ns) of every file that it names: one replaced
@@ -39,11 +39,13 @@ def manifest(
     from compress.data.columns import standard_names
 
     names = standard_names(columns, slices)
-    files = {"train": train, "validation": validation, "test": test}
-    paths = {split: existing_table(f"data.options.{split}", base / file) for split, file in files.items() if file is not None}
+    files = {"train": train if isinstance(train, list) else [train], "validation": [validation] if validation else [], "test": [test]}
+    if not files["train"]:
+        raise DataError("data.options.train: names no file")
+    paths = {split: [existing_table(f"data.options.{split}", base / file) for file in some] for split, some in files.items() if some}
 
     def read() -> dict[str, pa.Table]:
-        return {split: _read(split, path, names) for split, path in paths.items()}
+        return {split: _joined(split, [_read(split, path, names) for path in some]) for split, some in paths.items()}
 
     return Source(identity=_identity(paths, names), read=read, licence=licence)
 
@@ -96,6 +98,18 @@ def _read(split: str, path: Path, names: dict[str, str]) -> pa.Table:
     return standard_table(read_table(path, names, place=place), names, folder=path.parent, place=place)
 
 
+def _joined(split: str, tables: list[pa.Table]) -> pa.Table:
+    """The rows of several files, one after the other; what only some of them have is blank in the others."""
+    import pyarrow as pa
+
+    if len(tables) == 1:
+        return tables[0]
+    try:
+        return pa.concat_tables(tables, promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"data.options.{split}: its files cannot be read as one: {error}; write that column in one form") from error
+
+
 def _csv(path: Path, own: dict[str, str]) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
@@ -129,9 +143,9 @@ def _parquet(path: Path, own: dict[str, str]) -> pa.Table:
     return file.read(columns=there or None)
 
 
-def _identity(paths: dict[str, Path], names: dict[str, str]) -> str:
+def _identity(paths: dict[str, list[Path]], names: dict[str, str]) -> str:
     lines = []
-    for split, path in paths.items():
+    for split, path in ((split, path) for split, some in paths.items() for path in some):
         with path.open("rb") as file:
             lines.append(f"{split} {hashlib.file_digest(file, 'sha256').hexdigest()}")
         if not _holds_no_paths(path, names):

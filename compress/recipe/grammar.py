@@ -259,7 +259,9 @@ def _check_files(data: dict[str, Any], base: Path) -> Iterator[Fault]:
     """Files and folders that the recipe names and that are not there."""
     named = list(_listed(data, "plugins"))
     if _at(data, ("data", "source")) == "manifest":
-        named += [(("data", "options", key), _at(data, ("data", "options", key))) for key in _FILE_OPTIONS]
+        options = _at(data, ("data", "options"))
+        named += [(("data", "options", key), _at(options, (key,))) for key in _FILE_OPTIONS]
+        named += [(("data", "options", *place), name) for place, name in _listed(options if isinstance(options, dict) else {}, "train")]
     if _at(data, ("teacher", "source")) in ("folder", "weights", "run", "zero_shot", "onnx", "answers"):
         named += [(("teacher", key), _at(data, ("teacher", key))) for key in ("path", "tokenizer")]
     students = _at(data, ("student", "encoders"))

@@ -1,6 +1,6 @@
 """`Kept`: samples that were answered wrongly, kept with the right answer as rows for the next training: `rows.jsonl`, and files beside it.
 
-A recipe reads them with `data.options`: {train: rows.jsonl}. A file's name is the hash of its content, which is encoded anew, so that what else
+A recipe reads them with `data.options`: {train: [train.csv, kept/rows.jsonl]}. A file's name is the hash of its content, which is encoded anew, so that what else
 a file may hold (where and when a picture was taken, by whom) stays out; of a request nothing is used as a name.
 """
 
@@ -63,11 +63,11 @@ class Kept:
         files = {cell.name: cell.content for cell in cells.values() if cell is not None and cell.content is not None}
         row = {name: cell and (f"{FILES}/{cell.name}" if cell.content is not None else cell.name) for name, cell in cells.items()}
         identity = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:32]
-        line = (json.dumps({"id": identity, **row, "label": answer}) + "\n").encode()
+        line = (json.dumps({"key": identity, **row, "label": answer}) + "\n").encode()
         with self.lock:
             if identity in self.rows:
                 if self.rows[identity] != answer:
-                    raise Unfit(f"this sample is kept already, with another answer; its line in {ROWS} has the id {identity}")
+                    raise Unfit(f"this sample is kept already, with another answer; its line in {ROWS} has the key {identity}")
                 return False
             new = {name: content for name, content in files.items() if not (self.folder / FILES / name).exists()}
             size = len(line) + sum(map(len, new.values()))
@@ -95,14 +95,14 @@ class Kept:
         return cells.to_pylist()[0]
 
     def _read_rows(self) -> dict[str, Any]:
-        """id -> answer of the rows that are there."""
+        """key -> answer of the rows that are there."""
         found, path = {}, self.folder / ROWS
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else [], 1):
             try:
                 row = json.loads(line)
-                if set(row) != {"id", *self.names, "label"}:
+                if set(row) != {"key", *self.names, "label"}:
                     raise CompressError(f"--keep {path}:{number}: a row of {', '.join(row)}, but this bundle reads {', '.join(self.names)}")
-                found[row["id"]] = row["label"]
+                found[row["key"]] = row["label"]
             except (ValueError, TypeError) as error:
                 raise CompressError(
                     f"--keep {path}:{number}: no row as they are written here ({error}); mend it, or name another"

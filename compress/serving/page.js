@@ -29,7 +29,7 @@ function show(answers) {
     const { role, model, size_bytes, read_ms, model_ms, top, ...given } = answer;
     const card = document.createElement("div");
     card.className = `answer ${role}`;
-    card.append(element("h3", `${role}: ${model}, ${size(size_bytes)}`));
+    card.append(element("h2", `${role}: ${model}, ${size(size_bytes)}`));
     card.append(element("div", "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given), "given"));
     if (Array.isArray(top)) {
       const list = document.createElement("ol");

@@ -149,3 +149,25 @@ def test_manifest_refuses_groups_that_are_no_names(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [{"text": "a", "label": "b", "group": 1.5}])
     with pytest.raises(DataError, match="column 'group' is double.*a label, a group or a slice is a name or a whole number"):
         manifest(base=tmp_path, train="a.parquet", test="a.parquet").read()
+
+
+def test_train_may_be_several_files(write_csv: Callable, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    write_csv(tmp_path / "a.csv", [{"image": "1.png", "label": "7", "kind": "big"}])
+    write_jsonl(tmp_path / "more" / "b.jsonl", [{"label": "8", "image": "2.png"}, {"label": "7", "image": None}])
+    files = ["a.csv", "more/b.jsonl"]
+    source = manifest(base=tmp_path, train=files, test="a.csv")
+    first, second, third = source.read()["train"].to_pylist()
+    assert first == {"image": str(tmp_path / "1.png"), "label": "7", "kind": "big"}
+    assert second == {"image": str(tmp_path / "more" / "2.png"), "label": "8", "kind": None} and third["image"] is None
+    assert len({manifest(base=tmp_path, train=train, test="a.csv").identity for train in (files, files[::-1], files[0])}) == 3
+    assert manifest(base=tmp_path, train=files[:1], test="a.csv").identity == manifest(base=tmp_path, train="a.csv", test="a.csv").identity
+
+
+def test_train_files_that_do_not_go_together_are_refused(make_png: Callable, write_csv: Callable, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"image": "1.png", "label": "7"}])
+    write_parquet(tmp_path / "b.parquet", [{"image": make_png((1, 2, 3)), "label": "7"}])
+    with pytest.raises(DataError, match=r"data\.options\.train: its files cannot be read as one: .*image.*one form"):
+        manifest(base=tmp_path, train=["a.csv", "b.parquet"], test="a.csv").read()
+    with pytest.raises(DataError, match="names no file"):
+        manifest(base=tmp_path, train=[], test="a.csv")

@@ -156,6 +156,11 @@ def test_files_that_a_recipe_names_must_be_there(write, tmp_path):
         "a.yaml:4 data.options.train: train.csv",
         "a.yaml:15 plugins[0]: mine.py",
     ]
+    text = text.replace("train: train.csv", "train: [test.csv, kept/rows.jsonl]")
+    assert [problem.split(" is not there")[0] for problem in problems(write(text))] == [
+        "a.yaml:4 data.options.train[1]: kept/rows.jsonl",
+        "a.yaml:15 plugins[0]: mine.py",
+    ]
 
 
 def test_a_teacher_folder_must_be_there(write):

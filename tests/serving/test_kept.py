@@ -66,7 +66,7 @@ def test_kept_row_has_the_pixels_alone_under_a_name_of_its_own_making(keeper: Te
     response = keep(keeper, sent, "red", name="../../home.jpg")
     assert response.json() == {"kept": True}
     (row,) = rows(folder)
-    assert (row["text"], row["label"]) == (TEXT, "red") and set(row) == {"id", "image", "text", "label"}
+    assert (row["text"], row["label"]) == (TEXT, "red") and set(row) == {"key", "image", "text", "label"}
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted(files) == sorted([row["image"], ROWS]) and row["image"].startswith(f"{FILES}/") and "home" not in row["image"]
     content = (folder / row["image"]).read_bytes()
@@ -83,7 +83,7 @@ def test_json_and_a_form_keep_the_same_row_once(keeper: TestClient, folder: Path
     assert [keep(keeper, jpeg(0), "red").json(), keeper.post("/keep", json=body).json()] == [{"kept": True}, {"kept": False}]
     assert len(rows(folder)) == 1
     refused = keep(keeper, jpeg(0), "blue")
-    assert refused.status_code == 400 and f"has the id {rows(folder)[0]['id']}" in refused.json()["error"]
+    assert refused.status_code == 400 and f"has the key {rows(folder)[0]['key']}" in refused.json()["error"]
 
 
 def test_what_was_kept_is_known_after_a_restart(make_keeper: Callable[..., TestClient], folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_folder_that_holds_something_else_is_refused(served: Served, folder: Pat
         Kept(served.bundle.folder / "kept", served.bundle, most_bytes=10**6)
     folder.mkdir()
     for line, message in (
-        ('{"id": "1", "text": "x", "label": "red"}', "this bundle reads image, text"),
+        ('{"key": "1", "text": "x", "label": "red"}', "this bundle reads image, text"),
         ("{", "no row as they are written"),
     ):
         (folder / ROWS).write_text(f"{line}\n")
@@ -154,7 +154,7 @@ RECIPE = """\
 name: again
 data:
   source: manifest
-  options: {train: kept/rows.jsonl, test: kept/rows.jsonl}
+  options: {train: [train.csv, kept/rows.jsonl], test: kept/rows.jsonl}
   inputs: {image: {size: 8}, text: {length: 6}}
   validation_fraction: 0.25
 teacher: {source: fit, encoders: {image: {model: efficientnet_lite2}, text: {model: minilm_l6}}}
@@ -169,7 +169,9 @@ def test_recipe_reads_what_was_kept(keeper: TestClient, folder: Path) -> None:
     for seed in range(8):
         assert keep(keeper, jpeg(seed), ("red", "blue")[seed % 2], text=f"2024-01-0{seed + 1}").status_code == 200
     (folder.parent / "again.yaml").write_text(RECIPE)
+    (folder.parent / "one.jpg").write_bytes(jpeg(8))
+    (folder.parent / "train.csv").write_text("image,text,label,kind\none.jpg,what is it?,no,other\n")
     result = run(load_recipe(folder.parent / "again.yaml", []), runs=folder.parent / "runs", threads=1, say=lambda _: None, last="data")
     path = result.artifacts["data"].path
-    assert path and json.loads((path / "labels.json").read_text()) == ["blue", "red"]
+    assert path and json.loads((path / "labels.json").read_text()) == ["blue", "no", "red"]
     assert np.load(path / "test" / "rows_image.npy").shape == (8,)

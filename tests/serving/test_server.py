@@ -47,6 +47,10 @@ def test_open_address_without_tls_is_warned_of() -> None:
     assert len(opening_lines(Address("192.168.0.2", certificate=Path("a"), key=Path("b")), ["student"])) == 1
 
 
+def test_keeping_is_told_of() -> None:
+    assert opening_lines(Address(), ["student"], kept=Path("kept"))[1].endswith("are kept in kept")
+
+
 def test_token_comes_from_a_file_and_is_long_enough(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("correct-horse-battery\n")
