@@ -178,6 +178,11 @@ class Audio(Modality):
         described = read_audio_processor(folder)
         return {"rate": described["sampling_rate"]} if described else {}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """A WAV file of the length and the rate that the model hears."""
+        samples, rate = np.asarray(stored[index]), int((port.reading or {})["rate"])
+        return {f"WAV, {len(samples) / rate:.3g} s at {rate:,} Hz": _wav(samples, rate)} if samples.any() else {}
+
     def show(self, stored: Any, index: int) -> str:
         """Its waveform; the loudest sample reaches the edge."""
         samples = np.abs(np.asarray(stored[index], np.float32))
@@ -188,12 +193,18 @@ class Audio(Modality):
 
     def show_whole(self, stored: Any, index: int, words: Mapping[str, Any]) -> str:
         """Its waveform over a player, which holds what the student hears as a WAV file without the silence behind it."""
-        samples, file = np.trim_zeros(np.asarray(stored[index]), "b"), io.BytesIO()
-        with wave.open(file, "wb") as sound:
-            sound.setparams((1, 2, int(words["rate"]), len(samples), "NONE", ""))
-            sound.writeframes(samples.astype("<i2").tobytes())
-        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"></audio>'
+        file = _wav(np.trim_zeros(np.asarray(stored[index]), "b"), int(words["rate"]))
+        player = f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(file).decode()}"></audio>'
         return self.show(stored, index) + player
+
+
+def _wav(samples: np.ndarray, rate: int) -> bytes:
+    """The content of a WAV file of one channel: samples (T,) int16."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, rate, len(samples), "NONE", ""))
+        sound.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def _changes(words: Any) -> tuple[float, ...]:

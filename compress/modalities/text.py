@@ -197,6 +197,10 @@ class Text(Modality):
         start: Callable[..., dict] = inherit_bag if isinstance(encoder, Bag) else inherit_text
         return {**report, "inherited": start(encoder, load_model(teacher), known["kept"])}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """The text."""
+        return {"text": stored[index].as_py()}
+
     def show(self, stored: Any, index: int) -> str:
         """The text."""
         return html.escape(stored[index].as_py())
