@@ -21,7 +21,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
     adb, log = tmp_path / "bin" / "adb", tmp_path / "asked"
     adb.write_text(f"""#!/bin/sh
-echo "$*" >> {shlex.quote(str(log))}
+printf '%s\\n' "$*" >> {shlex.quote(str(log))}
 while [ "$1" != shell ]; do [ "$2" != gone ] || {{ echo "error: device 'gone' not found" >&2; exit 1; }}; shift; done
 shift 2
 exec sh -c "$*"
