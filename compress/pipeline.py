@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,8 +119,7 @@ def run(
             check_starts()
         if artifact is None and name in BESIDE and name != last:
             return beside.start(name, made_of)
-        verb = "reused" if artifact else "made"
-        return note(name, artifact or make(steps, name, made_of, parents, result), verb)
+        return note(name, artifact or make(steps, name, made_of, parents, result), "reused" if artifact else "made")
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact, say)) is None:
@@ -176,7 +175,8 @@ def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifac
         part = only(steps.recipe, STAGES[name].reads)
         with Cost(folder / CHECKPOINT / "spent.json") as cost:
             artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **given(name, steps, result))
-        return steps.store.publish(folder, artifact, made_of=made_of, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
+        made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
+        return steps.store.publish(folder, made, made_of=made_of)
 
 
 def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
     if name == "data":
         return {"source": source_of(steps.loaded)}
     if name == "report":
-        return {"stages": costs_of(result.artifacts)}
+        return {"stages": costs_of(result.artifacts, reused=steps.reused)}
     if name == "bundle":
         return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
     return {}

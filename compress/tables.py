@@ -155,7 +155,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "engine": Stage("compress.stages.engine:engine", 2, ("engine",), ("tensorrt-rtx", "tensorrt")),
     "benchmark": Stage(
         "compress.stages.benchmark:benchmark",
-        10,
+        11,
         ("benchmark",),
         ("onnxruntime", "openvino", "ai-edge-litert", "numpy", "scipy", "scikit-learn"),
     ),

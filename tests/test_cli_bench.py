@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from compress.cli import app
-from compress.errors import BundleError, DependencyError
+from compress.errors import BUDGET_MISSED, BundleError, DependencyError
 
 
 def call(*arguments: object) -> Result:
@@ -80,3 +80,26 @@ def test_report_refuses_measurements_of_another_bundle(run: Path) -> None:
 def test_report_needs_measurements(run: Path) -> None:
     assert call("report", run).exit_code == 2
     assert call("report", run, "--add", run / "none.json").exit_code == 1
+
+
+def test_a_fleet_is_one_page_with_the_device_that_failed(run: Path) -> None:
+    fleet = run / "fleet.yaml"
+    fleet.write_text(
+        "devices:\n  here: {at: local, price: 5}\n  gone: ssh://tester@127.0.0.1:1\nbatches: [1]\nrounds: 2\nbudget: {max_latency_ms: 1000}\n"
+    )
+    result = call("bench", "mine", "--runs", run.parent, "--fleet", fleet)
+    assert result.exit_code == 0, result.output
+    page = (run / "report-fleet.html").read_text()
+    assert page.index("meets the budget") < page.index("gone was not measured") < page.index("Side by side")
+    assert "gone: not measured: tester@127.0.0.1: not reached over ssh" in result.stdout
+    fleet.write_text("devices: {here: local}\nbatches: [1]\nrounds: 2\nbudget: {max_latency_ms: 0.000001}\n")
+    assert call("bench", run, "--fleet", fleet).exit_code == BUDGET_MISSED
+    fleet.write_text("devices: {gone: 'ssh://tester@127.0.0.1:1'}\n")
+    nothing = call("bench", run, "--fleet", fleet)
+    assert nothing.exit_code == 1 and "no device could be measured" in nothing.stderr
+    assert "gone was not measured" in (run / "report-fleet.html").read_text()
+
+
+def test_a_fleet_says_all_itself(run: Path) -> None:
+    refused = call("bench", run, "--fleet", run / "fleet.yaml", "--on", "ssh://board")
+    assert refused.exit_code == 1 and "leave the other options out" in refused.stderr

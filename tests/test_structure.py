@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "quantizers": (*WORDS, "recipe", "models"),
     "training": (*WORDS, "recipe", "store", "losses", "models", "modalities", "tasks", "data"),
     **dict.fromkeys(("listing", "doctor"), (*WORDS, "recipe")),
-    "fleet": (*WORDS, "listing"),
+    "fleet": (*WORDS, "recipe", "listing"),
     "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "tasks", "data", "fleet"),
     "stages": (
         *(*WORDS, "recipe", "store", "measures", "graphs", "losses", "models", "modalities", "tasks", "data", "quantizers"),

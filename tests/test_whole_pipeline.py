@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -11,14 +12,18 @@ from pathlib import Path
 
 import easy_vqa
 import fastjsonschema
+import numpy as np
 import onnx
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 from typer.testing import CliRunner
 
 from compress.cli import app
 from compress.device.manifest import verify_folder
 from compress.errors import BUDGET_MISSED
 from compress.recipe.grammar import load_recipe
+from compress.reporting.cells import count, percent, show_bytes, significant
+from compress.reporting.markdown import differing_in_words
 from compress.tables import STAGES
 
 FILES = {
@@ -118,6 +123,64 @@ def test_other_runtimes_answer_as_onnx_runtime_does_and_never_ship(whole_run, su
 def test_measurements_are_as_their_schema_says(whole_run) -> None:
     found = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())
     fastjsonschema.compile(json.loads(PUBLISHED.read_text()))(found)
+
+
+def test_accuracy_and_calibration_are_what_scikit_learn_makes_of_the_predictions(whole_run) -> None:
+    folder = whole_run.runs / "small"
+    models = json.loads((folder / "10-benchmark" / "measurements.json").read_text())["models"]
+    labels = np.load(folder / "1-data" / "test" / "labels.npy")
+    with np.load(folder / "10-benchmark" / "predictions.npz") as stored:
+        for name, model in models.items():
+            own, answers, p = labels[stored["rows"]], stored[f"model_{name}"], stored[f"p_{name}"]
+            assert model["accuracy"]["value"] == pytest.approx(accuracy_score(own, answers), abs=1e-12), name
+            assert model["agreement"]["value"] == pytest.approx(accuracy_score(stored["model_teacher"], answers), abs=1e-12)
+            assert model["metrics"]["macro_f1"]["value"] == pytest.approx(f1_score(own, answers, labels=np.unique(own), average="macro"))
+            if name != "teacher":
+                assert model["differs"]["value"] == np.sum(answers != stored["model_teacher"])
+            if "labels" in model:
+                bins = model["labels"]["calibration"]["bins"]
+                assert p.mean() == pytest.approx(sum(b["confidence"] * b["samples"] for b in bins) / len(p), abs=1e-5)
+
+
+def test_every_figure_of_the_first_table_is_that_of_the_measurements(whole_run, summary) -> None:
+    """Cell by cell: accuracy with its interval, differences, size, parameters, times, ratios, memory."""
+    measured = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())
+    page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
+    rows = [[cell_text(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)] for row in re.findall(r"<tr.*?</tr>", page, re.S)]
+    teacher = measured["models"]["teacher"]["size"]["value"]
+    for name, model in measured["models"].items():
+        (row,) = [row for row in rows if row and row[0].split()[0] == name and len(row) == 11]
+        accuracy = model["accuracy"]
+        assert row[1].split(" ") == [percent(accuracy["value"]), percent(accuracy["low"]), "–", percent(accuracy["high"])]
+        for place, other in ((2, "against_teacher"), (3, "against_fp32")):
+            paired = accuracy.get(other)
+            expected = [f"{paired['difference']:+.2f}", f"{paired['low']:+.2f}", "–", f"{paired['high']:+.2f}"] if paired else ["–"]
+            assert row[place].split(" ") == expected
+        assert row[4:6] == [show_bytes(model["size"]["value"]), count(model["parameters"]["value"])]
+        for place, batch in ((6, "1"), (7, "2")):
+            timed = (model["latency"] or {}).get(batch)
+            figures = [timed[key] for key in ("median_ms", "p95_ms", "low_ms", "high_ms")] if timed else []
+            assert re.findall(r"[\d.]+", row[place]) == [significant(figure) for figure in figures]
+        assert row[8] == f"{significant(teacher / model['size']['value'])}×"
+        over = ((model["latency"] or {}).get("1") or {}).get("teacher_over_this")
+        assert re.findall(r"[\d.]+", row[9]) == ([significant(over[key]) for key in ("value", "low", "high")] if over else [])
+        assert row[10] == show_bytes((model["peak_memory"] or {}).get("value"))
+
+
+def cell_text(cell: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", cell)).split())
+
+
+def test_report_shows_where_teacher_and_student_differ(whole_run, summary) -> None:
+    models = json.loads((whole_run.runs / "small" / "10-benchmark" / "measurements.json").read_text())["models"]
+    page = (whole_run.runs / "small" / "11-report" / "report.html").read_text()
+    text = (whole_run.runs / "small" / "11-report" / "report.md").read_text()
+    said = differing_in_words(models[summary["shipped_model"]]["differs"], summary["shipped_model"])
+    assert said in page and said in text
+    section = page.split(">Where teacher and student differ</h2>")[1].split("<h2")[0]
+    assert section.count("<figure") == min(12, models[summary["shipped_model"]]["differs"]["value"]) > 0
+    assert re.search(r"<dt>teacher</dt><dd class=\"(right|wrong)\">[^<]+ <small>[\d.]+ %</small>", section)
+    assert page.count("<td>made</td>") == len(whole_run.result.artifacts) - 2  # all but the report itself and the bundle behind it
 
 
 def test_models_that_answered_the_same_rows_are_compared_in_pairs(whole_run, summary) -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from compress.cli.results import PLAIN, RUNS, Folder, Runs
-from compress.errors import CompressError
+from compress.errors import BUDGET_MISSED, CompressError
 
 bundles = typer.Typer(**PLAIN)
 
@@ -86,12 +86,20 @@ def bench(
     python: Annotated[str, typer.Option("--python", help="With --on: the Python there.")] = "python3",
     keep: Annotated[bool, typer.Option("--keep", help="With --on: leave the copy there.")] = False,
     ssh_option: Annotated[list[str] | None, typer.Option("--ssh-option", metavar="NAME=VALUE", help="With --on: as in ssh_config.")] = None,
+    fleet: Annotated[
+        Path | None, typer.Option("--fleet", metavar="FILE", help="Measure on every device of this file, which says all but the bundle.")
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Measure the latency of a bundle's models, here or on another device, by the bundle's own runner."""
+    """Measure the latency of a bundle's models, here, on another device or on a fleet of them, by the bundle's own runner."""
     from compress.fleet.measurements import BenchOptions, bench_here, measurement_lines, place_beside
     from compress.listing import find_bundle
 
+    if fleet is not None:
+        if device or batches or rounds or model or ssh_option or keep:
+            raise CompressError("--fleet: what is measured, where and how stands in the file; leave the other options out")
+        _bench_fleet(find_bundle(target, runs=runs), fleet, folder=place_beside(target, runs=runs), out=out)
+        return
     options = BenchOptions(runtime=runtime, threads=threads, batches=tuple(batches or ()), rounds=rounds, model=model)
     bundle, beside = find_bundle(target, runs=runs), place_beside(target, runs=runs)
     if device is None:
@@ -125,6 +133,25 @@ def report(
     place = out or place_beside(target, runs=runs) / "report-devices.html"
     write_devices(place, find_bundle(target, runs=runs), add)
     print(f"{place} written: {len(add)} file(s) of measurements")
+
+
+def _bench_fleet(bundle: Path, file: Path, *, folder: Path, out: Path | None) -> None:
+    """Measures, prints and writes the page; raises CompressError where no device could be measured, and ends with BUDGET_MISSED where none
+    meets the budget."""
+    from compress.fleet.fleet import bench_fleet, rank
+    from compress.recipe.fleet import Fleet
+    from compress.recipe.grammar import load_section
+    from compress.reporting.devices import fleet_markdown, write_fleet
+
+    asked = load_section(file, Fleet, like="a fleet is lines such as `devices: {board: ssh://pi@raspberry}`")
+    outcomes, place = bench_fleet(bundle, folder, asked, say=_say), out or folder / "report-fleet.html"
+    write_fleet(place, bundle, asked, outcomes)
+    print(f"{fleet_markdown(asked, outcomes)}\n\n{place} written")
+    lines = rank(outcomes, asked.budget)
+    if not lines:
+        raise CompressError(f"{file}: no device could be measured")
+    if not any(line.met for line in lines):
+        raise typer.Exit(BUDGET_MISSED)
 
 
 def _call_runner(bundle: Path, arguments: list[str]) -> int:

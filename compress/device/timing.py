@@ -17,6 +17,7 @@ FEWEST = 10  # timed rounds of a function that is slow
 PILOT = 20  # timed rounds that tell how many are needed
 MOST_WARM = 10  # times the rounds of warm-up that were asked, after which the clock starts anyway
 FALLING = -2.326  # z of Mann and Kendall's test, one-sided at 1 %: a function that still gets faster
+LONG = 50_000_000  # nanoseconds: caches of tens of MB fill again within some of them
 NOISY = 0.25  # spread of the reference from which on a machine is told to be noisy
 
 
@@ -71,7 +72,8 @@ def time_calls(
 
     Each round goes through all functions in an order of its own, so that a drift of the clock or the load meets all of them alike.
     A function is called twice and the second call is timed: the first one brings back into the caches what its neighbour pushed out, as
-    a model that answers again and again finds it. (A model of 1 MB took twice its time right after one of 100 MB.)
+    a model that answers again and again finds it. (A model of 1 MB took twice its time right after one of 100 MB.) A function that takes
+    LONG or more in its warm-up is called once, for what the caches win back is nothing beside it.
     Garbage is collected before, not during the timed rounds.
     """
     if not functions:
@@ -82,6 +84,7 @@ def time_calls(
     warm: dict[str, list[int]] = {name: [] for name in names}
     spent = dict.fromkeys(names, 0)  # nanoseconds, of all calls
     ended: dict[str, str] = {}
+    long: set[str] = set()
     reference: list[int] = []
     scratch = np.random.default_rng(0).random(1024)
     was_enabled = gc.isenabled()
@@ -92,7 +95,8 @@ def time_calls(
         for name in order.permutation(names).tolist():
             if not sitting_out(name):
                 began = time.perf_counter_ns()
-                functions[name]()
+                if name not in long:
+                    functions[name]()
                 start = time.perf_counter_ns()
                 functions[name]()
                 end = time.perf_counter_ns()
@@ -105,6 +109,7 @@ def time_calls(
             go(warm, lambda name: spent[name] > limit / 10)
             rounds += 1
         steady = not any(map(_falls, warm.values()))
+        long |= {name for name, durations in warm.items() if durations and np.median(durations) >= LONG}
         needed = dict.fromkeys(names, effort.rounds)
         while len(ended) < len(names):
             go(found, lambda name: name in ended)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from compress.device.manifest import MANIFEST, SIGNATURE, hash_file
@@ -96,13 +96,36 @@ def bench_there(
     ssh_options: list[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measurements of `device`, also written to `out`: verify here, copy, `run.py verify` and `run.py bench` there, fetch, remove.
+    """Measurements of `device`, over ssh; see `bench_at`."""
+    return bench_at(Remote(device, ssh_options=ssh_options or []), bundle, out, options, python=python, keep=keep, say=say)
+
+
+class Commands(Protocol):
+    """Where commands are run: a `Remote`, or something of its form."""
+
+    device: Device
+
+    def call(self, words: list[str], *, send: Callable[[IO[bytes]], None] | None = None) -> tuple[int, bytes, str]:
+        """Exit code, stdout and stderr of a command there; `send` writes its stdin."""
+        ...
+
+
+def bench_at(
+    remote: Commands,
+    bundle: Path,
+    out: Path,
+    options: BenchOptions,
+    *,
+    python: str = "python3",
+    keep: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measurements of a device, also written to `out`: verify here, copy, `run.py verify` and `run.py bench` there, fetch, remove.
 
     Raises DependencyError where ssh, the host, Python or a package is missing, BundleError where the copy does not verify, and the
     runner's own errors. The folder there is removed in every case, unless `keep`.
     """
-    manifest = verify_bundle(bundle)
-    remote = Remote(device, ssh_options=ssh_options or [])
+    manifest, device = verify_bundle(bundle), remote.device
     require_python(remote, python, options.runtime)
     with remote_folder(remote, keep=keep, say=say) as folder:
         say(f"{device}: copying {sum(entry['size'] for entry in manifest['files'].values()) / 1e6:.1f} MB to {folder}")
@@ -137,28 +160,34 @@ class Remote:
 
     def call(self, words: list[str], *, send: Callable[[IO[bytes]], None] | None = None) -> tuple[int, bytes, str]:
         """Exit code, stdout and stderr of a command there; `send` writes its stdin. Raises DependencyError where ssh itself fails."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # files: nobody has to empty them while we send
-            stdin = subprocess.PIPE if send else subprocess.DEVNULL
-            try:
-                process = subprocess.Popen([*self._command, shlex.join(words)], stdin=stdin, stdout=out, stderr=err)
-            except FileNotFoundError as error:
-                raise DependencyError("ssh: no such command here; install an OpenSSH client, such as openssh-client") from error
-            with process:
-                if send:
-                    assert process.stdin
-                    try:
-                        send(process.stdin)
-                        process.stdin.close()
-                    except BrokenPipeError:  # the other end stopped first; its exit code and message say why
-                        pass
-                code = process.wait()
-            stdout, stderr = _content(out), _content(err).decode(errors="replace")
+        way_out = "ssh: no such command here; install an OpenSSH client, such as openssh-client"
+        code, stdout, stderr = start([*self._command, shlex.join(words)], send=send, missing=way_out)
         if code == SSH_FAILED:
             raise DependencyError(_ssh_message(self.device, stderr))
         return code, stdout, stderr
 
 
-def require_python(remote: Remote, python: str, runtime: str) -> None:
+def start(command: list[str], *, send: Callable[[IO[bytes]], None] | None, missing: str) -> tuple[int, bytes, str]:
+    """Exit code, stdout and stderr of a command of this machine; raises DependencyError with the text `missing` where there is none."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # files: nobody has to empty them while we send
+        stdin = subprocess.PIPE if send else subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err)
+        except FileNotFoundError as error:
+            raise DependencyError(missing) from error
+        with process:
+            if send:
+                assert process.stdin
+                try:
+                    send(process.stdin)
+                    process.stdin.close()
+                except BrokenPipeError:  # the other end stopped first; its exit code and message say why
+                    pass
+            code = process.wait()
+        return code, _content(out), _content(err).decode(errors="replace")
+
+
+def require_python(remote: Commands, python: str, runtime: str) -> None:
     """Raises DependencyError unless the device has that Python, 3.9 or newer, with numpy and the runtime's package."""
     if not re.fullmatch(PYTHON, python):
         raise CompressError(f"--python {python!r}: give a command or an absolute path of letters, digits, '.', '_', '-' and '/'")
@@ -177,7 +206,7 @@ def require_python(remote: Remote, python: str, runtime: str) -> None:
 
 
 @contextmanager
-def remote_folder(remote: Remote, *, keep: bool, say: Callable[[str], None]) -> Iterator[str]:
+def remote_folder(remote: Commands, *, keep: bool, say: Callable[[str], None]) -> Iterator[str]:
     """A new private folder on the device, removed at the end unless `keep`."""
     parent = remote.device.folder
     base = shlex.quote(parent) if parent else '"${TMPDIR:-/tmp}"'
@@ -195,17 +224,17 @@ def remote_folder(remote: Remote, *, keep: bool, say: Callable[[str], None]) -> 
             remove_folder(remote, folder, say=say)
 
 
-def remove_folder(remote: Remote, folder: str, *, say: Callable[[str], None]) -> None:
+def remove_folder(remote: Commands, folder: str, *, say: Callable[[str], None]) -> None:
     """Removes the folder; what fails is said and not raised, since it changes no result and must not hide an earlier error."""
     try:
         code, _, stderr = remote.call(["rm", "-rf", folder])
     except DependencyError as error:
         code, stderr = SSH_FAILED, str(error)
     if code:
-        say(f"{remote.device}: {folder} could not be removed: {_last_line(stderr)}")
+        say(f"{remote.device}: {folder} could not be removed: {last_line(stderr)}")
 
 
-def copy_bundle(remote: Remote, bundle: Path, names: list[str], folder: str) -> None:
+def copy_bundle(remote: Commands, bundle: Path, names: list[str], folder: str) -> None:
     """Sends the named files by tar. What this machine added, such as its engines and measurements, stays here."""
     signature = [SIGNATURE] if (bundle / SIGNATURE).is_file() else []
 
@@ -217,38 +246,39 @@ def copy_bundle(remote: Remote, bundle: Path, names: list[str], folder: str) -> 
     # -o: not the owner from here, also for root; -m: not the time, which a device's clock may hold for the future
     code, _, stderr = remote.call(["tar", "-xomf", "-", "-C", folder], send=send)
     if code:
-        raise CompressError(f"{remote.device}: the bundle could not be unpacked in {folder}: {_last_line(stderr)}")
+        raise CompressError(f"{remote.device}: the bundle could not be unpacked in {folder}: {last_line(stderr)}")
 
 
-def run_there(remote: Remote, words: list[str], *, what: str) -> None:
+def run_there(remote: Commands, words: list[str], *, what: str) -> None:
     """Runs the runner there; raises its error, with the device and the step before its message."""
     code, _, stderr = remote.call(words)
     if code:
         raise runner_error(code, stderr, place=f"{remote.device}: {what}")
 
 
-def fetch_text(remote: Remote, path: str) -> str:
+def fetch_text(remote: Commands, path: str) -> str:
     """A JSON file's content as one line: the line breaks of JSON lie between its parts, and one line can be told from a login's noise."""
     code, stdout, stderr = remote.call(["sh", "-c", f"printf %s {MARK}; tr -d '\\n' < {shlex.quote(path)}"])
     if code:
-        raise CompressError(f"{remote.device}: {path} could not be fetched: {_last_line(stderr)}")
+        raise CompressError(f"{remote.device}: {path} could not be fetched: {last_line(stderr)}")
     return _marked(stdout, remote, stderr, what=f"reading {path}")
 
 
-def _marked(stdout: bytes, remote: Remote, stderr: str, *, what: str) -> str:
+def _marked(stdout: bytes, remote: Commands, stderr: str, *, what: str) -> str:
     for line in stdout.decode(errors="replace").split("\n"):
         _, mark, rest = line.partition(MARK)
         if mark:
             return rest
-    raise CompressError(f"{remote.device}: {what} gave no answer: {_last_line(stderr)}")
+    raise CompressError(f"{remote.device}: {what} gave no answer: {last_line(stderr)}")
 
 
 def _ssh_message(device: Device, stderr: str) -> str:
     port = f"-p {device.port} " if device.port else ""
-    return f"{device}: not reached over ssh: {_last_line(stderr)}; `ssh {port}{device}` must work without a password"
+    return f"{device}: not reached over ssh: {last_line(stderr)}; `ssh {port}{device}` must work without a password"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line with something in it, at most 300 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else "no message"
 

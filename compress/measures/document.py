@@ -31,10 +31,12 @@ class Number(Part):
     """One figure."""
 
     value: float | None = _("The figure; null where it is unknown.")
-    unit: str = _("Its unit: fraction, bytes, parameters, ms, nats, samples, points or ratio.")
+    unit: str = _("Its unit: fraction, bytes, parameters, ms, nats, samples, points, ratio, 1/s or J.")
     samples: int | None = _may("How many rows, or repetitions, it is of.")
     batch: int | None = _may("Rows a call that it was taken with.")
-    includes: str | None = _may("What else is part of it.")
+    low: float | None = _may("The smallest of several.")
+    high: float | None = _may("The largest.")
+    includes: str | None = _may("What was imported, and is part of it.")
 
 
 class Paired(Part):
@@ -182,6 +184,30 @@ class Labels(Part):
     calibration: Calibration = _("How sure is how right.")
 
 
+class Streams(Part):
+    """Several callers that ask one session at once, at batch 1; each answer is computed by one thread."""
+
+    streams: int = _("Callers.")
+    answers_per_s: Number = _("Of all callers together; median, smallest and largest of several slices.")
+    over_one: Ratio | None = _may("The ratio to one caller, slice by slice.")
+    joules: Number | None = _may("Energy of an answer, the processor's idle part included; null where it cannot be read.")
+
+
+class Energy(Part):
+    """Whose energy was counted."""
+
+    packages: list[str] = _("Processors, by RAPL; empty where there are no counters.")
+    why: str | None = _may("Why there are none.")
+
+
+class Around(Part):
+    """What a device does around the model for one row, by the shipped runner's own code."""
+
+    of: str = _("The file whose outputs are made into answers; inputs are read alike for all files of the student.")
+    inputs: dict[str, dict[str, Times]] = _("Modality -> form that is handed over -> reading it: decoding, resizing, tokenising.")
+    answer: Times = _("From outputs to the answer.")
+
+
 class Node(Part):
     """A node of the file, as the runtime fused it."""
 
@@ -211,6 +237,15 @@ class Parity(Part):
     agreement: float | None = _("Share of rows with the same decision.")
 
 
+class Differing(Number):
+    """The rows that a model answers otherwise than its teacher, and who has them right."""
+
+    teacher_alone: int = _("The teacher alone.")
+    this_alone: int = _("This model alone.")
+    neither: int = _("Neither.")
+    both: int = _("Both: of tasks that have no right and wrong.")
+
+
 class Model(Part):
     """One file, or a teacher of which there are stored answers alone."""
 
@@ -225,14 +260,16 @@ class Model(Part):
     validation: Accuracy | None = _may("The same on validation, which is what choices look at.")
     metrics: dict[str, Number] = _("The other metrics of the task.")
     agreement: Number = _("The mean gain where the teacher's answers are taken for labels.")
+    differs: Differing | None = _may("From the teacher, on the test rows that it answered.")
     non_finite: Number = _("Rows with a logit that is not finite.")
     by_answer: list[Named] = _("By label.")
     by_kind: list[Named] = _("By kind of row.")
     by_slice: dict[str, list[Named]] = _("Column -> by its values.")
     labels: Labels | None = _may("Of one of K labels.")
     latency: dict[str, Latency] | None = _("Batch -> times; null where the file's target is another machine.")
-    peak_memory: Number | None = _("Largest resident memory of the process that answered.")
-    cold_start: Number | None = _("From the start of a process to its first answer.")
+    peak_memory: Number | None = _("Largest resident memory of a fresh process that opens the file and answers; median of several.")
+    cold_start: Number | None = _("From the start of such a process to its first answer; median of several.")
+    streams: list[Streams] | None = _may("Of the teacher, the fp32 student and the best int8 one.")
     profile: Profile | None = _may("Of students that were timed.")
     parity: Parity | None = _may("Of variants.")
 
@@ -297,6 +334,8 @@ class MeasurementsDocument(Part):
     models: dict[str, Model] = _("By name.")
     baselines: dict[str, Baseline] = _("What no model at all would reach.")
     timing: dict[str, Timing] = _("Batch -> how its times were taken.")
+    energy: Energy = _("Whose energy was counted.")
+    around: Around | None = _may("What a device does around the model.")
     peaks: Peaks = _("What this machine can do at best.")
     skipped: dict[str, str] = Field({}, description="Variant -> why it was not measured.")
     subsets: list[Subset] | None = _may("Where models take rows that lack inputs.")

@@ -179,6 +179,11 @@ class Audio(Modality):
         described = read_audio_processor(folder)
         return {"rate": described["sampling_rate"]} if described else {}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """A WAV file of the length and the rate that the model hears."""
+        samples, rate = np.asarray(stored[index]), int((port.reading or {})["rate"])
+        return {f"WAV, {len(samples) / rate:.3g} s at {rate:,} Hz": _wav(samples, rate)} if samples.any() else {}
+
     def show(self, stored: Any, index: int) -> str:
         """Its waveform; the loudest sample reaches the edge."""
         samples = np.abs(np.asarray(stored[index], np.float32))
@@ -200,7 +205,7 @@ class Audio(Modality):
 
 
 def _wav(samples: np.ndarray, rate: int) -> bytes:
-    """The file of samples (T,) int16."""
+    """The content of a WAV file of one channel: samples (T,) int16."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, rate, len(samples), "NONE", ""))

@@ -29,6 +29,7 @@ PIXELS = {  # mean and deviation of the three colours, shares of 255
     "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
 }
 SHOWN_PIXELS = 128  # small images are enlarged by whole factors up to about this size
+CAMERA, CAMERA_SIZE = "JPEG, 640 x 480", (640, 480)
 
 
 class Image(Modality):
@@ -217,15 +218,29 @@ class Image(Modality):
         colours = (processor.mean, processor.deviation) if processor else ()
         return {"inherited_image": start_image(encoder, section.initialise, teacher, inputs, colours)}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """A PNG of the size that the model reads, and a JPEG as a camera gives it."""
+        from PIL import Image as Pillow
+
+        picture = Pillow.fromarray(np.asarray(stored[index]))
+        forms = {f"PNG, {picture.width} x {picture.height}": (picture, "PNG"), CAMERA: (picture.resize(CAMERA_SIZE), "JPEG")}
+        return {form: _encoded(*how) for form, how in forms.items()}
+
     def show(self, stored: Any, index: int) -> str:
         """A PNG in the page itself; a small one is enlarged by a whole factor, so that its pixels stay sharp."""
         from PIL import Image as Pillow
 
         pixels = np.asarray(stored[index])  # (H, W, 3)
         factor = max(1, SHOWN_PIXELS // max(pixels.shape[:2]))
-        file = io.BytesIO()
-        Pillow.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)).save(file, "PNG", optimize=True)
-        return f'<img alt="the input image" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+        content = _encoded(Pillow.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)), "PNG", optimize=True)
+        return f'<img alt="the input image" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+
+
+def _encoded(picture: Any, kind: str, **options: Any) -> bytes:
+    """The content of a file of that kind."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
 
     def as_cell(self, value: Any) -> Cell:
         """A PNG of the pixels alone: no EXIF, no profile, turned as a viewer shows it."""

@@ -171,6 +171,10 @@ class Modality:
         """
         return {}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """One stored input as users hand it to a device, such as a file's content: form -> value, for timing the reader; {}: not known."""
+        return {}
+
     def show(self, stored: Any, index: int) -> str:
         """One input as HTML for the report, safe to put in."""
         return html.escape(str(stored[index]))

@@ -67,6 +67,10 @@ class Numbers(Modality):
         """The numbers as they are."""
         return {words.name: []}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """As they stand on a command line."""
+        return {f"{port.shape[0]} numbers as text": " ".join(map(repr, np.asarray(stored[index]).tolist()))}
+
     def show(self, stored: Any, index: int) -> str:
         """The first of them."""
         values = np.asarray(stored[index])

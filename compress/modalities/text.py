@@ -199,6 +199,10 @@ class Text(Modality):
         source = load_model(teacher)
         return report if is_student(source, section) else {**report, "inherited": start(encoder, source, known["kept"])}
 
+    def as_given(self, stored: Any, index: int, port: Port) -> dict[str, Any]:
+        """The text."""
+        return {"text": stored[index].as_py()}
+
     def show(self, stored: Any, index: int) -> str:
         """The text."""
         return html.escape(stored[index].as_py())

@@ -282,7 +282,7 @@ class Benchmark(Section):
         description="A model has enough calls once its median and its ratios are known within this share (half of the 95 % interval), as far as "
         "the first 20 calls can tell; null: all rounds.",
     )
-    seconds: float = Field(20.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
+    seconds: float = Field(10.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
     warmup: int = Field(20, ge=1, description="Calls before the clock starts, at least; ten times as many while a model still gets faster.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(

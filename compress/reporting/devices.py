@@ -1,4 +1,4 @@
-"""report-devices.html: the measurements of one bundle from several devices side by side, a table of device x model x batch."""
+"""report-devices.html and report-fleet.html: the measurements of one bundle from several devices side by side, device x model x batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 from compress.device.manifest import read_manifest
 from compress.errors import CompressError
+from compress.fleet.fleet import Line, Outcome, rank
 from compress.fleet.measurements import read_measurements, require_same_models
+from compress.recipe.fleet import Fleet
+from compress.reporting.cells import show_bytes, significant
+from compress.reporting.markdown import escape, table
 from compress.reporting.page import find_template
 
 
@@ -16,19 +20,58 @@ def write_devices(out: Path, bundle: Path, files: list[Path]) -> None:
     measured = [read_measurements(path) for path in files]
     for path, entry in zip(files, measured, strict=True):
         require_same_models(entry, bundle, place=str(path))
-    name = read_manifest(bundle).get("name") or bundle.name
-    page = render_devices(measured, name=name, sources=[path.name for path in files])
+    _write(out, render_devices(measured, name=_name(bundle), sources=[path.name for path in files]))
+
+
+def write_fleet(out: Path, bundle: Path, fleet: Fleet, outcomes: list[Outcome]) -> None:
+    """Writes the page of a fleet: every line ranked, what failed, and the devices side by side."""
+    there = [outcome for outcome in outcomes if outcome.measured]
+    measured = [outcome.measured for outcome in there if outcome.measured]
+    ranked = {"rows": [fleet_row(line) for line in rank(outcomes, fleet.budget)], "failed": [o for o in outcomes if o.error]}
+    _write(out, render_devices(measured, name=_name(bundle), sources=[outcome.name for outcome in there], fleet=ranked))
+
+
+def fleet_row(line: Line) -> dict[str, str]:
+    """One line of a fleet as it is shown."""
+    entry = line.entry
+    verdict = f"batch {entry['batch']}" if line.misses is None else "meets the budget" if line.met else f"misses {'; '.join(line.misses)}"
+    return {
+        "device": line.name,
+        "price": "–" if line.price is None else f"{line.price:g}",
+        "model": entry["model"],
+        "batch": str(entry["batch"]),
+        "median, ms": significant(entry["median_ms"]),
+        "95 %": f"{significant(entry['low_ms'])} to {significant(entry['high_ms'])}",
+        "p95, ms": significant(entry["p95_ms"]),
+        "size": show_bytes(entry["size_bytes"]),
+        "budget": verdict,
+    }
+
+
+def fleet_markdown(fleet: Fleet, outcomes: list[Outcome]) -> str:
+    """The same as a table that also reads well in a terminal, with a line for each device that failed."""
+    rows = [fleet_row(line) for line in rank(outcomes, fleet.budget)]
+    parts = [table([*rows[0]], [[*row.values()] for row in rows])] if rows else []
+    return "\n\n".join([*parts, *(f"{escape(o.name)}: not measured: {escape(o.error)}" for o in outcomes if o.error)])
+
+
+def _name(bundle: Path) -> str:
+    return str(read_manifest(bundle).get("name") or bundle.name)
+
+
+def _write(out: Path, page: str) -> None:
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise CompressError(f"{out}: cannot be written ({error.strerror}); give another place with --out") from error
 
 
-def render_devices(measured: list[dict[str, Any]], *, name: str, sources: list[str]) -> str:
-    """The page as text, self-contained; every value is escaped. `measured` are contents of files that `run.py bench` wrote."""
+def render_devices(measured: list[dict[str, Any]], *, name: str, sources: list[str], fleet: dict[str, Any] | None = None) -> str:
+    """The page as text, self-contained; every value is escaped. `measured` are contents of files that `run.py bench` wrote; fleet:
+    {rows: [{...}], failed: [Outcome]}, shown first."""
     devices = [{"name": m["device"]["name"], "runtime": m["runtime"]["name"], "threads": m["threads"]} for m in measured]
     facts = _facts(measured, sources)
-    return find_template("devices.html.j2").render(name=name, devices=devices, rows=tabulate(measured), facts=facts)
+    return find_template("devices.html.j2").render(name=name, devices=devices, rows=tabulate(measured), facts=facts, fleet=fleet)
 
 
 def tabulate(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,8 +8,11 @@ from typing import Any
 from compress.measures.paired import describe_paired
 from compress.reporting.budgets import Line, in_mb, measured
 from compress.reporting.cells import percent, show_bytes, significant
+from compress.reporting.samples import in_words
+from compress.reporting.service import show_around, show_streams
 
 MAX_PARTS = 20
+ROWS_TOLD = 5  # of those on which teacher and student differ
 MODEL_COLUMNS = (
     "model",
     "accuracy, % (95 %)",
@@ -21,8 +24,17 @@ MODEL_COLUMNS = (
 )
 
 
-def render_markdown(summary: dict[str, Any], measurements: dict[str, Any], budget: Sequence[Line] = (), *, description: str = "") -> str:
-    """The text. summary and measurements: as the report stage has them; budget: the lines that were set."""
+def render_markdown(
+    summary: dict[str, Any],
+    measurements: dict[str, Any],
+    budget: Sequence[Line] = (),
+    *,
+    description: str = "",
+    differing: Sequence[dict[str, Any]] = (),
+    stages: Sequence[dict[str, Any]] = (),
+) -> str:
+    """The text. summary and measurements: as the report stage has them; budget: the lines that were set; differing: rows that teacher and
+    student answer otherwise, as `describe_rows` has them; stages: as the page has them."""
     models, name = measurements["models"], summary["shipped_model"]
     shipped, device = models[name], measurements["device"]
     parts = [f"# {summary['name']}", *([escape(description)] if description else []), headline(summary)]
@@ -43,6 +55,15 @@ def render_markdown(summary: dict[str, Any], measurements: dict[str, Any], budge
         f"{measurements['samples']:,} test samples, answered by the exported files. {device['name']}, {device['runtime']}, "
         f"{measurements['threads']} thread(s), models taking turns; “faster” is the teacher's time over the model's."
     )
+    if shipped.get("differs"):
+        parts += ["## Where teacher and student differ", escape(differing_in_words(shipped["differs"], name))]
+        parts += [table(["test row", "inputs", "label", "teacher", name], map(_row_of, differing[:ROWS_TOLD]))] if differing else []
+    for shown in (show_around(measurements, shipped=name), show_streams(measurements)):
+        if shown["rows"]:
+            parts += [f"## {shown['title']}", table([*shown["rows"][0]], [[str(cell) for cell in row.values()] for row in shown["rows"]])]
+            parts.append(escape(shown["note"]))
+    if reused := [f"{stage['name']} ({origin(stage)})" for stage in stages if stage.get("reused")]:
+        parts.append(f"Not made by this run: {escape(', '.join(reused))}.")
     teacher = next(m for m in models.values() if m["role"] == "teacher")
     cuts = [("kind of row", teacher["by_kind"], shipped["by_kind"]), ("answer", teacher["by_answer"], shipped["by_answer"])]
     cuts += [(column, teacher["by_slice"][column], known) for column, known in shipped.get("by_slice", {}).items()]
@@ -68,6 +89,22 @@ def against_teacher(model: dict[str, Any]) -> str:
     """The paired comparison of a file with the teacher, in words."""
     paired = model["accuracy"].get("against_teacher")
     return describe_paired(paired) if paired else "not known, for the teacher answered no test row"
+
+
+def differing_in_words(found: dict[str, Any], name: str) -> str:
+    """The sentence of how many test rows the model `name` answers otherwise than its teacher, and who has them right."""
+    if not found["value"]:
+        return f"They answer alike on all {found['samples']:,} test rows."
+    parts = {"the teacher alone": "teacher_alone", f"{name} alone": "this_alone", "neither": "neither", "both": "both"}
+    right = ", ".join(f"{who} on {found[key]:,}" for who, key in parts.items() if found[key] or key != "both")
+    return f"{found['value']:,} of {found['samples']:,} test rows are answered otherwise; right is {right}."
+
+
+def origin(stage: dict[str, Any]) -> str:
+    """Where a stage's result is from: this run, or another one."""
+    if not stage.get("reused"):
+        return "made"
+    return f"reused from {stage.get('run') or 'an earlier run'}" + (f", {stage['created'][:10]}" if stage.get("created") else "")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -107,6 +144,16 @@ def _model_row(name: str, model: dict[str, Any], *, ships: bool) -> list[str]:
         with_interval(*(f"{significant(over[key])}x" for key in ("value", "low", "high"))) if over else "–",
         significant(in_mb(measured(model, "peak_memory"))),
     ]
+
+
+def _row_of(sample: dict[str, Any]) -> list[str]:
+    def said(name: str) -> str:
+        p = sample["sure"].get(name)
+        return sample["predictions"][name] + ("" if p is None else f" ({percent(p, 1)} %)") + (" ✓" if sample["right"][name] else "")
+
+    names = [*sample["predictions"]]
+    inputs = "; ".join(f"{m}: {in_words(shown)}" for m, shown in sample["inputs"].items())
+    return [str(sample["row"]), inputs, sample["label"], said(names[0]), said(names[-1])]
 
 
 def _part_rows(teacher: list[dict[str, Any]], shipped: list[dict[str, Any]]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from compress.measures.paired import describe_paired
 from compress.reporting.cells import cell, count, percent, show_bytes, significant
-from compress.reporting.markdown import against_teacher
+from compress.reporting.markdown import against_teacher, differing_in_words, origin
 from compress.reporting.plots import plot_bars, plot_curves, plot_terms, plot_tradeoff
 from compress.reporting.quality import quality_parts
 
@@ -28,6 +28,7 @@ EXTRAS = (
     "near_duplicates",
     "skipped",
     "stages",
+    "differing",
     "environment",
     "history",
     "sensitivity",
@@ -62,7 +63,8 @@ def render_page(
         deciders=_deciders(extras["deciders"]),
         sensitivity=_sensitivity(extras.get("sensitivity") or []),
         tables=[{**table, "columns": _columns(table["rows"])} for table in _tables(extras)],
-        samples=[{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples],
+        samples=_marked(samples),
+        differing=_marked(extras["differing"] or []),
         near_duplicates=[
             {**pair, "test": Markup(pair["test"]), "train": Markup(pair["train"])} for pair in extras["near_duplicates"] or []
         ],
@@ -91,6 +93,7 @@ def find_template(name: str) -> Template:
     )
     environment.filters |= {"percent": percent, "significant": significant, "bytes": show_bytes, "count": count, "cell": cell}
     environment.filters |= {"paired": describe_paired, "against_teacher": against_teacher}
+    environment.filters |= {"differing": differing_in_words, "origin": origin}
     return environment.get_template(name)
 
 
@@ -111,6 +114,10 @@ def _tables(extras: dict[str, Any]) -> Iterable[dict[str, Any]]:
         {"title": "What stays in float, and why", "note": "", "rows": coverage.get("float")},
     ]
     return [table for table in [*named, *(extras.get("tables") or [])] if table["rows"]]
+
+
+def _marked(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples]
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:

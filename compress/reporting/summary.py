@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from compress.reporting.budgets import latency_ratio, measured
@@ -27,7 +27,7 @@ def summarise_run(
 ) -> dict[str, Any]:
     """The summary. Accuracies are fractions (of another task than one of K labels: its mean gain, `measure`), ratios say how often the teacher's value holds the student's, times are seconds and ms.
 
-    stages: [{name, seconds, peak_bytes}], of the run that made the result. exports: target -> path in the run folder.
+    stages: [{name, seconds, peak_bytes, ...}], of the run that made the result. exports: target -> path in the run folder.
     comparison: the distillation's {distilled, alone, verdict, sentence} on validation; None where the student alone was not tried.
     softness: of the teacher's answers, by split; None of a task that has none.
     """
@@ -92,9 +92,13 @@ def worst_slice(by_slice: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"worst_slice": name, "worst_slice_percent": None if value is None else 100 * value}
 
 
-def costs_of(artifacts: Mapping[str, Artifact]) -> list[dict[str, Any]]:
-    """[{name, seconds, peak_bytes}]: what each stage took when it was made, in this run or an earlier one."""
-    return [{"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes} for name, a in artifacts.items()]
+def costs_of(artifacts: Mapping[str, Artifact], *, reused: Collection[str] = ()) -> list[dict[str, Any]]:
+    """[{name, seconds, peak_bytes, reused, run, created}]: what each stage took when it was made, by which run and when; reused: the stages
+    whose result this run found in the store."""
+    return [
+        {"name": name, "seconds": a.seconds, "peak_bytes": a.peak_bytes, "reused": name in reused, "run": a.run, "created": a.created}
+        for name, a in artifacts.items()
+    ]
 
 
 def summarise_costs(stages: list[dict[str, Any]]) -> dict[str, Any]:

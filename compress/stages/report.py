@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from compress.context import Context
-from compress.data.prepared import PreparedData, Split
+from compress.data.prepared import PreparedData
 from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
 from compress.io_spec import PRESENT
-from compress.modalities.modality import modality
 from compress.recipe.recipe import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
@@ -35,6 +34,8 @@ from compress.reporting.notes import (
     show_subsets,
 )
 from compress.reporting.paraphrases import score_paraphrases
+from compress.reporting.samples import COUNT, describe_rows, differing, others, read_answers
+from compress.reporting.service import show_around, show_streams
 from compress.reporting.summary import summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
 from compress.tables import STAGES
@@ -105,15 +106,20 @@ def report(
                 if (shipped := measured["models"][choice.name]).get("profile")
                 else []
             ),
+            show_around(measured, shipped=choice.name),
+            show_streams(measured),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],
     }
     names = ["teacher", *dict.fromkeys(["fp32", choice.name])]
-    samples = pick_samples(data, measurements.file("predictions.npz"), models=names, seed=ctx.seed)
+    answered = read_answers(data, measurements.file("predictions.npz"), names)
+    differ = differing(data, answered, teacher="teacher", student=choice.name)
+    extras["differing"] = describe_rows(data, answered, differ[:COUNT], whole=True)
+    samples = describe_rows(data, answered, others(answered, differ, seed=ctx.seed))
     write_report(ctx.out, summary=summary, measurements=measured, extras=extras, samples=samples, misses=misses)
     (ctx.out / "summary.json").write_text(json.dumps(summary, indent=1))
-    text = render_markdown(summary, measured, budget, description=recipe.description)
+    text = render_markdown(summary, measured, budget, description=recipe.description, differing=extras["differing"], stages=stages)
     (ctx.out / "report.md").write_text(text, encoding="utf-8")
     ctx.say(f"report: ships {choice.reason}")
     details = {
@@ -162,9 +168,9 @@ def write_report(
     """`out`/report.html, self-contained.
 
     extras, each key optional: deciders ({bars: {name: points}, rows: [{...}], note}); description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
-    stages ([{name, seconds, peak_bytes}]); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
+    stages ([{name, seconds, peak_bytes, reused, run, created}]); differing (as samples: those on which teacher and student differ); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
-    samples: [{inputs: {modality: HTML}, label, predictions: {model: answer}, right: {model: bool}}]. misses: lines of the budget that were missed.
+    samples: as `describe_rows` has them. misses: lines of the budget that were missed.
     """
     from compress.reporting.page import render_page  # matplotlib and jinja2 load only where a report is written
 
@@ -172,36 +178,3 @@ def write_report(
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def pick_samples(data: PreparedData, predictions: Path, *, models: list[str], count: int = 12, seed: int = 0) -> list[dict[str, Any]]:
-    """Test rows for `write_report`: up to half where one of `models` is wrong, those first on which first and last of them disagree; the rest
-    drawn from all others.
-
-    predictions: the benchmark's predictions.npz; models: names in it, in the order shown."""
-    test = data.split("test")
-    with np.load(predictions) as stored:
-        rows, answers = stored["rows"], {name: stored[f"model_{name}"] for name in models}
-        heard = stored["heard"]  # the rows that the teacher answered
-    labels = np.asarray(test.labels)[rows]
-    right = {name: data.task.right(answer, labels) for name, answer in answers.items()}
-    wrong = ~np.all([*right.values()], axis=0)  # a disagreement has someone wrong
-    draw = np.random.default_rng(seed)
-    first, last = (answers[name] for name in (models[0], models[-1]))
-    apart = np.any(np.reshape(first != last, (len(rows), -1)), axis=1)  # the teacher and what ships answer otherwise: these come first
-    hard = np.array(sorted(draw.permutation(np.flatnonzero(wrong)), key=lambda place: not apart[place]), int)[: count // 2]
-    easy = draw.permutation(np.flatnonzero(~wrong))[: count - len(hard)]
-    return [
-        _describe_row(data, test, rows[place], {n: answer[place] for n, answer in answers.items() if n != "teacher" or heard[place]})
-        | {"right": {name: bool(found[place]) for name, found in right.items()}}
-        for place in (*hard, *easy)
-    ]
-
-
-def _describe_row(data: PreparedData, test: Split, row: int, answers: dict[str, np.ndarray]) -> dict[str, Any]:
-    shown = data.report["modalities"]
-    return {
-        "inputs": {m: "(none)" if test.lacks(m)[row] else modality(m).show(test.inputs[m], int(test.rows[m][row])) for m in shown},
-        "label": data.task.show(test.labels[row], data.labels),
-        "predictions": {name: data.task.show(found, data.labels) for name, found in answers.items()},
-    }

@@ -50,6 +50,7 @@ class Artifact:
     seconds: float = 0.0  # duration of the making; kept when the artifact is reused
     peak_bytes: int | None = None  # memory that the making took (compress/store/cost.py); None where it is not known
     created: str = ""  # UTC, ISO 8601
+    run: str = ""  # name of the run that made it
     command: str = ""
     git_commit: str | None = None
     schema: int = SCHEMA
@@ -170,7 +171,8 @@ def load(folder: Path) -> Artifact:
         raise StoreError(
             f"{folder / RECORD}: unknown kind {record['kind']!r}; known are {', '.join(KINDS)}. Was it written by another version?"
         )
-    record.setdefault("peak_bytes", None)  # not measured by the versions before
+    for name, unknown in {"peak_bytes": None, "run": ""}.items():  # not written by the versions before
+        record.setdefault(name, unknown)
     values = {entry.name: record[entry.name] for entry in fields(Artifact) if entry.name != "path"}
     values["parents"] = tuple(record["parents"])
     values["files"] = {name: FileRecord(**entry) for name, entry in record["files"].items()}

@@ -42,6 +42,7 @@ class Keys:
         self.folder = RunFolder(runs / loaded.recipe.name)
         self.watch: Callable[[], None] = lambda: None  # called while a stage works: see Context
         self.made_by: dict[str, str] = {}  # fingerprint -> stage
+        self.reused: set[str] = set()  # stages whose result was found in the store
 
     def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:
         """Everything that the stage's result depends on."""
@@ -62,7 +63,9 @@ class Keys:
         self.made_by[key] = name
         if anew:
             self.store.discard(name, key)
-        return made_of, self.store.look_up(name, key)
+        found = self.store.look_up(name, key)
+        self.reused |= {name} if found else set()
+        return made_of, found
 
     def published(self, name: str, artifact: Artifact) -> Artifact:
         """The artifact of that fingerprint, which another process has made. Raises StoreError where it is not there."""

@@ -171,9 +171,7 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
             yield folder
 
-    def publish(
-        self, folder: Path, artifact: Artifact, *, made_of: Mapping[str, Any], seconds: float, peak_bytes: int | None = None
-    ) -> Artifact:
+    def publish(self, folder: Path, artifact: Artifact, *, made_of: Mapping[str, Any]) -> Artifact:
         """Hashes the files of a partial folder, writes its records and renames it into place; gives the artifact as `load` does.
 
         An entry that another process published meanwhile is kept, and this one dropped.
@@ -187,8 +185,6 @@ class Store:
                 parents=tuple(made_of["parents"].values()),
                 files=record_files(folder),
                 versions=dict(made_of["libraries"]),
-                seconds=seconds,
-                peak_bytes=peak_bytes,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 command=shlex.join(sys.argv),
                 git_commit=_git_commit(),

@@ -162,6 +162,18 @@ class Task:
         """(R,) bool: which answers the report shows as right."""
         return self.gains(answers, labels) >= CLOSE
 
+    def same(self, answers: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """(R,) bool: which answers the report takes for the same as another model's, both (R, ...)."""
+        return self.right(answers, others)
+
+    def sure(self, logits: np.ndarray) -> np.ndarray | None:
+        """(R,) float32: the probability of the answer to each row of logits (R, K), NaN where one is not finite; None where answers have none."""
+        if not hasattr(self.runner, "probability"):
+            return None
+        with np.errstate(invalid="ignore"):
+            p: np.ndarray = self.runner.probability({"logits": logits}, {"logits": logits}, facts=self.facts)
+        return p.astype(np.float32)
+
     def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Mean gain of the labelled rows, the higher the better; raises CompressError where there is none."""
         there = known(labels)

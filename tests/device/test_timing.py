@@ -81,8 +81,8 @@ def test_warm_up_that_never_ends_is_told(clock: Clock) -> None:
 def test_slow_function_has_fewer_rounds_and_the_others_have_theirs(clock: Clock) -> None:
     calls = {"fast": clock.always(1), "slow": clock.always(1000), "slower": clock.always(50_000)}
     timed = time_calls(calls, Effort(rounds=100, warmup=20, limit_s=60))
-    # two calls a round; warm-up ends above 6 s, after 4 rounds of "slow" (8 s); above 60 s after 27 more; "slower" has FEWEST
-    assert {name: len(ns) for name, ns in timed.ns.items()} == {"fast": 100, "slow": 27, "slower": 10}
+    # warm-up, of two calls a round, ends above 6 s, after 4 rounds of "slow" (8 s); above 60 s after 53 calls more; "slower" has FEWEST
+    assert {name: len(ns) for name, ns in timed.ns.items()} == {"fast": 100, "slow": 53, "slower": 10}
     assert timed.ended == {"fast": "rounds", "slow": "time", "slower": "time"}
 
 
@@ -180,3 +180,19 @@ def test_summary_of_one_round_is_that_round() -> None:
 def test_summary_needs_durations() -> None:
     with pytest.raises(DeviceError, match="time at least one round"):
         summarise(np.array([]))
+
+
+def test_a_long_function_is_called_once_a_round_and_a_short_one_twice(clock: Clock) -> None:
+    """Once the warm-up has told which is which: after its 2 rounds of two calls each, 5 rounds."""
+    calls = {"long": 0, "short": 0}
+
+    def counted(name: str, ms: float) -> Callable[[], None]:
+        def call() -> None:
+            calls[name] += 1
+            clock.now += round(ms * MS)
+
+        return call
+
+    timed = time_calls({"long": counted("long", 80), "short": counted("short", 1)}, Effort(rounds=5, warmup=2))
+    assert calls == {"long": 2 * 2 + 5, "short": 2 * 2 + 2 * 5}
+    assert {name: ns.tolist() for name, ns in timed.ns.items()} == {"long": [80 * MS] * 5, "short": [MS] * 5}

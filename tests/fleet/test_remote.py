@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
 import sys
-import threading
 import venv
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,81 +18,7 @@ from compress.fleet.remote import Device, Remote, bench_there, copy_bundle, pars
 OPTIONS = BenchOptions(batches=(1, 2), rounds=3)
 
 
-@dataclass
-class Server:
-    """An ssh server of this test and how to reach it; `commands` lists what it was asked to run."""
-
-    device: Device
-    ssh_options: list[str]
-    commands: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """asyncssh on loopback, one key allowed, each command run by this machine's shell after a login script that prints a line."""
-    if shutil.which("ssh") is None:
-        pytest.skip("the system has no ssh client (openssh-client)")
-    asyncssh = pytest.importorskip("asyncssh", reason="the ssh server of this test is asyncssh")
-    folder = tmp_path_factory.mktemp("ssh")
-    host_key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    user_key.write_private_key(folder / "key")
-    (folder / "key").chmod(0o600)
-    user_key.write_public_key(folder / "allowed")
-    commands: list[str] = []
-
-    async def handle(process: Any) -> None:
-        commands.append(process.command)
-        pipe = asyncio.subprocess.PIPE
-        shell = await asyncio.create_subprocess_exec(
-            "sh", "-c", f"echo welcome; {process.command}", stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder
-        )
-        out, err = await shell.communicate(await process.stdin.read())
-        process.stdout.write(out)
-        process.stderr.write(err)
-        process.exit(shell.returncode)
-
-    async def listen() -> Any:
-        return await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_host_keys=[host_key],
-            authorized_client_keys=str(folder / "allowed"),
-            process_factory=handle,
-            encoding=None,
-        )
-
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
-    port = listener.get_port()
-    public = host_key.export_public_key().decode().strip()
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}\n")
-    files = {"UserKnownHostsFile": folder / "known_hosts", "GlobalKnownHostsFile": "/dev/null", "IdentityFile": folder / "key"}
-    yield Server(
-        Device("127.0.0.1", "tester", port), [f"{name}={value}" for name, value in files.items()] + ["IdentitiesOnly=yes"], commands
-    )
-    asyncio.run_coroutine_threadsafe(_close(listener), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
-
-
-async def _close(listener: Any) -> None:
-    listener.close()
-    await listener.wait_closed()
-
-
-@pytest.fixture
-def there(server: Server, tmp_path: Path) -> Server:
-    """The server with an empty folder of this test as the place for copies."""
-    folder = tmp_path / "there"
-    folder.mkdir()
-    server.commands.clear()
-    return Server(Device(server.device.host, server.device.user, server.device.port, str(folder)), server.ssh_options, server.commands)
-
-
-def measure(there: Server, bundle: Path, out: Path, **settings: Any) -> tuple[dict[str, Any], list[str]]:
+def measure(there: Any, bundle: Path, out: Path, **settings: Any) -> tuple[dict[str, Any], list[str]]:
     """The measurements and what was said."""
     said: list[str] = []
     settings = {"python": sys.executable, **settings}
@@ -105,11 +26,11 @@ def measure(there: Server, bundle: Path, out: Path, **settings: Any) -> tuple[di
     return measured, said
 
 
-def leftovers(there: Server) -> list[Path]:
+def leftovers(there: Any) -> list[Path]:
     return list(Path(str(there.device.folder)).iterdir())
 
 
-def test_a_bundle_is_measured_there_and_nothing_is_left(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_measured_there_and_nothing_is_left(there: Any, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "measurements-there.json"
     measured, _ = measure(there, bundle, out)
     assert json.loads(out.read_text()) == measured
@@ -123,7 +44,7 @@ def test_a_bundle_is_measured_there_and_nothing_is_left(there: Server, bundle: P
     verify_folder(bundle)
 
 
-def test_keep_leaves_a_copy_that_verifies(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_keep_leaves_a_copy_that_verifies(there: Any, bundle: Path, tmp_path: Path) -> None:
     (bundle / "measurements.json").write_text("of this machine")
     _, said = measure(there, bundle, tmp_path / "out.json", keep=True)
     (copy,) = leftovers(there)
@@ -132,7 +53,7 @@ def test_keep_leaves_a_copy_that_verifies(there: Server, bundle: Path, tmp_path:
     assert said[-1].endswith(f"{copy} is kept")
 
 
-def test_a_changed_bundle_is_refused_before_anything_is_sent(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_a_changed_bundle_is_refused_before_anything_is_sent(there: Any, bundle: Path, tmp_path: Path) -> None:
     (bundle / "labels.json").write_text("[]")
     with pytest.raises(BundleError, match=r"labels\.json"):
         measure(there, bundle, tmp_path / "out.json")
@@ -140,7 +61,7 @@ def test_a_changed_bundle_is_refused_before_anything_is_sent(there: Server, bund
 
 
 def test_a_device_that_gives_other_answers_fails_its_verification(
-    there: Server, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: Any, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def copy_badly(remote: Remote, bundle: Path, names: list[str], folder: str) -> None:
         copy_bundle(remote, bundle, names, folder)
@@ -157,7 +78,7 @@ def test_a_device_that_gives_other_answers_fails_its_verification(
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_runner_that_fails_is_quoted_and_leaves_nothing(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_a_runner_that_fails_is_quoted_and_leaves_nothing(there: Any, bundle: Path, tmp_path: Path) -> None:
     options = BenchOptions(batches=(64,), rounds=1)
     with pytest.raises(CompressError, match=r"tester@127\.0\.0\.1: bench: batch 64 is outside 1 to 32"):
         bench_there(
@@ -172,26 +93,26 @@ def test_a_runner_that_fails_is_quoted_and_leaves_nothing(there: Server, bundle:
     assert leftovers(there) == []
 
 
-def test_a_missing_python_is_named(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_a_missing_python_is_named(there: Any, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match=r"no python3\.99 there; .* --python"):
         measure(there, bundle, tmp_path / "out.json", python="python3.99")
     assert leftovers(there) == []
 
 
-def test_missing_packages_come_with_the_line_that_installs_them(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_missing_packages_come_with_the_line_that_installs_them(there: Any, bundle: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     python = str(tmp_path / "bare" / "bin" / "python")
     with pytest.raises(DependencyError, match="no numpy and no onnxruntime; run there: .*python -m pip install numpy onnxruntime$"):
         measure(there, bundle, tmp_path / "out.json", python=python)
 
 
-def test_a_host_that_does_not_answer_is_named(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_a_host_that_does_not_answer_is_named(there: Any, bundle: Path, tmp_path: Path) -> None:
     closed = Device("127.0.0.1", "tester", 1, None)  # nobody listens on port 1
     with pytest.raises(DependencyError, match=r"tester@127\.0\.0\.1: not reached over ssh: .*refused; `ssh -p 1 tester@127\.0\.0\.1`"):
         bench_there(bundle, tmp_path / "o.json", OPTIONS, device=closed, ssh_options=there.ssh_options)
 
 
-def test_an_unknown_host_key_is_refused(there: Server, bundle: Path, tmp_path: Path) -> None:
+def test_an_unknown_host_key_is_refused(there: Any, bundle: Path, tmp_path: Path) -> None:
     unknown = ["UserKnownHostsFile=/dev/null", *there.ssh_options]
     with pytest.raises(DependencyError, match="Host key verification failed"):
         bench_there(bundle, tmp_path / "o.json", OPTIONS, device=there.device, ssh_options=unknown)

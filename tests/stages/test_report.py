@@ -7,14 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from compress.data.prepared import PreparedData
 from compress.modalities.modality import modality
-from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Budget
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
 from compress.reporting.summary import summarise_run
-from compress.stages.report import pick_samples, write_report
+from compress.stages.report import write_report
 
 
 def share(value, samples=9673):
@@ -213,6 +211,7 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "label": "yes",
         "predictions": {"teacher": "yes", "student": "no"},
         "right": {"teacher": True, "student": False},
+        "sure": {"student": 0.61},
     }
     page = write(tmp_path, summary, measurements, extras=extras, samples=[sample], misses=["budget.max_size_mb: 0.35, limit 0.3"])
     links = Links()
@@ -236,7 +235,7 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         "rows of one input as one draw of luck",
     ):
         assert text in page, text
-    assert page.count("<svg") == 4 and 'class="wrong">no<' in page and 'class="right">yes<' in page
+    assert page.count("<svg") == 4 and 'class="wrong">no <small>61.0 %</small><' in page and 'class="right">yes<' in page
 
 
 def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measurements):
@@ -246,7 +245,7 @@ def test_report_without_extras_leaves_their_parts_out(tmp_path, summary, measure
 
 def test_report_escapes_what_it_shows(tmp_path, summary, measurements):
     text = modality("text").show(pa.array(["<script>alert(1)</script>"]), 0)
-    sample = {"inputs": {"text": text}, "label": "<b>", "predictions": {"student": "<i>"}, "right": {"student": False}}
+    sample = {"inputs": {"text": text}, "label": "<b>", "predictions": {"student": "<i>"}, "right": {"student": False}, "sure": {}}
     page = write(tmp_path, {**summary, "name": "<u>"}, measurements, samples=[sample])
     assert not re.search(r"<script|<b>\s*</dd|<i>|<u>", page) and "&lt;red&gt;" in page and "&lt;script&gt;" in page
 
@@ -254,38 +253,3 @@ def test_report_escapes_what_it_shows(tmp_path, summary, measurements):
 def test_report_refuses_an_unknown_extra(tmp_path, summary, measurements):
     with pytest.raises(ValueError, match="unknown keys parit"):
         write(tmp_path, summary, measurements, extras={"parit": []})
-
-
-def test_pick_samples_shows_mistakes_first(tmp_path):
-    folder = tmp_path / "data" / "test"
-    folder.mkdir(parents=True)
-    np.save(folder / "image.npy", np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((10, 2, 2, 3), np.uint8))
-    write_texts(folder / "text.arrow", pa.array(["what?"]))
-    for name, values in {
-        "rows_image": np.arange(10),
-        "rows_text": np.zeros(10, int),
-        "labels": np.zeros(10, int),
-        "kinds": np.zeros(10, int),
-        "groups": np.full(10, -1),
-        "near_train": np.zeros(10, bool),
-    }.items():
-        np.save(folder / f"{name}.npy", values.astype(np.int32))
-    report = {"modalities": ["image", "text"], "task": "single_label", "teacher_apart": []}
-    data = PreparedData(tmp_path / "data", ["no", "yes"], ["all"], report)
-    student = np.zeros(9, np.int16)
-    student[[2, 5]] = [1, -1]  # places in `rows`, so test rows 3 and 6
-    np.savez(
-        tmp_path / "predictions.npz",
-        rows=np.arange(1, 10),
-        heard=np.ones(9, bool),
-        model_teacher=np.zeros(9, np.int16),
-        model_student=student,
-    )
-    samples = pick_samples(data, tmp_path / "predictions.npz", models=["teacher", "student"], count=6)
-    assert len(samples) == 6
-    shown = {modality("image").show(data.split("test").inputs["image"], row): row for row in range(10)}
-    assert {(shown[s["inputs"]["image"]], s["predictions"]["student"]) for s in samples[:2]} == {(3, "yes"), (6, "not a number")}
-    assert all(
-        s["predictions"] == {"teacher": "no", "student": "no"} and s["label"] == "no" and s["inputs"]["text"] == "what?"
-        for s in samples[2:]
-    )

@@ -24,7 +24,7 @@ def make(store, made_of, content=b"weights"):
     """What the pipeline does for one stage."""
     with store.partial(made_of["stage"], fingerprint(made_of)) as folder:
         (folder / "model.safetensors").write_bytes(content)
-        return store.publish(folder, TorchModel(details={"steps": 9}), made_of=made_of, seconds=2.5)
+        return store.publish(folder, TorchModel(details={"steps": 9}, seconds=2.5), made_of=made_of)
 
 
 def start(code, *arguments):
@@ -111,7 +111,7 @@ def test_publish_leaves_the_checkpoint_out(store):
         (folder / "checkpoint").mkdir()
         (folder / "checkpoint" / "state.pt").write_bytes(b"state")
         (folder / "model.safetensors").write_bytes(b"weights")
-        published = store.publish(folder, TorchModel(), made_of=made_of, seconds=1)
+        published = store.publish(folder, TorchModel(seconds=1), made_of=made_of)
     assert sorted(path.name for path in published.path.iterdir()) == ["artifact.json", "ingredients.json", "model.safetensors"]
     assert list(published.files) == ["model.safetensors"]
 
@@ -124,8 +124,8 @@ def test_publish_keeps_what_another_process_published_first(store):
         other = store.root / "elsewhere"
         other.mkdir()
         (other / "model.safetensors").write_bytes(b"first")
-        first.publish(other, TorchModel(), made_of=made_of, seconds=1)
-        assert store.publish(folder, TorchModel(), made_of=made_of, seconds=1).weights.read_bytes() == b"first"
+        first.publish(other, TorchModel(seconds=1), made_of=made_of)
+        assert store.publish(folder, TorchModel(seconds=1), made_of=made_of).weights.read_bytes() == b"first"
         assert not folder.exists()
 
 
@@ -348,7 +348,7 @@ def test_full_disk_is_a_store_error_and_the_work_goes_on_when_there_is_room(tmp_
         with store.partial("distill", fingerprint(made_of)) as partial:
             assert (partial / "checkpoint" / "step").read_text() == "7"
             (partial / "model.safetensors").write_bytes(b"small")
-            assert store.publish(partial, TorchModel(), made_of=made_of, seconds=1).weights.read_bytes() == b"small"
+            assert store.publish(partial, TorchModel(seconds=1), made_of=made_of).weights.read_bytes() == b"small"
 
 
 def test_full_disk_is_recognised_when_the_library_hides_the_reason(tmp_path):
@@ -370,7 +370,7 @@ def test_full_disk_while_publishing_keeps_the_checkpoint(tmp_path):
             with (partial / "model.safetensors").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
                 while True:
                     stream.write(bytes(4096))
-            store.publish(partial, TorchModel(), made_of=made_of, seconds=1)
+            store.publish(partial, TorchModel(seconds=1), made_of=made_of)
         assert (partial / "checkpoint" / "step").read_text() == "7"
 
 

@@ -22,7 +22,7 @@ from compress.device.errors import DeviceError
 from compress.errors import CompressError
 from compress.graphs.ort_format import to_ort_format
 from compress.modalities.modality import modality
-from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate
+from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate, timed_files
 from compress.stages.benchmark.pairs import pair_test, pair_validation
 from compress.stages.benchmark.quality import answer, select_rows
 from compress.stages.benchmark.scoring import score
@@ -65,7 +65,9 @@ def benchmark(
     models |= others
     for name, why in skipped.items():
         ctx.say(f"benchmark: {name} is not measured: {why}")
-    measurements = compare(recipe.benchmark, models, data=data, ctx=ctx, told=told)
+    assert student.io_spec
+    runner = {"ports": student.io_spec.to_json()["inputs"], "folder": str(student.path)}
+    measurements = compare(recipe.benchmark, models, data=data, ctx=ctx, told=told, runner=runner)
     measurements["skipped"] = skipped
     if known := teacher.metrics.get("validation_accuracy"):  # by torch; the exported file agreed with it
         measurements["models"]["teacher"]["validation"] = {"value": known["value"] / 100, "unit": "fraction", "samples": known["samples"]}
@@ -105,12 +107,6 @@ def variants(
             except (CompressError, DeviceError) as error:
                 skipped[f"{name}@{runtime}"] = str(error)
     return made, skipped
-
-
-def timed_files(models: dict[str, Candidate]) -> list[str]:
-    """The fp32 student and the best int8 one that this machine can time."""
-    here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
-    return [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
 
 
 def in_runtime(name: str, model: Candidate, runtime: str, *, onnx: OnnxModels, data: PreparedData, out: Path) -> Candidate:
@@ -156,11 +152,18 @@ def describe(model: dict[str, Any]) -> str:
 
 
 def compare(
-    config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, ctx: Context, told: dict[str, Any] | None = None
+    config: Benchmark,
+    models: dict[str, Candidate],
+    *,
+    data: PreparedData,
+    ctx: Context,
+    told: dict[str, Any] | None = None,
+    runner: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The measurements (see `measure`), also written to measurements.json in `ctx.out` beside predictions.npz.
 
-    Needs exactly one teacher in `models`, or `told`: the file with a teacher's answers to all test rows, and the facts of its task.
+    Needs exactly one teacher in `models`, or `told`: the file with a teacher's answers to all test rows, and the facts of its task. runner:
+    {ports, folder} of the student, for what a device does around it; None: that is not timed.
     Raises CompressError when a file is missing, cannot be opened or answers in a wrong shape."""
     if [model.role for model in models.values()].count("teacher") + bool(told) != 1:
         raise CompressError(f"benchmark: needs exactly one teacher among {', '.join(models) or 'no models'}")
@@ -168,21 +171,13 @@ def compare(
     if missing:
         raise CompressError("benchmark: " + "; ".join(missing) + "; run the export again")
     job, result = ctx.out / "job.json", ctx.out / "measurements.json"
-    _write_job(job, config, models, data=data, seed=ctx.seed, score_threads=ctx.threads, told=told)
+    settings = {"seed": ctx.seed, "score_threads": ctx.threads, "teacher": told, "runner": runner}
+    _write_job(job, config, models, data=data, settings=settings)
     _run_process(["-m", "compress.stages.benchmark", str(job.resolve()), str(result.resolve())], say=ctx.say)
     return json.loads(result.read_text())
 
 
-def _write_job(
-    job: Path,
-    config: Benchmark,
-    models: dict[str, Candidate],
-    *,
-    data: PreparedData,
-    seed: int,
-    score_threads: int,
-    told: dict[str, Any] | None,
-) -> None:
+def _write_job(job: Path, config: Benchmark, models: dict[str, Candidate], *, data: PreparedData, settings: dict[str, Any]) -> None:
     """job.json, which names what lies beside it by its relative path, so that it can be run again where the folder ends up, and other
     models, data and inputs by absolute ones; an input that lies in no file gets one beside it, shared by its models."""
     folder = job.parent.resolve()
@@ -199,10 +194,9 @@ def _write_job(
         | {"path": _place(model.path, folder), "inputs": {m: files[id(array)] for m, array in model.inputs.items()}}
         for name, model in models.items()
     }
-    settings = config.model_dump(include={"batches", "threads", "rounds", "precision", "seconds", "warmup", "test_limit"})
-    settings |= {"seed": seed, "score_threads": score_threads, "data": str(Path(data.path).resolve()), "models": entries}
-    settings |= {"plugins": loaded_plugins(), "teacher": told}
-    job.write_text(json.dumps(settings, indent=1))
+    asked = config.model_dump(include={"batches", "threads", "rounds", "precision", "seconds", "warmup", "test_limit"})
+    where = {"data": str(Path(data.path).resolve()), "models": entries, "plugins": loaded_plugins()}
+    job.write_text(json.dumps({**asked, **settings, **where}, indent=1))
 
 
 def _place(path: Path, folder: Path) -> str:

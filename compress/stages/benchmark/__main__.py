@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 
 from compress.data.prepared import open_data
+from compress.device.energy import Meter
 from compress.device.errors import DeviceError
 from compress.device.info import describe_device, has_vnni
 from compress.device.sessions import runtime_version
+from compress.device.timing import Effort
 from compress.errors import CompressError
 from compress.graphs.diverge import compare_outputs
 from compress.measures.labels import describe_labels
-from compress.stages.benchmark.candidate import Candidate, gather_feeds, load_candidate, local_target, open_candidate
+from compress.stages.benchmark.around import LIMIT_S, time_around
+from compress.stages.benchmark.candidate import Candidate, gather_feeds, load_candidate, local_target, timed_files
+from compress.stages.benchmark.fresh import start_afresh
 from compress.stages.benchmark.profile import measure_peaks, profile
-from compress.stages.benchmark.quality import answer, describe_baselines, describe_quality, number, select_rows
+from compress.stages.benchmark.quality import answer, count_differing, describe_baselines, describe_quality, number, select_rows
 from compress.stages.benchmark.scoring import score
-from compress.stages.benchmark.timing import start_afresh, time_models
+from compress.stages.benchmark.streams import measure_streams
+from compress.stages.benchmark.timing import time_models
 from compress.stages.benchmark.told import describe_told
 from compress.tables import load_plugins
 from compress.tasks.task import Task
@@ -29,10 +34,12 @@ SCHEMA_VERSION = 1
 
 
 def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`, one (R, ...) array of answers a model.
+    """Runs a job (job.json, as the stage writes it) here and now; writes predictions.npz to `folder`: for each model its answers (R, ...), and (R,) the
+    probability that it gave to each, where the task has one (`model_NAME`, `p_NAME`); `rows` (R,) in the test split, and `heard` (R,), whether
+    the teacher answered.
 
     Gives {schema_version, device, threads, task, labels, kinds, samples, timing, peaks, models: {name: {role, precision, size, parameters,
-    accuracy, metrics, agreement, by_answer, by_kind, by_slice, latency: {batch: ...}, profile, peak_memory, cold_start, ...}}, baselines};
+    accuracy, metrics, agreement, differs, by_answer, by_kind, by_slice, latency: {batch: ...}, profile, peak_memory, cold_start, ...}}, baselines};
     shares are fractions, latencies ms."""
     load_plugins(map(Path, job["plugins"]))
     device = describe_device()
@@ -59,17 +66,27 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     table, result["timing"] = time_models(timed, test, rows, job=job)
     for name, latency in table.items():
         result["models"][name]["latency"] = latency
+    chosen = timed_files(timed)
+    asked = {name: timed[name] for name in (*(n for n, m in timed.items() if m.role == "teacher"), *chosen)}
+    meter, cores = Meter(), device["cores"] or 1
+    for name, lines in measure_streams(asked, test, rows, cores=cores, seed=job["seed"], meter=meter).items():
+        result["models"][name]["streams"] = lines
+    result["energy"] = {"packages": [*meter.packages], "why": meter.why}
+    if runner := job.get("runner"):
+        effort = Effort(job["rounds"], job["warmup"], LIMIT_S)
+        settings = {"ports": runner["ports"], "folder": Path(runner["folder"]), "effort": effort, "seed": job["seed"]}
+        result["around"] = {"of": chosen[0], **time_around(timed[chosen[0]], data, rows, **settings)}
     result["peaks"] = measure_peaks(threads=job["threads"])
     for name, model in timed.items():
         if model.role == "student" and (latency := result["models"][name]["latency"].get("1")):
-            feeds = gather_feeds(model, test, rows[:1], names=open_candidate(model, 1).inputs)
+            feeds = gather_feeds(model, test, rows[:1], names=[*model.inputs])
             result["models"][name]["profile"] = profile(model.path, feeds, threads=job["threads"], median_ms=latency["median_ms"])
-    answers, kept = {}, {}
+    answers, sure, kept = {}, {}, {}
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
         logits = score(model, test, rows, threads=job["score_threads"])
         task = data.task.with_facts(model.facts)
-        answers[name] = answer(logits, task, outputs=data.outputs, name=name)
+        answers[name], sure[name] = answer(logits, task, outputs=data.outputs, name=name), task.sure(logits)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
         if model.of is None and task.one_of_many:
             temperature = model.facts.get("temperature", 1.0)
@@ -83,16 +100,22 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if told := job.get("teacher"):
         logits = np.load(told["file"])[rows]
         heard = np.isfinite(logits).all(axis=1)
-        answers["teacher"] = data.task.with_facts(told["facts"]).answers(logits)
+        task = data.task.with_facts(told["facts"])
+        answers["teacher"], sure["teacher"] = task.answers(logits), task.sure(logits)
         result["models"] = {"teacher": describe_told(logits, heard, test, rows=rows, data=data, facts=told["facts"]), **result["models"]}
     teacher = next(name for name, model in result["models"].items() if model["role"] == "teacher")
+    theirs = data.task.right(answers[teacher], np.asarray(test.labels)[rows])
     for name in answers:
         agreed = data.task.gains(answers[name][heard], answers[teacher][heard])  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()) if heard.any() else np.nan, "fraction", int(heard.sum()))
+        if name != teacher and heard.any():
+            same, own = data.task.same(answers[name], answers[teacher]), data.task.right(answers[name], np.asarray(test.labels)[rows])
+            result["models"][name]["differs"] = count_differing(same, theirs, own, heard=heard)
         if heard.any():
             beside = data.task.together(answers[name][heard], answers[teacher][heard], np.asarray(test.labels)[rows][heard])
             result["models"][name]["metrics"] |= {key: number(value, "fraction", int(heard.sum())) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
+    arrays |= {f"p_{name}": p for name, p in sure.items() if p is not None}
     np.savez_compressed(folder / "predictions.npz", rows=rows, heard=heard, **arrays)
     return result
 

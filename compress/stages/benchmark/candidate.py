@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +38,12 @@ class Candidate:
     of: str | None = None  # of a variant: the student's file that it must answer as
 
 
+def timed_files(models: dict[str, Candidate]) -> list[str]:
+    """The fp32 student and the best int8 one that this machine can time."""
+    here = {m.precision: name for name, m in models.items() if m.role == "student" and m.target in (None, local_target())}
+    return [here["fp32"], *[here[precision] for precision in ("int8_qat", "int8_ptq") if precision in here][:1]]
+
+
 def load_candidate(entry: dict[str, Any], folder: Path) -> Candidate:
     """The candidate of one entry of job.json, its file and its inputs, which are mapped, where they lie (relative to `folder`)."""
     inputs = {m: np.load(folder / file, mmap_mode="r", allow_pickle=False) for m, file in entry["inputs"].items()}
@@ -55,6 +63,16 @@ def gather_feeds(model: Candidate, test: Split, rows: np.ndarray, *, names: list
         if name not in model.inputs:
             raise CompressError(f"{model.path}: input {name!r} has no stored values; the data has {', '.join(test.rows)}")
     return {name: np.ascontiguousarray(model.inputs[name][np.asarray(test.rows[name])[rows]]) for name in names}
+
+
+def cycling_call(session: Session, model: Candidate, test: Split, *, picks: np.ndarray) -> Callable[[], None]:
+    """A function that answers the next batch of `picks` (P, B), rows of the test split, whose inputs are gathered before the clock starts."""
+    feeds = cycle([gather_feeds(model, test, rows, names=session.inputs) for rows in picks])
+
+    def call() -> None:
+        session.run(next(feeds))
+
+    return call
 
 
 def local_target() -> str:
