@@ -122,9 +122,10 @@ class Stage:
     reads: tuple[str, ...]  # dotted parts of the recipe; all that the function gets to see
     libraries: tuple[str, ...]  # distributions that make the result, where the recipe uses them
     seeded: bool = False
+    beside: str = ""  # the stage whose number it shares, because a recipe has one or the other
 
 
-STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
+STAGES = {  # in the order they run; the number of a run folder's link is the place in this table among those that are not beside another
     "data": Stage(
         "compress.stages.data:prepare_data", 7, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
@@ -138,6 +139,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "targets": Stage(
         "compress.stages.targets:store_targets", 6, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
     ),
+    "ensemble": Stage("compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine"), TRAINING, beside="targets"),
     "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",

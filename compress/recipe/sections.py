@@ -185,6 +185,12 @@ class Distill(Section):
         description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
         "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
     )
+    combine: Literal["mean", "confidence", "best", "agreement"] = Field(
+        "mean",
+        description="How the answers of several `teachers` become one. mean: of their probabilities; confidence: that mean, each weighted by how sure it "
+        "is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
+        "teachers disagree are left out of the teacher's terms as often as they do. Others than mean need one of K labels.",
+    )
     train: Train = Field(Train(), description="Schedule.")
     augment: Augment = Field(Augment(), description="Views of the inputs.")
     compare_alone: bool = Field(

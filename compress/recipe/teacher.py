@@ -126,5 +126,11 @@ class Teacher(Section):
         """Whether there is a model that answers what it is asked, and not only what one has answered."""
         return SOURCES[self.source].asked
 
+    @property
+    def label(self) -> str:
+        """What tables and logs call it: where it comes from."""
+        encoders = self.encoders or ByModality()
+        return self.id or self.path or " and ".join(encoders.get(m).model for m in encoders.modalities)
+
     def _says(self, key: str) -> bool:
         return getattr(self, key) != type(self).model_fields[key].default

@@ -8,7 +8,7 @@ from compress.data.answer_table import describe_answers
 from compress.data.duplicates import list_leaks
 from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
-from compress.store.artifacts import Engines, OnnxModels, TorchModel
+from compress.store.artifacts import Engines, OnnxModels, Targets, TorchModel
 
 COSTLIEST_OPERATORS = 6
 SKEW = 10  # times more rows of the commonest label than of another
@@ -70,6 +70,11 @@ def list_unknown(measured: dict[str, Any], teacher: TorchModel) -> list[str]:
     """The sentence about a teacher of which there are stored answers alone; measured: its entry in the measurements."""
     if measured["size"]["value"] is not None:
         return []
+    if named := teacher.details.get("teachers"):
+        how = teacher.details["combine"]
+        return [
+            f"The teacher is {len(named)} teachers, whose answers are combined by {how}; each has a size and a time of its own, and they none in common."
+        ]
     answers = teacher.details["answers"]
     samples = measured["accuracy"]["samples"]
     tested = (
@@ -201,6 +206,29 @@ def show_operators(model: dict[str, Any], peaks: dict[str, float], *, name: str)
         f"matrices reaches {peak:.0f} {unit} here ({100 * found['giga_ops_per_s'] / peak:.0f} %), and memory is copied at {peaks['copy']:.0f} GB/s."
     )
     return {"title": "Where the time goes", "note": note, "rows": rows}
+
+
+def show_teachers(targets: Targets, models: dict[str, Any]) -> dict[str, Any]:
+    """The table of several teachers: where each is from, how large it is, and how good alone; models: of the measurements."""
+    rows = []
+    for number, one in enumerate(targets.details["teachers"], 1):
+        known = models.get(f"teacher_{number}", {})
+        size, test = known.get("size", {}).get("value"), known.get("accuracy", {}).get("value")
+        shares = {"validation": one["validation"], "test": None if test is None else 100 * test}
+        told = {name: "unknown" if value is None else f"{value:.2f} %" for name, value in shares.items()}
+        large = {
+            "parameters": "unknown" if one["parameters"] is None else f"{one['parameters']:,}",
+            "size": "no file" if size is None else f"{size / 1e6:.2f} MB",
+        }
+        rows.append({"teacher": f"teacher_{number}", "from": f"{one['source']}: {one['name']}", **large, **told})
+    how, agreed = targets.details["combine"], targets.details.get("agreement")
+    note = f"Their answers are combined by {how}; the teacher of all other tables is what comes of it."
+    note += (
+        f" The answer to a row is heard in {100 * agreed:.0f} % of its passes in the mean, by how far they agree."
+        if agreed is not None
+        else ""
+    )
+    return {"title": "Teachers", "note": note, "rows": rows}
 
 
 def show_subsets(subsets: list[dict[str, Any]]) -> dict[str, Any]:

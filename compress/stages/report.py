@@ -33,11 +33,12 @@ from compress.reporting.notes import (
     show_operators,
     show_sensitivity,
     show_subsets,
+    show_teachers,
 )
 from compress.reporting.paraphrases import score_paraphrases
 from compress.reporting.summary import summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
-from compress.tables import STAGES
+from compress.store.keys import number
 from compress.training.rows import sample_feeds
 
 STAND_INS = 4  # training rows whose inputs stand in for one that is taken away
@@ -63,7 +64,7 @@ def report(
     measured = json.loads(measurements.file("measurements.json").read_text())
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
-    files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
+    files = {name: f"{number('export')}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
     comparison, soft = student.details.get("comparison"), targets.details.get("softness")
     summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison, softness=soft)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
@@ -105,6 +106,7 @@ def report(
                 if (shipped := measured["models"][choice.name]).get("profile")
                 else []
             ),
+            *([show_teachers(targets, measured["models"])] if "teachers" in targets.details else []),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],

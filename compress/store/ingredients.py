@@ -25,7 +25,7 @@ YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
     **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise")),
-    "arm": "shipped",
+    **{"arm": "shipped", "combine": "mean"},
 }
 
 
@@ -116,7 +116,8 @@ def trained_by(name: str, recipe: Recipe) -> list[Train]:
 
 def trainings(recipe: Recipe) -> list[Train]:
     """All of these of a run."""
-    return [training for name in STAGES for training in trained_by(name, recipe)]
+    taught = [recipe.taught_by(number + 1) for number in range(len(recipe.teachers))] or [recipe]
+    return [training for one in taught for name in STAGES for training in trained_by(name, one)]
 
 
 def source_of(loaded: LoadedRecipe) -> Any:
@@ -129,11 +130,12 @@ def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
     """Where the data and the weights of teacher and student come from, and under which licence, for the model card."""
     recipe = loaded.recipe
     found = [{"name": recipe.data.source, "use": "data", "licence": source_of(loaded).licence, "source": recipe.data.source}]
-    if recipe.teacher.source != "fit":
-        where = recipe.teacher.id or recipe.teacher.path
-        found.append({"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)})
-    if recipe.teacher.encoders:
-        found += [_licence(recipe.teacher.encoders.get(m).model, "teacher's encoder") for m in recipe.modalities]
+    for teacher in recipe.places.values():
+        if teacher.source != "fit":
+            where = teacher.id or teacher.path
+            found.append({"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)})
+        if teacher.encoders:
+            found += [_licence(teacher.encoders.get(m).model, "teacher's encoder") for m in recipe.modalities]
     if start := recipe.student.initialise:
         found.append({"name": start.run, "use": "student's first weights", "licence": "see its origin", "source": start.run})
     students = [recipe.student.encoders.get(m) for m in recipe.modalities]

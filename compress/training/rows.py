@@ -49,9 +49,10 @@ def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Ro
     hidden = {name: np.load(targets.file(f"{name}.npy"), mmap_mode="r") for name in targets.details["hidden"]}
     views = Views.from_json(targets.details["views"])
     answered = np.load(targets.file("answered.npy")) if "answered.npy" in targets.files else None
+    agreed = np.load(targets.file("agreement.npy")) if "agreement.npy" in targets.files else None
     if answered is not None:
         logits = np.broadcast_to(logits, (len(views), *logits.shape[1:]))  # one answer to each row, whatever its view
-    rows = replace(open_rows(split, io, model, targets=logits, views=views), hidden=hidden, answered=answered)
+    rows = replace(open_rows(split, io, model, targets=logits, views=views), hidden=hidden, answered=answered, agreed=agreed)
     assert targets.path
     wordings = read_wordings(targets.path)
     return add_wordings(rows, wordings, read_more(wordings, io, model)) if wordings else rows
