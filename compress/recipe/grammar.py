@@ -276,7 +276,7 @@ def _check_files(data: dict[str, Any], base: Path) -> Iterator[Fault]:
     named = list(_listed(data, "plugins"))
     if _at(data, ("data", "source")) == "manifest":
         named += [(("data", "options", key), _at(data, ("data", "options", key))) for key in _FILE_OPTIONS]
-    if _at(data, ("teacher", "source")) in ("folder", "weights", "run", "zero_shot", "onnx", "answers"):
+    if _at(data, ("teacher", "source")) in ("folder", "weights", "run", "zero_shot", "llm", "vlm", "onnx", "answers"):
         named += [(("teacher", key), _at(data, ("teacher", key))) for key in ("path", "tokenizer")]
     students = _at(data, ("student", "encoders"))
     places: list[Place] = [("student", "initialise", "run")]

@@ -75,6 +75,11 @@ def list_unknown(measured: dict[str, Any], teacher: TorchModel) -> list[str]:
         return [
             f"The teacher is {len(named)} teachers, whose answers are combined by {how}; each has a size and a time of its own, and they none in common."
         ]
+    if prompts := teacher.details.get("prompts"):
+        large = f"{teacher.details['parameters'] / 1e6:,.1f} M parameters"
+        return [
+            f"The teacher is a {teacher.details['source']} of {large}, asked {prompts:,} prompts once; its size and latency are not measured."
+        ]
     answers = teacher.details["answers"]
     samples = measured["accuracy"]["samples"]
     tested = (

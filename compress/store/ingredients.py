@@ -24,7 +24,7 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
-    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise")),
+    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt")),
     **{"arm": "shipped", "combine": "mean"},
 }
 
@@ -57,15 +57,16 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
     plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in uses else {}
     found: dict[str, Any] = {"plugins": plugins} if plugins else {}
     recipe = loaded.recipe
+    generative = name == "teacher" and recipe.teacher.source in ("llm", "vlm")
     if name == "data":
         found["source"] = source_of(loaded).identity
         if recipe.data.paraphrases:
             found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
-    if name in ("features", "targets"):  # answers of another arithmetic are other answers
+    if name in ("features", "targets") or generative:  # answers of another arithmetic are other answers
         found["arithmetic"] = arithmetic(device)
     if any(training.precision == AUTO for training in trained_by(name, recipe)):  # what the recipe leaves to the device
         found["precision"] = training_precision(AUTO, device)
-    if name == "teacher" and recipe.teacher.source == "folder":
+    if name == "teacher" and (recipe.teacher.source == "folder" or (generative and recipe.teacher.path)):
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
     if name == "teacher" and recipe.teacher.source == "run":
