@@ -137,9 +137,14 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
     "targets": Stage(
-        "compress.stages.targets:store_targets", 6, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+        "compress.stages.targets:store_targets",
+        6,
+        ("data", "distill.augment", "distill.hidden", "distill.teacher_taps", "distill.store_top_k"),
+        TRAINING,
     ),
-    "ensemble": Stage("compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine"), TRAINING, beside="targets"),
+    "ensemble": Stage(
+        "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
+    ),
     "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",

@@ -34,9 +34,11 @@ def _lines(recipe: Recipe, planned: Mapping[str, PlannedStage], data: PreparedDa
             yield f"teacher{end}: {prompts:,} different prompts, {labels:,} labels: at most {passes(prompts, labels):,} forward passes"
         if planned[f"targets{end}"].action == "run":
             views, rows = (recipe.distill.augment.views if teacher.asked else 1), len(data.split("train"))
-            size = stored_bytes(views, rows, data.outputs)
+            keep = recipe.distill.store_top_k
+            size = stored_bytes(views, rows, data.outputs, keep)
+            part = f", the {keep} largest" if keep and keep < data.outputs else ""
             hidden = "; hidden states come on top, in the teacher's width" if recipe.distill.hidden else ""
-            yield f"targets{end}: {views} views of {rows:,} rows, {data.outputs:,} numbers each: {size / 1e6:,.1f} MB of answers{hidden}"
+            yield f"targets{end}: {views} views of {rows:,} rows, {data.outputs:,} numbers each{part}: {size / 1e6:,.1f} MB of answers{hidden}"
 
 
 def _different(data: PreparedData, split: str, recipe: Recipe) -> int:

@@ -10,6 +10,8 @@ def passes(prompts: int, labels: int) -> int:
     return prompts * (1 + -(-labels // CHUNK))
 
 
-def stored_bytes(views: int, rows: int, classes: int) -> int:
-    """Bytes of stored logits (V, R, K), float16."""
-    return views * rows * classes * 2
+def stored_bytes(views: int, rows: int, classes: int, keep: int | None = None) -> int:
+    """Bytes of stored logits (V, R, K): float16; of the `keep` largest with their places, and one number for all others."""
+    if keep is None or keep >= classes:
+        return views * rows * classes * 2
+    return views * rows * (keep * (2 + (2 if classes <= 2**16 else 4)) + 2)

@@ -185,6 +185,11 @@ class Distill(Section):
         description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
         "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
     )
+    store_top_k: int | None = Field(
+        None,
+        ge=1,
+        description="Of the teacher's stored answers the k likeliest labels of a row, for many labels: the rest share what probability is left. null: all.",
+    )
     combine: Literal["mean", "confidence", "best", "agreement"] = Field(
         "mean",
         description="How the answers of several `teachers` become one. mean: of their probabilities; confidence: that mean, each weighted by how sure it "

@@ -37,6 +37,7 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
     if recipe:
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
+        yield from _check_storage(recipe, tables)
 
 
 def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -76,6 +77,13 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
             f"{source} answers in a form or a scale of its own, and {recipe.data.task} needs that of your training rows; take fit, or weights "
             "with fine_tune",
         )
+
+
+def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault where answers are stored in part that are no probabilities of labels."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    if recipe.distill.store_top_k is not None and entry and not _literal(entry, "one_of_many"):
+        yield Fault(("distill", "store_top_k"), f"{recipe.data.task} has no likeliest labels that could be kept; leave it out")
 
 
 def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

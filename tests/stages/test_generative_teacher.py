@@ -83,6 +83,18 @@ def test_answers_are_the_models_own_each_asked_once_and_the_cost_is_told_before(
     assert lines(folder) == [] and made["teacher"].metrics["validation_accuracy"]["samples"] > 0
 
 
+def test_the_likeliest_answers_alone_are_stored_where_the_recipe_says_so(folder: Path) -> None:
+    loaded = load_recipe(write(folder), ["distill.store_top_k=1"])
+    made = run(loaded, runs=folder / "runs", threads=1, say=lambda _: None, last="distill").artifacts
+    assert made["targets"].details["top_k"]["kept"] == 1 and not (made["targets"].path / "logits.npy").exists()
+    whole = softmax(np.load(make(folder, "targets").artifacts["targets"].file("logits.npy"))[0].astype(np.float32))
+    assert made["targets"].details["top_k"]["lost"] == pytest.approx(1 - whole.max(1).mean(), abs=2e-3)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
 def test_a_killed_run_asks_only_what_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.stages.teacher.generative.SAVED", 1)
     asked: list[str] = []

@@ -14,12 +14,12 @@ from compress.measures.softness import describe_softness, softness
 from compress.models.saved import load_model
 from compress.recipe.recipe import Recipe
 from compress.stages.ensemble.combine import agreement, combine
-from compress.store.arrays import allocate
 from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.batches import INFERENCE_BATCH, Batches
 from compress.training.loop import predict
 from compress.training.rows import open_rows
+from compress.training.top_k import create, describe_lost, open_logits, view_of
 from compress.training.views import Views
 
 BLOCK = 4096  # rows combined at once
@@ -45,13 +45,13 @@ def combine_answers(recipe: Recipe, *parts: Any, ctx: Context) -> Targets:
     temperatures = [m.teacher.details.get("facts", {}).get("temperature", 1.0) for m in members]
     given: dict[str, Any] = {"one_of_many": task.one_of_many, "temperatures": temperatures}
     views = len(Views.from_json(members[0].targets.details["views"]))
-    out = allocate(ctx.out / "logits.npy", (views, len(train), data.outputs), np.float16)
+    out = create(ctx.out, (views, len(train), data.outputs), recipe.distill.store_top_k)
     answered, agreed = np.ones(len(train), bool), np.ones(len(train), np.float32)
     for view in range(views):
         for rows, logits in blocks(members, view):
             found = combine(logits, how, labels=train[rows] if task.one_of_many else None, **given)
             answered[rows] &= np.isfinite(found).all(1)
-            out[view, rows] = np.nan_to_num(found, nan=0.0)
+            view_of(out, view)[rows] = np.nan_to_num(found, nan=0.0)
             if how == "agreement" and view == 0:
                 agreed[rows] = agreement(logits)
     out.flush()
@@ -65,7 +65,7 @@ def combine_answers(recipe: Recipe, *parts: Any, ctx: Context) -> Targets:
 
 
 def described(
-    recipe: Recipe, members: list[Member], out: np.ndarray, answered: np.ndarray, agreed: np.ndarray, validation: np.ndarray, ctx: Context
+    recipe: Recipe, members: list[Member], out: Any, answered: np.ndarray, agreed: np.ndarray, validation: np.ndarray, ctx: Context
 ) -> Targets:
     """What is told of the combined answers: how good and how soft they are, and of which teachers they are."""
     data, task, how = members[0].data, members[0].data.task, recipe.distill.combine
@@ -81,6 +81,7 @@ def described(
     named = [describe_member(name, m) for name, m in zip((t.label for t in recipe.teachers), members, strict=True)]
     details: dict[str, Any] = {"views": members[0].targets.details["views"], "rows": len(answered), "classes": data.outputs, "hidden": []}
     details |= {"facts": facts, "combine": how, "teachers": named, "answered": int(answered.sum())}
+    details |= describe_lost(out)
     scores = ", ".join(f"{name.replace('_', ' ')} {m['value']:.2f} %" for name, m in metrics.items())
     ctx.say(f"ensemble: {len(members)} teachers by {how}: {', '.join(one['name'] for one in named)}; {scores or 'no row has a label'}")
     if how == "agreement":
@@ -101,20 +102,21 @@ def describe_member(name: str, member: Member) -> dict[str, Any]:
     return {"name": name, "source": details["source"], "parameters": details["parameters"], "validation": value, "train": train}
 
 
-def stored(member: Member) -> tuple[np.ndarray, np.ndarray | None]:
-    """Its logits (V, R, K), V being 1 where one answer holds for all views, and which rows it answered (R,) bool, None: all."""
+def stored(member: Member, views: int) -> tuple[Any, np.ndarray | None]:
+    """Its logits (V, R, K), and which rows it answered (R,) bool, None: all."""
+    assert member.targets.path
     answered = np.load(member.targets.file("answered.npy")) if "answered.npy" in member.targets.files else None
-    return np.load(member.targets.file("logits.npy"), mmap_mode="r"), answered
+    return open_logits(member.targets.path, views=views, classes=member.targets.details["classes"]), answered
 
 
 def blocks(members: list[Member], view: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows, and (M, r, K) float32 what each teacher says of them in this view, NaN where it does not."""
-    arrays = [stored(member) for member in members]
+    arrays = [stored(member, view + 1) for member in members]
     for start in range(0, arrays[0][0].shape[1], BLOCK):
         rows = slice(start, start + BLOCK)
         parts = []
         for logits, answered in arrays:
-            part = np.asarray(logits[min(view, len(logits) - 1), rows], np.float32)
+            part = np.asarray(logits[view, rows], np.float32)
             parts.append(part if answered is None else np.where(answered[rows, None], part, np.nan))
         yield rows, np.stack(parts)
 
