@@ -81,6 +81,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _rounds_have_their_answers(self) -> Recipe:
+        if self.distill.rounds > 1 and self.distill.teacher != "stored":
+            raise ValueError("distill.rounds: a round learns from the stored answers of the one before; set distill.teacher: stored")
+        return self
+
+    @model_validator(mode="after")
     def _coverage_has_its_file(self) -> Recipe:
         if self.quantize and self.quantize.min_int8_coverage:
             if "onnxruntime_x86" not in self.export.targets:

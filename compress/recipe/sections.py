@@ -185,6 +185,15 @@ class Distill(Section):
         description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
         "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
     )
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Students at most, of which each teaches the next, as long as validation gains; the teacher teaches the first.",
+    )
+    round_teacher: Literal["last", "ensemble"] = Field(
+        "last", description="Who teaches from the second round on: the round before, or all rounds before with the mean of their answers."
+    )
     store_top_k: int | None = Field(
         None,
         ge=1,

@@ -39,6 +39,7 @@ def list_notes(
             notes.append(
                 f"All {seen} different {modality.removesuffix('s')}s of the test split are in the training split too, so this test says nothing about new {modality.removesuffix('s')}s."
             )
+    notes += [student.details["rounds_in_words"]] if "rounds" in student.details else []
     notes += list_skew(data)
     notes += [f"{leak[0].upper()}{leak[1:]}" for leak in list_leaks(data.report)]
     vocabulary = student.details.get("vocabulary")

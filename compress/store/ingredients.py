@@ -25,7 +25,7 @@ YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
     **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt", "store_top_k")),
-    **{"arm": "shipped", "combine": "mean"},
+    **{"arm": "shipped", "combine": "mean", "rounds": 1, "round_teacher": "last"},
 }
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from compress.errors import RecipeError
+from compress.measures.ensemble import agreement, combine
 from compress.pipeline import RunResult, plan, run
 from compress.recipe.grammar import load_recipe
-from compress.stages.ensemble.combine import agreement, combine
 from compress.training.batches import Batches, Rows
 
 P = np.log(np.array([[[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]], [[0.5, 0.5], [0.1, 0.9], [0.8, 0.2]]], np.float32))  # two teachers, three rows

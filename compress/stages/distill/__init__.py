@@ -30,6 +30,7 @@ from compress.placement import CPU
 from compress.recipe.needs import reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.terms import Loss
+from compress.stages.distill.rounds import Round, describe_rounds, further_rounds
 from compress.store.artifacts import Targets, TorchModel
 from compress.store.earlier import Earlier, open_earlier
 from compress.tables import LOSSES
@@ -83,7 +84,22 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
     details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=taught.objective).to_json()
-    save_projections(taught.objective, ctx.out)
+    objective, labelled = taught.objective, known(check.data.labels)
+    if recipe.distill.rounds > 1:
+        first = Round(model, taught.objective, details["history"])
+        truth, clusters = np.asarray(check.data.labels)[labelled], data.split("validation").clusters[labelled]
+        last, details["rounds"] = further_rounds(
+            *(recipe, first, taught),
+            fresh=fresh,
+            train=lambda one, given, label, terms: run(recipe, one, given, check, data, ctx, label, objective=terms).to_json(),
+            gains=lambda one: gains_of(predict(one, check)[labelled], truth, data),
+            clusters=clusters,
+            one_of_many=data.task.one_of_many,
+            ctx=ctx,
+        )
+        model, objective, details["history"] = last.model, last.objective, last.history
+        details["rounds_in_words"] = describe_rounds(details["rounds"])
+    save_projections(objective, ctx.out)
     arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
         arms["alone"] = started  # with a last layer of its own

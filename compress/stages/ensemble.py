@@ -10,10 +10,10 @@ import numpy as np
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.errors import DataError
+from compress.measures.ensemble import agreement, combine
 from compress.measures.softness import describe_softness, softness
 from compress.models.saved import load_model
 from compress.recipe.recipe import Recipe
-from compress.stages.ensemble.combine import agreement, combine
 from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.batches import INFERENCE_BATCH, Batches
