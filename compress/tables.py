@@ -149,7 +149,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         7,
-        ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
+        ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,
     ),

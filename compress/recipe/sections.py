@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
-from compress.recipe.terms import Loss, Tap
+from compress.recipe.terms import Adversarial, Loss, Robustness, Tap
 
 
 class Data(Section):
@@ -185,6 +185,9 @@ class Distill(Section):
         description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
         "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
     )
+    adversarial: Adversarial | None = Field(
+        None, description="Train on images that are changed against the student; null: on those of the data."
+    )
     rounds: int = Field(
         1,
         ge=1,
@@ -305,6 +308,9 @@ class Benchmark(Section):
     seconds: float = Field(20.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
     warmup: int = Field(20, ge=1, description="Calls before the clock starts, at least; ten times as many while a model still gets faster.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
+    robustness: Robustness | None = Field(
+        None, description="Also score files on images that are changed against the student; null: do not."
+    )
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
         [],
         description="Other runtimes that answer and are timed beside ONNX Runtime; what ships is chosen without them. litert reads the file of "

@@ -214,6 +214,19 @@ def show_operators(model: dict[str, Any], peaks: dict[str, float], *, name: str)
     return {"title": "Where the time goes", "note": note, "rows": rows}
 
 
+def show_attacked(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The table of accuracies on images that were changed against the student."""
+    samples = next(iter(lines[0]["accuracy"].values()))["samples"]
+    rows = [
+        {"levels of 255": str(line["epsilon"] or "as they are")}
+        | {name: f"{100 * one['value']:.1f} %" for name, one in line["accuracy"].items()}
+        for line in lines
+    ]
+    note = f"Accuracy on {samples:,} test rows whose images were changed by PGD-{lines[0]['steps']} on the float32 student, which knows its weights. "
+    note += "Other files answer the same images, so theirs is what such an attack is worth on them, not the worst that one could do."
+    return {"title": "Against changed images", "note": note, "rows": rows}
+
+
 def show_teachers(targets: Targets, models: dict[str, Any]) -> dict[str, Any]:
     """The table of several teachers: where each is from, how large it is, and how good alone; models: of the measurements."""
     rows = []

@@ -28,6 +28,7 @@ from compress.reporting.notes import (
     list_notes,
     list_skipped,
     list_unknown,
+    show_attacked,
     show_coverage,
     show_engines,
     show_operators,
@@ -108,6 +109,7 @@ def report(
                 else []
             ),
             *([show_teachers(targets, measured["models"])] if "teachers" in targets.details else []),
+            *([show_attacked(measured["robustness"])] if measured.get("robustness") else []),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],

@@ -24,7 +24,9 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
-    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt", "store_top_k")),
+    **dict.fromkeys(
+        ("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt", "store_top_k", "adversarial", "robustness")
+    ),
     **{"arm": "shipped", "combine": "mean", "rounds": 1, "round_teacher": "last"},
 }
 

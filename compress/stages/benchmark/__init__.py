@@ -90,6 +90,14 @@ def benchmark(
     shown = [*(["teacher"] if teacher_onnx else []), *timed_files(models)]
     if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
         measurements["subsets"] = lines
+    if recipe.benchmark.robustness:
+        from compress.stages.benchmark.robustness import score_attacked  # torch, for its gradients
+
+        shown = {name: models[name] for name in timed_files(models)}
+        measurements["robustness"] = score_attacked(recipe.benchmark.robustness, shown, student, data, seed=ctx.seed, threads=ctx.threads)
+        for line in measurements["robustness"]:
+            shares = ", ".join(f"{name} {100 * one['value']:.2f} %" for name, one in line["accuracy"].items())
+            ctx.say(f"benchmark: images changed by up to {line['epsilon']} levels: {shares}")
     (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")

@@ -20,7 +20,7 @@ from compress.errors import RecipeError
 from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
-from compress.modalities.modality import modality
+from compress.modalities.modality import modality, pixels_of
 from compress.modalities.wordings import read_wordings
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
@@ -35,6 +35,7 @@ from compress.store.artifacts import Targets, TorchModel
 from compress.store.earlier import Earlier, open_earlier
 from compress.tables import LOSSES
 from compress.tasks.labels import known
+from compress.training.adversarial import against
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.imbalance import against_imbalance
@@ -146,6 +147,7 @@ def run(
         ctx=ctx,
         validate=lambda m: data.task.score(predict(m, check), check.data.labels),
         label=label,
+        perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
     )
 
 
