@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,8 @@ from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerp
 from compress.store.beside import BESIDE, Beside
 from compress.store.cost import Cost
 from compress.store.ingredients import licences, only, source_of
-from compress.store.keys import Keys, PlannedStage, number
+from compress.store.keys import Keys, PlannedStage, link_name, number, stage_of
+from compress.store.run_result import RunResult
 from compress.store.store import storage_errors
 from compress.tables import STAGES, resolve
 
@@ -35,46 +36,38 @@ from compress.tables import STAGES, resolve
 class Step(Protocol):
     """What `chain` calls for each stage: the artifact of that stage made from these artifacts."""
 
-    def __call__(self, name: str, *parents: Artifact | None) -> Artifact: ...
+    def __call__(self, name: str, *parents: Artifact | None, of: int = 0) -> Artifact: ...
 
 
 def chain(step: Step, recipe: Recipe) -> None:
     """The whole run."""
-    data = step("data")
-    features = step("features", data) if recipe.teacher.source == "fit" else None
-    teacher = step("teacher", features, data)
-    teacher_onnx = step("export_teacher", teacher, data) if recipe.teacher.asked else None  # beside: the benchmark first waits for it
-    targets = step("targets", teacher, features, data)
+    if recipe.teachers:
+        asked = [ask(step, recipe.taught_by(number), of=number) for number in range(1, len(recipe.teachers) + 1)]
+        data, teacher, *_ = asked[0]  # the student starts from the first
+        judged = targets = step("ensemble", *(part for data, teacher, _, answers in asked for part in (teacher, answers, data)))
+        teacher_onnx, members = None, [part for data, teacher, exported, _ in asked for part in (exported, teacher, data)]
+    else:
+        data, judged, teacher_onnx, targets = ask(step, recipe)
+        teacher, members = judged, []
     student = step("distill", teacher, targets, data)
     quantized = step("quantize", student, targets, data) if recipe.quantize else None
     onnx = step("export", student, quantized, data)
     engine = step("engine", onnx) if recipe.engine else None
-    measurements = step("benchmark", teacher_onnx, onnx, teacher, student, data)
-    report = step("report", measurements, onnx, teacher_onnx, engine, teacher, targets, student, quantized, data)
+    measurements = step("benchmark", teacher_onnx, onnx, judged, student, data, *members)
+    report = step("report", measurements, onnx, teacher_onnx, engine, judged, targets, student, quantized, data)
     step("bundle", report, onnx, engine, student, data)
 
 
-@dataclass
-class RunResult:
-    """What a run leaves: summary.json's content, a line for each miss of the budget and for each target whose int8 files all failed."""
-
-    summary: dict
-    budget_misses: list[str]
-    folder: Path
-    artifacts: dict[str, Artifact] = field(default_factory=dict)
-    parity_misses: list[str] = field(default_factory=list)
-
-    @property
-    def report(self) -> Path:
-        """The page."""
-        return self.folder / f"{number('report')}-report" / "report.html"
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that goes to a device."""
-        return self.folder / f"{number('bundle')}-bundle" / "bundle"
+def ask(step: Step, recipe: Recipe, of: int = 0) -> tuple[Artifact, Artifact, Artifact | None, Artifact]:
+    """The data as one teacher reads them, the teacher, its ONNX file, and its answers to the training rows; `of`: which of several it is."""
+    data = step("data", of=of)
+    features = step("features", data, of=of) if recipe.teacher.source == "fit" else None
+    teacher = step("teacher", features, data, of=of)
+    exported = step("export_teacher", teacher, data, of=of) if recipe.teacher.asked else None  # beside: the benchmark first waits for it
+    return data, teacher, exported, step("targets", teacher, features, data, of=of)
 
 
+OF_TEACHER = ("features", "teacher", "export_teacher", "targets")  # made once for each of several teachers
 FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where the student cannot start from its teacher
 
 
@@ -85,9 +78,9 @@ def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, device
     """Each stage of the recipe: reuse or run, and why. Nothing is made."""
     steps, planned = Keys(with_teacher_inputs(loaded), runs, threads, print, device), []
 
-    def step(name: str, *parents: Artifact | None) -> Artifact:
-        made_of, found = steps.find(name, parents)
-        planned.append(steps.explain(name, made_of, found))
+    def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
+        made_of, found = steps.find(name, parents, of=of)
+        planned.append(steps.explain(name, made_of, found, of))
         return found or Artifact(fingerprint=planned[-1].fingerprint)
 
     chain(step, loaded.recipe)
@@ -108,29 +101,32 @@ def run(
     require_packages(loaded.recipe)
     steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say, device), time.monotonic()
     result = RunResult({}, [], steps.folder.path)
-    anew = list(STAGES)[number(first) - 1 :] if first else []
+    last = link_name(last, len(steps.recipe.teachers)) if last in OF_TEACHER else last  # of several teachers the last one's
+    anew = [name for name in STAGES if number(name) >= number(first)] if first else []
     check_starts = cache(partial(check_teacher_starts, steps.loaded))  # once, before the first stage that needs it
 
-    def step(name: str, *parents: Artifact | None) -> Artifact:
+    def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
         beside.check()
         parents = tuple(finished(parent) for parent in parents)
-        made_of, artifact = steps.find(name, parents, anew=name in anew)
+        made_of, artifact = steps.find(name, parents, anew=name in anew, of=of)
         if artifact is None and name in FROM_TEACHER:
             check_starts()
-        if artifact is None and name in BESIDE and name != last:
-            return beside.start(name, made_of)
-        return note(name, artifact or make(steps, name, made_of, parents, result), "reused" if artifact else "made")
+        if artifact is None and name in BESIDE and link_name(name, of) != last:
+            return beside.start(link_name(name, of), made_of)
+        verb = "reused" if artifact else "made"
+        return note(link_name(name, of), artifact or make(steps, name, made_of, parents, result, of), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact, say)) is None:
             return artifact and next((a for a in result.artifacts.values() if a.fingerprint == artifact.fingerprint), artifact)
-        return note(name, steps.published(name, artifact), "made")
+        return note(name, steps.published(stage_of(name), artifact), "made")
 
     def note(name: str, artifact: Artifact, verb: str) -> Artifact:
         assert artifact.path
-        steps.folder.link(number(name), name, artifact.path)
+        place = number(stage_of(name))
+        steps.folder.link(place, name, artifact.path)
         result.artifacts[name] = artifact
-        say(f"{number(name):>2}-{name:<14} {verb:<6} {artifact.cost:>20}  {artifact.fingerprint[:12]}")
+        say(f"{place:>2}-{name:<14} {verb:<6} {artifact.cost:>20}  {artifact.fingerprint[:12]}")
         if name == last:
             raise _LastStage
         return artifact
@@ -155,10 +151,10 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, de
     """Makes one stage whose inputs are in the store: what a process does that `run` starts beside itself."""
     steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device)
 
-    def step(name: str, *parents: Artifact | None) -> Artifact:
-        made_of, artifact = steps.find(name, parents)
-        if name == stage:
-            artifact or make(steps, name, made_of, parents, RunResult({}, [], runs))
+    def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
+        made_of, artifact = steps.find(name, parents, of=of)
+        if link_name(name, of) == stage:
+            artifact or make(steps, name, made_of, parents, RunResult({}, [], runs), of)
             raise _LastStage
         return artifact or Artifact(fingerprint=fingerprint(made_of))
 
@@ -166,13 +162,13 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, de
         chain(step, loaded.recipe)
 
 
-def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult) -> Artifact:
+def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult, of: int = 0) -> Artifact:
     """Calls one stage in its partial folder and publishes what it leaves there."""
     with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
         ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, steps.device, steps.watch)
         if "torch" in STAGES[name].libraries:
             importlib.import_module("torch").set_num_threads(steps.threads)
-        part = only(steps.recipe, STAGES[name].reads)
+        part = only(steps.of(of).recipe, STAGES[name].reads)
         with Cost(folder / CHECKPOINT / "spent.json") as cost:
             artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **given(name, steps, result))
         made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)

@@ -125,9 +125,10 @@ class Stage:
     reads: tuple[str, ...]  # dotted parts of the recipe; all that the function gets to see
     libraries: tuple[str, ...]  # distributions that make the result, where the recipe uses them
     seeded: bool = False
+    beside: str = ""  # the stage whose number it shares, because a recipe has one or the other
 
 
-STAGES = {  # in the order they run; the number of a run folder's link is the place in this table
+STAGES = {  # in the order they run; the number of a run folder's link is the place in this table among those that are not beside another
     "data": Stage(
         "compress.stages.data:prepare_data", 7, ("data", "teacher.inputs"), ("numpy", "pillow", "pyarrow", "scipy", "datasketch")
     ),
@@ -139,13 +140,19 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
     "targets": Stage(
-        "compress.stages.targets:store_targets", 6, ("data", "distill.augment", "distill.hidden", "distill.teacher_taps"), TRAINING
+        "compress.stages.targets:store_targets",
+        6,
+        ("data", "distill.augment", "distill.hidden", "distill.teacher_taps", "distill.store_top_k"),
+        TRAINING,
+    ),
+    "ensemble": Stage(
+        "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
     "distill": Stage("compress.stages.distill:distill", 10, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         8,
-        ("quantize", "distill.losses", "distill.student_taps", "export.targets"),
+        ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,
     ),

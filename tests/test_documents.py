@@ -233,6 +233,8 @@ def test_recipes_and_parts_of_recipes_are_in_the_grammar(fence: Fence, tmp_path:
     """A part stands in for the same section of a shipped recipe; files that it names need not be there."""
     part = yaml.safe_load(fence.text)
     whole = {**yaml.safe_load((ROOT / "recipes" / "smoke.yaml").read_text()), **part}
+    if "teachers" in part:
+        del whole["teacher"]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
     assert set(part) <= set(schema()["properties"])
     try:

@@ -131,7 +131,13 @@ def test_tensorrt_is_loaded_by_the_vendor_module_alone() -> None:
     assert "compress/device/runtimes/vendor.py" in loads
 
 
-MODALITY_FILES = ("compress/models/vision.py", "compress/models/text.py", "compress/models/inherit.py", "compress/models/words.py")
+MODALITY_FILES = (
+    "compress/models/vision.py",
+    "compress/models/text.py",
+    "compress/models/inherit.py",
+    "compress/models/words.py",
+    "compress/models/generative.py",
+)
 
 
 def test_a_modality_is_named_in_its_own_room() -> None:

@@ -61,8 +61,13 @@ def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None
     loaded = load_recipe(recipe, override or [])
     from compress.pipeline import plan as plan_stages
 
-    for stage in plan_stages(loaded, runs=runs, threads=threads, device=device):
+    planned = plan_stages(loaded, runs=runs, threads=threads, device=device)
+    for stage in planned:
         print(f"{stage.index:>2}-{stage.name:<14} {stage.action:<6} {stage.reason}")
+    from compress.data.forecast import forecast
+
+    for line in forecast(loaded.recipe, planned, runs):
+        print(line)
 
 
 @app.command()

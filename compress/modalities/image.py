@@ -121,6 +121,7 @@ class Image(Modality):
     }
     student = "mobilenet_v4"
     blank = "no image"
+    pixels = True
     reads_files = True
     processor_files = FILES
 

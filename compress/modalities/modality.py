@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import html
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +66,7 @@ class Modality:
     student: ClassVar[str] = ""  # the student's encoder where a recipe names none
     blank: ClassVar[str] = "no input"  # the reason that rows with a blank cell are counted under
     worded: ClassVar[bool] = False  # inputs are texts, which may be put in other words
+    pixels: ClassVar[bool] = False  # inputs are bytes (N, H, W, 3), a small change of which nobody sees
     reads_files: ClassVar[bool] = False  # cells that are strings are paths
     assets: ClassVar[tuple[str, ...]] = ()  # files beside a model, without which it cannot read this input
     processor_files: ClassVar[tuple[str, ...]] = ()  # beside a transformers model: what says in which form it reads this input
@@ -201,3 +202,8 @@ def modality(name: str) -> Modality:
 
         return Present(name)
     return resolve(MODALITIES[name])(name)
+
+
+def pixels_of(names: Iterable[str]) -> str:
+    """The one of these modalities whose inputs are pixels; "" where none is."""
+    return next((name for name in names if modality(name).pixels), "")

@@ -20,6 +20,10 @@ def with_teacher_inputs(loaded: LoadedRecipe) -> LoadedRecipe:
 
     Words that the recipe sets stay. Raises: RecipeError for a model whose processor cannot be followed, DependencyError without network.
     """
+    if several := loaded.recipe.teachers:
+        ones = (replace(loaded, recipe=loaded.recipe.taught_by(number + 1)) for number in range(len(several)))
+        filled = [with_teacher_inputs(one).recipe.teacher for one in ones]
+        return replace(loaded, recipe=loaded.recipe.model_copy(update={"teacher": filled[0], "teachers": filled}))
     recipe, teacher = loaded.recipe, loaded.recipe.teacher
     if teacher.source == "run":
         earlier = open_earlier(loaded.base / str(teacher.path), teacher.arm, place="teacher.path")

@@ -10,6 +10,7 @@ import copy
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from compress.recipe.overrides import apply_overrides
 from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Section
+from compress.recipe.several import check_several, each, fill_teacher, placed
 from compress.recipe.starts import check_starts
 from compress.recipe.tasks import check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
@@ -109,16 +111,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     grammar = recipe_type(tables["MODALITIES"])
     overridden, unreachable = apply_overrides(source.data, overrides, grammar)
     fill_objective(source.data, tables)
+    doubled = fill_teacher(source.data)
     origins = _Origins(path, {place: line for place, line in source.lines.items() if not _starts_with(place, overridden)}, overridden)
     recipe, invalid = _validate(source.data, grammar)
     unbuilt = list(check_unbuilt(source.data, tables))
     broken = {fault.place for fault in [*source.faults, *unbuilt]}
     invalid = [fault for fault in invalid if not _starts_with(fault.place, broken)]  # a refused value is no second fault
-    names = [fault for fault in _check_names(source.data, tables) if fault.place not in broken]
-    fits = list(check_task(source.data, tables, recipe))
+    several = "teachers" in source.data
+    invalid = [fault for fault in invalid if not (several and fault.place[:1] == ("teacher",))]  # told of the list's first
+    names, fits, files = list(doubled), list[Fault](), list[Fault]()
+    for index, data in enumerate(each(source.data)):
+        one = recipe.taught_by(index + 1) if recipe and recipe.teachers else recipe
+        names += [f for f in placed(_check_names(data, tables), index, several) if f.place not in broken]
+        fits += placed(check_task(data, tables, one), index, several)
+        files += placed(_check_files(data, path.parent), index, several)
+        if one:
+            fits += placed(chain(check_starts(one, tables), check_teacher(one, tables)), index, several)
     if recipe:
-        fits += [*check_starts(recipe, tables), *check_losses(recipe, tables), *check_teacher(recipe, tables)]
-    faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *_check_files(source.data, path.parent)]
+        fits += [*check_losses(recipe, tables), *check_several(recipe, tables)]
+    faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *files]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]
     if problems or recipe is None:
@@ -146,7 +157,10 @@ def load_section(path: Path, grammar: type[S], *, like: str) -> S:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **recipe_type(MODALITIES).model_json_schema()}
+    schema = recipe_type(MODALITIES).model_json_schema()
+    schema["required"].remove("teacher")
+    schema["anyOf"] = [{"required": ["teacher"]}, {"required": ["teachers"]}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _starts_with(place: Place, above: Collection[Place]) -> bool:
@@ -178,6 +192,8 @@ def _keep_defaults(data: dict[str, Any], section: type[Section]) -> dict[str, An
     where pydantic alone would take that of any training run."""
     filled = dict(data)
     for name, inner in subsections(section).items():
+        if isinstance(data.get(name), list):
+            filled[name] = [_keep_defaults(one, inner) if isinstance(one, dict) else one for one in data[name]]
         if isinstance(data.get(name), dict):
             default = section.model_fields[name].default
             own = default.model_dump(exclude_unset=True) if isinstance(default, Section) else {}
@@ -262,7 +278,7 @@ def _check_files(data: dict[str, Any], base: Path) -> Iterator[Fault]:
         options = _at(data, ("data", "options"))
         named += [(("data", "options", key), _at(options, (key,))) for key in _FILE_OPTIONS]
         named += [(("data", "options", *place), name) for place, name in _listed(options if isinstance(options, dict) else {}, "train")]
-    if _at(data, ("teacher", "source")) in ("folder", "weights", "run", "zero_shot", "onnx", "answers"):
+    if _at(data, ("teacher", "source")) in ("folder", "weights", "run", "zero_shot", "llm", "vlm", "onnx", "answers"):
         named += [(("teacher", key), _at(data, ("teacher", key))) for key in ("path", "tokenizer")]
     students = _at(data, ("student", "encoders"))
     places: list[Place] = [("student", "initialise", "run")]

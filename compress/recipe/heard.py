@@ -23,6 +23,8 @@ def check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield from _check_form(recipe, tables)
     if recipe.teacher.source == "zero_shot":
         yield from _check_zero_shot(recipe)
+    if recipe.teacher.prompt is not None:
+        yield from _check_generative(recipe, tables)
 
 
 def _check_inside(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -49,12 +51,14 @@ def _check_inside(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
 
 def _check_asked(recipe: Recipe) -> Iterator[Fault]:
     """Answers to what it was never asked, and a file to measure."""
-    why = "a table has no answers to what nobody asked"
+    table = recipe.teacher.source == "answers"
+    why = "a table has no answers to what nobody asked" if table else "such a model is asked once for each row, as it stands"
     if recipe.distill.teacher != "stored":
         yield Fault(("distill", "teacher"), f"{why}; set it to stored")
     if recipe.budget.min_latency_ratio is not None:
-        yield Fault(("budget", "min_latency_ratio"), "a table of answers takes no time that could be measured; take max_latency_ms")
-    if recipe.teacher.inputs is not None:
+        unmeasured = "a table of answers takes no time that could be measured" if table else "what a language model takes is not measured"
+        yield Fault(("budget", "min_latency_ratio"), f"{unmeasured}; take max_latency_ms")
+    if recipe.teacher.inputs is not None and table:
         yield Fault(("teacher", "inputs"), "a table reads no inputs; leave it out")
 
 
@@ -76,6 +80,28 @@ def _check_zero_shot(recipe: Recipe) -> Iterator[Fault]:
         )
     if recipe.data.task == "multi_label":
         yield Fault(("teacher", "source"), "which of several prompts is nearest says nothing of several tags; take another teacher")
+
+
+def _check_generative(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """Inputs that the model cannot read, and texts that the prompt leaves out."""
+    source, task = recipe.teacher.source, tables["TASKS"].get(recipe.data.task)
+    worded = {m: bool(_literal(tables["MODALITIES"].get(m, ""), "worded")) for m in recipe.modalities}
+    seen = [m for m, says in worded.items() if not says]
+    pictures = next(iter(tables["MODALITIES"]))
+    if seen != ([pictures] if source == "vlm" else []):
+        takes = "an image, with texts or without," if source == "vlm" else "texts alone"
+        yield Fault(("teacher", "source"), f"{source} reads {takes} and the data has {' and '.join(recipe.modalities)}")
+    for m in (m for m, says in worded.items() if says and f"{{{m}}}" not in str(recipe.teacher.prompt)):
+        yield Fault(("teacher", "prompt"), f"has no {{{m}}}, so every row would be asked the same")
+    if task and _literal(task, "one_of_many") is not True:
+        yield Fault(("teacher", "source"), f"the likeliest of several answers says nothing of {recipe.data.task}; take another teacher")
+
+
+def _literal(entry: str, name: str) -> Any:
+    try:
+        return class_literal(entry, name)
+    except LookupError:  # a room that says nothing of it
+        return None
 
 
 def _forms(entry: str | None) -> tuple[str, ...]:

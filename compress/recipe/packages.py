@@ -98,7 +98,9 @@ def require_packages(recipe: Recipe) -> None:
 
 def missing_packages(recipe: Recipe) -> list[str]:
     """One line for each package that is asked for and not installed: its place in the recipe, its name, and what installs it."""
-    found = [*_weights(recipe), *_data(recipe), *_readers(recipe), *_extras(recipe), *_trackers(recipe)]
+    taught = [recipe.taught_by(number + 1) for number in range(len(recipe.teachers))] or [recipe]
+    found = [line for one in taught for line in (*_weights(one), *_trackers(one))]
+    found += [*_data(recipe), *_readers(recipe), *_extras(recipe)]
     return list(dict.fromkeys(line for module, line in found if importlib.util.find_spec(module) is None))
 
 

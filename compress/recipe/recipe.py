@@ -21,6 +21,11 @@ class Recipe(Section):
     )
     data: Data = Field(description="The rows.")
     teacher: Teacher = Field(description="The big model.")
+    teachers: list[Teacher] = Field(
+        [],
+        description="Several in place of `teacher`, whose answers are combined as distill.combine says; a student starts from the first. Each answers once "
+        "for all runs of a store.",
+    )
     student: Student = Field(description="The small model.")
     distill: Distill = Field(Distill(), description="How the student learns.")
     quantize: Quantize | None = Field(None, description="int8; null: the student stays in float32.")
@@ -36,7 +41,8 @@ class Recipe(Section):
         if not there:
             raise ValueError("data.inputs names no modality: there is nothing to learn from")
         asked: dict[str, ByModality | None] = {"student.encoders": self.student.encoders, "distill.augment": self.distill.augment}
-        asked |= {f"teacher.{key}": getattr(self.teacher, key) for key in ("encoders", "feeds", "inputs")}
+        for where, teacher in self.places.items():
+            asked |= {f"{where}.{key}": getattr(teacher, key) for key in ("encoders", "feeds", "inputs")}
         for place, given in asked.items():
             for name in given.modalities if given else ():
                 if name not in there:
@@ -76,6 +82,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _rounds_have_their_answers(self) -> Recipe:
+        if self.distill.rounds > 1 and self.distill.teacher != "stored":
+            raise ValueError("distill.rounds: a round learns from the stored answers of the one before; set distill.teacher: stored")
+        return self
+
+    @model_validator(mode="after")
     def _coverage_has_its_file(self) -> Recipe:
         if self.quantize and self.quantize.min_int8_coverage:
             if "onnxruntime_x86" not in self.export.targets:
@@ -95,6 +107,15 @@ class Recipe(Section):
         if self.budget.min_slice_percent is not None and not self.data.options.get("slices"):
             raise ValueError("budget.min_slice_percent is set, but data.options.slices names no column of the data")
         return self
+
+    @property
+    def places(self) -> dict[str, Teacher]:
+        """Its teachers, each by its place in the recipe."""
+        return {f"teachers[{index}]": one for index, one in enumerate(self.teachers)} or {"teacher": self.teacher}
+
+    def taught_by(self, number: int) -> Recipe:
+        """The recipe with one of its several teachers alone, counted from 1."""
+        return self.model_copy(update={"teacher": self.teachers[number - 1], "teachers": []})
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -37,9 +37,11 @@ def _build(modalities: tuple[tuple[str, str], ...]) -> type[Recipe]:
         if "feed" in words:  # a plugin's room may say nothing of it
             feeds[name] = _section(f"{title}Feed", words["feed"])
     by_input, by_teacher = _by_modality("Inputs", inputs), _by_modality("TeacherEncoders", teacher)
+    taught = _with(Teacher, encoders=by_teacher | None, inputs=by_input | None, feeds=_by_modality("Feeds", feeds) | None)
     parts = {
         "data": _with(Data, inputs=by_input),
-        "teacher": _with(Teacher, encoders=by_teacher | None, inputs=by_input | None, feeds=_by_modality("Feeds", feeds) | None),
+        "teacher": taught,
+        "teachers": list[taught],  # type: ignore[valid-type]
         "student": _with(Student, encoders=_by_modality("StudentEncoders", student)),
         "distill": _with(Distill, augment=_by_modality("Augment", augment, Augment)),
     }

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from compress.recipe.needs import hidden_states
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
-from compress.recipe.terms import Loss, Tap
+from compress.recipe.terms import Adversarial, Loss, Robustness, Tap
 
 
 class Data(Section):
@@ -185,6 +185,29 @@ class Distill(Section):
         description="stored: the teacher's answers to the views, made once; live: it answers the very variant that the student sees, new ones in "
         "every pass; auto: live where inputs vary without end and the teacher's time is at most the student's.",
     )
+    adversarial: Adversarial | None = Field(
+        None, description="Train on images that are changed against the student; null: on those of the data."
+    )
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Students at most, of which each teaches the next, as long as validation gains; the teacher teaches the first.",
+    )
+    round_teacher: Literal["last", "ensemble"] = Field(
+        "last", description="Who teaches from the second round on: the round before, or all rounds before with the mean of their answers."
+    )
+    store_top_k: int | None = Field(
+        None,
+        ge=1,
+        description="Of the teacher's stored answers the k likeliest labels of a row, for many labels: the rest share what probability is left. null: all.",
+    )
+    combine: Literal["mean", "confidence", "best", "agreement"] = Field(
+        "mean",
+        description="How the answers of several `teachers` become one. mean: of their probabilities; confidence: that mean, each weighted by how sure it "
+        "is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
+        "teachers disagree are left out of the teacher's terms as often as they do. Others than mean need one of K labels.",
+    )
     train: Train = Field(Train(), description="Schedule.")
     augment: Augment = Field(Augment(), description="Views of the inputs.")
     compare_alone: bool = Field(
@@ -285,6 +308,9 @@ class Benchmark(Section):
     seconds: float = Field(10.0, gt=0, description="Seconds that the calls of one model at one batch may take, beyond its first 10.")
     warmup: int = Field(20, ge=1, description="Calls before the clock starts, at least; ten times as many while a model still gets faster.")
     test_limit: int | None = Field(None, ge=1, description="Test rows scored at most; null: all.")
+    robustness: Robustness | None = Field(
+        None, description="Also score files on images that are changed against the student; null: do not."
+    )
     runtimes: list[Literal["ort_format", "openvino", "litert"]] = Field(
         [],
         description="Other runtimes that answer and are timed beside ONNX Runtime; what ships is chosen without them. litert reads the file of "

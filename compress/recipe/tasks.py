@@ -37,6 +37,8 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
     if recipe:
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
+        yield from _check_storage(recipe, tables)
+        yield from _check_attacks(recipe, tables)
 
 
 def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -78,6 +80,22 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
         )
     elif taken is not None and trained:
         yield Fault(("teacher", "fine_tune"), f"the vectors of a model from {source} are the space of {recipe.data.task}; leave it out")
+
+
+def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault where answers are stored in part that are no probabilities of labels."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    if recipe.distill.store_top_k is not None and entry and not _literal(entry, "one_of_many"):
+        yield Fault(("distill", "store_top_k"), f"{recipe.data.task} has no likeliest labels that could be kept; leave it out")
+
+
+def _check_attacks(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault where there is no image to change."""
+    if any(_literal(tables["MODALITIES"].get(m, ""), "pixels") for m in recipe.modalities):
+        return
+    for place in (("distill", "adversarial"), ("benchmark", "robustness")):
+        if getattr(getattr(recipe, place[0]), place[1]) is not None:
+            yield Fault(place, f"changes the pixels of images, and the data has {' and '.join(recipe.modalities)}; leave it out")
 
 
 def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

@@ -26,22 +26,24 @@ SOURCES = {
     "weights": Source(("path", "sha256", "model"), ("fine_tune",)),
     "run": Source(("path",), ("arm",)),
     "zero_shot": Source(("templates",), ("path", "id", "revision", "labels")),
+    "llm": Source(("prompt",), ("path", "id", "revision", "labels"), asked=False, inside=False),
+    "vlm": Source(("prompt",), ("path", "id", "revision", "labels"), asked=False, inside=False),
     "onnx": Source(("path", "form", "classes", "feeds"), ("sha256", "output", "tokenizer"), inside=False),
     "answers": Source(("path", "form"), ("columns", "labels", "on_bad_answer"), asked=False, inside=False),
 }
 GOVERNED = (  # keys that some sources alone take
     *("encoders", "path", "sha256", "id", "revision", "model", "fine_tune"),
     *("form", "columns", "labels", "on_bad_answer", "classes", "feeds", "output", "tokenizer", "templates"),
-    "arm",
+    *("arm", "prompt"),
 )
 
 
 class Teacher(Section):
     """The big model. Exactly the keys of its source may be set."""
 
-    source: Literal["fit", "folder", "hub", "weights", "run", "zero_shot", "onnx", "answers"] = Field(
+    source: Literal["fit", "folder", "hub", "weights", "run", "zero_shot", "llm", "vlm", "onnx", "answers"] = Field(
         description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
-        "MODELS with a weights file; run: the student of an earlier run; zero_shot: a dual encoder such as CLIP that compares an input with prompts; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
+        "MODELS with a weights file; run: the student of an earlier run; zero_shot: a dual encoder such as CLIP that compares an input with prompts; llm, vlm: a language model that says how likely each label is as an answer to a prompt, vlm with an image; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
     )
     encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
     inputs: ByModality | None = Field(
@@ -56,14 +58,14 @@ class Teacher(Section):
         description="fit and fine_tune, one of K labels: share of each label that is spread over all of them, so that the head is not pushed to certainty.",
     )
     path: str | None = Field(
-        None, description="folder, weights, run, zero_shot, onnx, answers: where, relative to the recipe; of a run its folder."
+        None, description="folder, weights, run, zero_shot, llm, vlm, onnx, answers: where, relative to the recipe; of a run its folder."
     )
     arm: Literal["shipped", "distilled"] = Field(
         "shipped", description="run: the student that its run ships (in float32), or the distilled one also where the student alone ships."
     )
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="weights, onnx: hash of the file, checked before it is read.")
-    id: str | None = Field(None, description="hub, zero_shot: the model's id.")
-    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub, zero_shot: the commit, 40 hex digits.")
+    id: str | None = Field(None, description="hub, zero_shot, llm, vlm: the model's id.")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="hub, zero_shot, llm, vlm: the commit, 40 hex digits.")
     trust_remote_code: bool = Field(False, description="hub: run the model's own code; needs a pinned revision.")
     model: str | None = Field(None, description="weights: name in MODELS.")
     options: dict[str, Any] = Field({}, description="weights: the model's options.")
@@ -82,7 +84,7 @@ class Teacher(Section):
     labels: dict[str, str] = Field(
         {},
         description="Label of the data -> its name elsewhere; left out: the same. answers: a column of the table or, where form is answers, a word; "
-        "zero_shot: what stands for it in the prompts.",
+        "zero_shot: what stands for it in the prompts; llm, vlm: the answer whose likelihood is its own.",
     )
     on_bad_answer: Literal["error", "labels"] = Field(
         "error",
@@ -97,6 +99,10 @@ class Teacher(Section):
     templates: Annotated[list[Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]], Field(min_length=1)] | None = Field(
         None,
         description="zero_shot: prompts with {} where a label stands, such as 'a photo of a {}.'; the vectors of several are averaged.",
+    )
+    prompt: str | None = Field(
+        None,
+        description="llm, vlm: the question before the answer, with {text} where the row's text stands; it goes through the model's chat template, if any.",
     )
     feeds: ByModality | None = Field(None, description="onnx: how each modality becomes the file's inputs.")
     output: str | None = Field(None, description="onnx: the file's output that is read; null: the only one.")
@@ -115,8 +121,8 @@ class Teacher(Section):
             raise ValueError(f"source {self.source} is trained on whole: leave out fine_tune.blocks and fine_tune.encoder_rate")
         if self.encoders is not None and not self.encoders.modalities:
             raise ValueError("source fit needs an encoder for each modality under encoders")
-        if self.source == "zero_shot" and (self.path is None) == (self.id is None or self.revision is None):
-            raise ValueError("source zero_shot needs one of path, and id with revision")
+        if self.source in ("zero_shot", "llm", "vlm") and (self.path is None) == (self.id is None or self.revision is None):
+            raise ValueError(f"source {self.source} needs one of path, and id with revision")
         if self.source == "onnx" and self.form == "answers":
             raise ValueError("a file gives probabilities or logits, so form is one of these")
         return self
@@ -125,6 +131,12 @@ class Teacher(Section):
     def asked(self) -> bool:
         """Whether there is a model that answers what it is asked, and not only what one has answered."""
         return SOURCES[self.source].asked
+
+    @property
+    def label(self) -> str:
+        """What tables and logs call it: where it comes from."""
+        encoders = self.encoders or ByModality()
+        return self.id or self.path or " and ".join(encoders.get(m).model for m in encoders.modalities)
 
     def _says(self, key: str) -> bool:
         return getattr(self, key) != type(self).model_fields[key].default

@@ -1,8 +1,8 @@
-"""What the student is led by: a term of the loss, and a tap, which is a hidden state that terms compare."""
+"""What the student is led by: a term of the loss, a tap, which is a hidden state that terms compare, and images changed against it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,24 @@ class Loss(Section):
         "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
     )
     end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
+
+
+class Adversarial(Section):
+    """Training on images that are changed against the student, with the teacher's answers to the clean ones."""
+
+    epsilon: int = Field(4, ge=1, le=64, description="Levels (of 255) that a pixel may change by at most.")
+    steps: int = Field(3, ge=1, le=50, description="Steps of the attack: 1 is FGSM, more are PGD. Each costs a pass forth and back.")
+    share: float = Field(1.0, gt=0, le=1, description="Share of the images of a batch that are attacked.")
+
+
+class Robustness(Section):
+    """Accuracy on images that are changed against the float32 student."""
+
+    epsilons: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [2, 4, 8], min_length=1, description="Levels (of 255) that a pixel may change by at most."
+    )
+    steps: int = Field(10, ge=1, le=200, description="Steps of the attack (PGD).")
+    rows: int = Field(1000, ge=1, description="Labelled test rows at most.")
 
 
 class Tap(Section):

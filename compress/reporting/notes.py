@@ -8,7 +8,7 @@ from compress.data.answer_table import describe_answers
 from compress.data.duplicates import list_leaks
 from compress.data.prepared import PreparedData
 from compress.measures.paired import describe_paired
-from compress.store.artifacts import Engines, OnnxModels, TorchModel
+from compress.store.artifacts import Engines, OnnxModels, Targets, TorchModel
 
 COSTLIEST_OPERATORS = 6
 SKEW = 10  # times more rows of the commonest label than of another
@@ -39,6 +39,7 @@ def list_notes(
             notes.append(
                 f"All {seen} different {modality.removesuffix('s')}s of the test split are in the training split too, so this test says nothing about new {modality.removesuffix('s')}s."
             )
+    notes += [student.details["rounds_in_words"]] if "rounds" in student.details else []
     notes += list_skew(data)
     notes += [f"{leak[0].upper()}{leak[1:]}" for leak in list_leaks(data.report)]
     vocabulary = student.details.get("vocabulary")
@@ -70,6 +71,16 @@ def list_unknown(measured: dict[str, Any], teacher: TorchModel) -> list[str]:
     """The sentence about a teacher of which there are stored answers alone; measured: its entry in the measurements."""
     if measured["size"]["value"] is not None:
         return []
+    if named := teacher.details.get("teachers"):
+        how = teacher.details["combine"]
+        return [
+            f"The teacher is {len(named)} teachers, whose answers are combined by {how}; each has a size and a time of its own, and they none in common."
+        ]
+    if prompts := teacher.details.get("prompts"):
+        large = f"{teacher.details['parameters'] / 1e6:,.1f} M parameters"
+        return [
+            f"The teacher is a {teacher.details['source']} of {large}, asked {prompts:,} prompts once; its size and latency are not measured."
+        ]
     answers = teacher.details["answers"]
     samples = measured["accuracy"]["samples"]
     tested = (
@@ -201,6 +212,42 @@ def show_operators(model: dict[str, Any], peaks: dict[str, float], *, name: str)
         f"matrices reaches {peak:.0f} {unit} here ({100 * found['giga_ops_per_s'] / peak:.0f} %), and memory is copied at {peaks['copy']:.0f} GB/s."
     )
     return {"title": "Where the time goes", "note": note, "rows": rows}
+
+
+def show_attacked(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The table of accuracies on images that were changed against the student."""
+    samples = next(iter(lines[0]["accuracy"].values()))["samples"]
+    rows = [
+        {"levels of 255": str(line["epsilon"] or "as they are")}
+        | {name: f"{100 * one['value']:.1f} %" for name, one in line["accuracy"].items()}
+        for line in lines
+    ]
+    note = f"Accuracy on {samples:,} test rows whose images were changed by PGD-{lines[0]['steps']} on the float32 student, which knows its weights. "
+    note += "Other files answer the same images, so theirs is what such an attack is worth on them, not the worst that one could do."
+    return {"title": "Against changed images", "note": note, "rows": rows}
+
+
+def show_teachers(targets: Targets, models: dict[str, Any]) -> dict[str, Any]:
+    """The table of several teachers: where each is from, how large it is, and how good alone; models: of the measurements."""
+    rows = []
+    for number, one in enumerate(targets.details["teachers"], 1):
+        known = models.get(f"teacher_{number}", {})
+        size, test = known.get("size", {}).get("value"), known.get("accuracy", {}).get("value")
+        shares = {"validation": one["validation"], "test": None if test is None else 100 * test}
+        told = {name: "unknown" if value is None else f"{value:.2f} %" for name, value in shares.items()}
+        large = {
+            "parameters": "unknown" if one["parameters"] is None else f"{one['parameters']:,}",
+            "size": "no file" if size is None else f"{size / 1e6:.2f} MB",
+        }
+        rows.append({"teacher": f"teacher_{number}", "from": f"{one['source']}: {one['name']}", **large, **told})
+    how, agreed = targets.details["combine"], targets.details.get("agreement")
+    note = f"Their answers are combined by {how}; the teacher of all other tables is what comes of it."
+    note += (
+        f" The answer to a row is heard in {100 * agreed:.0f} % of its passes in the mean, by how far they agree."
+        if agreed is not None
+        else ""
+    )
+    return {"title": "Teachers", "note": note, "rows": rows}
 
 
 def show_subsets(subsets: list[dict[str, Any]]) -> dict[str, Any]:

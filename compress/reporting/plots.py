@@ -41,7 +41,7 @@ def plot_tradeoff(points: Sequence[dict], *, measure: str = "accuracy", width: f
     left, right = figure.subplots(1, 2, sharey=True)
     ordered = sorted(points, key=lambda point: (point["accuracy"], -point["latency_ms"]))
     for line, point in enumerate(ordered):
-        colour = SHIPPED if point["shipped"] else TEACHER if point["role"] == "teacher" else STUDENT
+        colour = SHIPPED if point["shipped"] else TEACHER if point["role"] in ("teacher", "member") else STUDENT
         value = 100 * point["accuracy"]
         errors = [[max(0.0, value - 100 * point["low"])], [max(0.0, 100 * point["high"] - value)]]
         left.errorbar(value, line, xerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.2, capsize=3, markersize=7)

@@ -19,6 +19,7 @@ from compress.data.prepared import PreparedData
 from compress.graphs.retarget import TARGETS
 from compress.losses.objective import Objective, at_the_end
 from compress.measures.metrics import standard_error
+from compress.modalities.modality import pixels_of
 from compress.models.saved import load_model
 from compress.models.taps import attach_taps
 from compress.placement import CPU, move
@@ -28,6 +29,7 @@ from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Quantize
 from compress.store.artifacts import CHECKPOINT, Targets, TorchModel
 from compress.tasks.labels import known
+from compress.training.adversarial import against
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.imbalance import against_imbalance
@@ -88,6 +90,7 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
             label="quantize",
             freeze=(config.freeze_after, freeze_ranges),
             known=details["validation"]["int8_ptq"] - standard_error(gains(rounded) - gains(exact)),
+            perturb=against(recipe.distill.adversarial, pixels_of(student.io_spec.modalities), ctx.seed),
         )
         details |= {"history": history.to_json(), "teacher": teaches}
     model.eval()

@@ -27,18 +27,20 @@ from compress.reporting.notes import (
     list_notes,
     list_skipped,
     list_unknown,
+    show_attacked,
     show_coverage,
     show_engines,
     show_operators,
     show_sensitivity,
     show_subsets,
+    show_teachers,
 )
 from compress.reporting.paraphrases import score_paraphrases
 from compress.reporting.samples import COUNT, describe_rows, differing, others, read_answers
 from compress.reporting.service import show_around, show_streams
 from compress.reporting.summary import summarise_run
 from compress.store.artifacts import Engines, Measurements, OnnxModels, Report, Targets, TorchModel
-from compress.tables import STAGES
+from compress.store.keys import number
 from compress.training.rows import sample_feeds
 
 STAND_INS = 4  # training rows whose inputs stand in for one that is taken away
@@ -64,7 +66,7 @@ def report(
     measured = json.loads(measurements.file("measurements.json").read_text())
     limit = recipe.quantize.max_drop_points if recipe.quantize else None
     choice = choose_precision(measured, target=recipe.export.targets[0], budget=recipe.budget, max_drop_points=limit)
-    files = {name: f"{list(STAGES).index('export') + 1}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
+    files = {name: f"{number('export')}-export/{entry['file']}" for name, entry in onnx.details["files"].items()}
     comparison, soft = student.details.get("comparison"), targets.details.get("softness")
     summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison, softness=soft)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
@@ -89,7 +91,8 @@ def report(
                 accuracy=measured["models"][choice.name]["accuracy"],
                 timing=measured["timing"],
             ),
-            *filter(None, [apart, told and f"{told[0].upper()}{told[1:]}."]),
+            *(f"{note[0].upper()}{note[1:]}." for note in (told, targets.details.get("top_k_in_words")) if note),
+            *filter(None, [apart]),
         ],
         "near_duplicates": show_near(data),
         "skipped": list_skipped(onnx, engine, runtimes=measured.get("skipped", {})),
@@ -108,6 +111,8 @@ def report(
             ),
             show_around(measured, shipped=choice.name),
             show_streams(measured),
+            *([show_teachers(targets, measured["models"])] if "teachers" in targets.details else []),
+            *([show_attacked(measured["robustness"])] if measured.get("robustness") else []),
             *([show_subsets(measured["subsets"])] if measured.get("subsets") else []),
         ],
         "command": measured["command"],

@@ -26,6 +26,7 @@ from compress.tasks.labels import known
 from compress.training.answers import encode, hidden_widths, write_answers
 from compress.training.batches import Rows
 from compress.training.rows import add_wordings, open_features, open_rows, read_more
+from compress.training.top_k import create, describe_lost, view_of
 from compress.training.views import draw_views
 
 
@@ -67,16 +68,18 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
     widths = {"logits": data.outputs, **hidden_widths(body, rows_of(0), recipe.distill.hidden)}
     progress = ctx.out / "checkpoint" / "views"
     first = read_progress(progress)
-    out = {name: open_array(ctx.out / f"{name}.npy", (len(views), count, width), again=first > 0) for name, width in widths.items()}
+    keep, again = recipe.distill.store_top_k, first > 0
+    out: dict[str, Any] = {"logits": create(ctx.out, (len(views), count, widths.pop("logits")), keep, again=again)}
+    out |= {name: open_array(ctx.out / f"{name}.npy", (len(views), count, width), again=again) for name, width in widths.items()}
     with ctx.progress("targets", len(views) * count, unit="rows", done=first * count) as tell:
         for view in range(first, len(views)):
             vary = (views, view) if features is None else None
-            write_answers({name: array[view] for name, array in out.items()}, body, rows_of(view), vary=vary, tell=tell)
+            write_answers({name: view_of(array, view) for name, array in out.items()}, body, rows_of(view), vary=vary, tell=tell)
             for array in out.values():
                 array.flush()
             note_progress(progress, view + 1)
     for name, array in out.items():
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(part).all() for part in array):
             what = "a logit" if name == "logits" else f"a number in {name!r}"
             raise CompressError(f"targets: the teacher gave {what} that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
     metrics, known_words = judge(teacher, np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels), data)
@@ -89,6 +92,7 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         if all(soft):
             details |= {"softness": dict(zip(("train", "validation"), soft, strict=True)), "softness_in_words": describe_softness(*soft)}
             ctx.say(f"targets: {details['softness_in_words']}")
+    details |= tell_lost(out["logits"], ctx)
     return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
 
 
@@ -97,13 +101,24 @@ def take_answers(recipe: Recipe, teacher: TorchModel, data: PreparedData, ctx: C
     which rows have one, and logits.npy is 0 for the others."""
     logits, labels = np.load(teacher.file("answers-train.npy")), np.asarray(data.split("train").labels)
     answered = np.isfinite(logits).all(1)
-    np.save(ctx.out / "logits.npy", np.where(answered[:, None], logits, 0).astype(np.float16)[None])
+    stored = create(ctx.out, (1, *logits.shape), recipe.distill.store_top_k)
+    view_of(stored, 0)[:] = np.where(answered[:, None], logits, 0)
+    stored.flush()
     np.save(ctx.out / "answered.npy", answered)
     metrics, known_words = judge(teacher, logits[answered], labels[answered], data)
     views = draw_views(recipe)
     ctx.say(f"targets: {int(answered.sum()):,} of {len(labels):,} rows have an answer, the same in {len(views)} views; {known_words}")
     details = {"views": views.to_json(), "rows": len(labels), "classes": data.outputs, "hidden": [], "answered": int(answered.sum())}
+    details |= tell_lost(stored, ctx)
     return Targets(metrics=metrics, details=details)
+
+
+def tell_lost(stored: Any, ctx: Context) -> dict[str, Any]:
+    """What `describe_lost` gives, and says it."""
+    lost = describe_lost(stored)
+    if lost:
+        ctx.say(f"targets: {lost['top_k_in_words']}")
+    return lost
 
 
 def judge(teacher: TorchModel, logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> tuple[dict, str]:

@@ -17,7 +17,7 @@ from compress.context import never_silent
 from compress.errors import CompressError
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import Artifact, fingerprint
-from compress.store.keys import number
+from compress.store.keys import number, stage_of
 
 BESIDE = ("export_teacher",)  # a teacher's export takes minutes and gigabytes, and the student is trained meanwhile
 WAITING = "benchmark"  # the first stage that reads what they make
@@ -27,7 +27,7 @@ class Beside:
     """The processes of one run; those that still run when it ends, such as after an error or by being killed, end with it."""
 
     def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int, device: str = "cpu", last: str | None = None) -> None:
-        self.waited_for = last is None or number(last) >= number(WAITING)
+        self.waited_for = last is None or number(stage_of(last)) >= number(WAITING)
         overrides = [word for override in loaded.overrides for word in ("-o", override)]
         self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
         self.command += ["--threads", str(threads), "--device", device, "--with-parent"]

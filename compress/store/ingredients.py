@@ -25,9 +25,11 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
-    **dict.fromkeys(("classes", "feeds", "output", "tokenizer", "templates", "initialise")),
+    **dict.fromkeys(
+        ("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt", "store_top_k", "adversarial", "robustness")
+    ),
+    **{"arm": "shipped", "combine": "mean", "rounds": 1, "round_teacher": "last"},
     "bundle": {"examples": []},
-    "arm": "shipped",
 }
 
 
@@ -59,15 +61,16 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
     plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in uses else {}
     found: dict[str, Any] = {"plugins": plugins} if plugins else {}
     recipe = loaded.recipe
+    generative = name == "teacher" and recipe.teacher.source in ("llm", "vlm")
     if name == "data":
         found["source"] = source_of(loaded).identity
         if recipe.data.paraphrases:
             found["paraphrases"] = hash_file(loaded.base / recipe.data.paraphrases)
-    if name in ("features", "targets"):  # answers of another arithmetic are other answers
+    if name in ("features", "targets") or generative:  # answers of another arithmetic are other answers
         found["arithmetic"] = arithmetic(device)
     if any(training.precision == AUTO for training in trained_by(name, recipe)):  # what the recipe leaves to the device
         found["precision"] = training_precision(AUTO, device)
-    if name == "teacher" and recipe.teacher.source == "folder":
+    if name == "teacher" and (recipe.teacher.source == "folder" or (generative and recipe.teacher.path)):
         folder = loaded.base / str(recipe.teacher.path)
         found["folder"] = _hashes(folder)
     if name == "teacher" and recipe.teacher.source == "run":
@@ -119,7 +122,8 @@ def trained_by(name: str, recipe: Recipe) -> list[Train]:
 
 def trainings(recipe: Recipe) -> list[Train]:
     """All of these of a run."""
-    return [training for name in STAGES for training in trained_by(name, recipe)]
+    taught = [recipe.taught_by(number + 1) for number in range(len(recipe.teachers))] or [recipe]
+    return [training for one in taught for name in STAGES for training in trained_by(name, one)]
 
 
 def source_of(loaded: LoadedRecipe) -> Any:
@@ -132,11 +136,12 @@ def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:
     """Where the data and the weights of teacher and student come from, and under which licence, for the model card."""
     recipe = loaded.recipe
     found = [{"name": recipe.data.source, "use": "data", "licence": source_of(loaded).licence, "source": recipe.data.source}]
-    if recipe.teacher.source != "fit":
-        where = recipe.teacher.id or recipe.teacher.path
-        found.append({"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)})
-    if recipe.teacher.encoders:
-        found += [_licence(recipe.teacher.encoders.get(m).model, "teacher's encoder") for m in recipe.modalities]
+    for teacher in recipe.places.values():
+        if teacher.source != "fit":
+            where = teacher.id or teacher.path
+            found.append({"name": str(where), "use": "teacher", "licence": "see its origin", "source": str(where)})
+        if teacher.encoders:
+            found += [_licence(teacher.encoders.get(m).model, "teacher's encoder") for m in recipe.modalities]
     if start := recipe.student.initialise:
         found.append({"name": start.run, "use": "student's first weights", "licence": "see its origin", "source": start.run})
     students = [recipe.student.encoders.get(m) for m in recipe.modalities]

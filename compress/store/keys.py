@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,31 @@ class Keys:
         self.made_by: dict[str, str] = {}  # fingerprint -> stage
         self.reused: set[str] = set()  # stages whose result was found in the store
 
-    def made_of(self, name: str, parents: tuple[Artifact | None, ...]) -> dict[str, Any]:
-        """Everything that the stage's result depends on."""
-        stage = STAGES[name]
-        config = as_json(only(self.recipe, stage.reads))
-        extras: dict[str, Any] = identity(name, self.loaded, self.device)
-        if stage.seeded and (name != "teacher" or self.recipe.teacher.source == "fit"):  # only a fitted teacher is trained here
-            extras["seed"] = self.recipe.seed
+    def of(self, number: int) -> LoadedRecipe:
+        """The recipe with one of its several teachers alone, counted from 1; 0: as it is."""
+        return replace(self.loaded, recipe=self.recipe.taught_by(number)) if number else self.loaded
+
+    def made_of(self, name: str, parents: tuple[Artifact | None, ...], of: int = 0) -> dict[str, Any]:
+        """Everything that the stage's result depends on; `of`: the teacher that it belongs to, see `of`."""
+        stage, loaded = STAGES[name], self.of(of)
+        recipe = loaded.recipe
+        config = as_json(only(recipe, stage.reads))
+        extras: dict[str, Any] = identity(name, loaded, self.device)
+        if stage.seeded and (name != "teacher" or recipe.teacher.source == "fit"):  # only a fitted teacher is trained here
+            extras["seed"] = recipe.seed
         if name == "benchmark":
             extras |= {"machine": machine(), "threads": self.threads}
-        given = {self.made_by[p.fingerprint]: p.fingerprint for p in parents if p is not None}
-        return ingredients(name, stage.version, config=config, parents=given, extras=extras, libraries=used_libraries(stage, self.recipe))
+        given: dict[str, str] = {}
+        for parent in filter(None, parents):
+            role = self.made_by[parent.fingerprint]
+            given[role if role not in given else f"{role} {len(given)}"] = parent.fingerprint  # of several teachers there are several
+        return ingredients(name, stage.version, config=config, parents=given, extras=extras, libraries=used_libraries(stage, recipe))
 
-    def find(self, name: str, parents: tuple[Artifact | None, ...], *, anew: bool = False) -> tuple[dict[str, Any], Artifact | None]:
+    def find(
+        self, name: str, parents: tuple[Artifact | None, ...], *, anew: bool = False, of: int = 0
+    ) -> tuple[dict[str, Any], Artifact | None]:
         """What the stage's result depends on, and the result where the store has it; `anew`: that one is discarded first."""
-        made_of = self.made_of(name, parents)
+        made_of = self.made_of(name, parents, of)
         key = fingerprint(made_of)
         self.made_by[key] = name
         if anew:
@@ -74,16 +84,26 @@ class Keys:
             raise StoreError(f"{name}: was made beside this run, and is not in the store; run the same command again")
         return found
 
-    def explain(self, name: str, made_of: dict[str, Any], found: Artifact | None) -> PlannedStage:
+    def explain(self, name: str, made_of: dict[str, Any], found: Artifact | None, of: int = 0) -> PlannedStage:
         """Whether the stage would be reused or run, and why."""
-        key = fingerprint(made_of)
+        key, link = fingerprint(made_of), link_name(name, of)
         if found:
-            return PlannedStage(number(name), name, "reuse", f"made {found.created} in {found.cost}", key)
+            return PlannedStage(number(name), link, "reuse", f"made {found.created} in {found.cost}", key)
         half = (self.store.partial_folder(name, key) / CHECKPOINT).is_dir()
-        why = "goes on from its checkpoint" if half else explain(name, made_of, self.store.previous(name, self.folder.path))
-        return PlannedStage(number(name), name, "run", why, key)
+        why = "goes on from its checkpoint" if half else explain(name, made_of, self.store.previous(link, self.folder.path))
+        return PlannedStage(number(name), link, "run", why, key)
 
 
 def number(name: str) -> int:
     """The stage's place in the run, from 1."""
-    return list(STAGES).index(name) + 1
+    return [stage for stage in STAGES if not STAGES[stage].beside].index(STAGES[name].beside or name) + 1
+
+
+def stage_of(link: str) -> str:
+    """The stage of what `link_name` gives."""
+    return link if link in STAGES else link.rpartition("_")[0]
+
+
+def link_name(name: str, of: int = 0) -> str:
+    """What a run folder calls the artifact of a stage: of several teachers each with its number, but for the data, which are the first's."""
+    return f"{name}_{of}" if of > (name == "data") else name

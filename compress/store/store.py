@@ -301,6 +301,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.linked: set[str] = set()  # in this run: of several teachers, artifacts share a number
 
     @contextmanager
     def hold(self) -> Iterator[Path]:
@@ -314,6 +315,7 @@ class RunFolder:
     def link(self, index: int, stage: str, target: Path) -> Path:
         """Makes `<index>-<stage>` point at a published entry, replacing in one step what was there; links of the same stage or
         number from an earlier recipe are removed. The link is relative, so that the whole runs folder can be moved."""
+        self.linked.add(stage)
         link = self.path / f"{index}-{stage}"
         fresh = self.path / f".{link.name}.{os.getpid()}"
         with storage_errors(link):
@@ -321,7 +323,7 @@ class RunFolder:
             fresh.symlink_to(os.path.relpath(target.resolve(), self.path.resolve()))
             os.replace(fresh, link)
             for other, number, name in self._numbered():
-                if other != link and (number == index or name == stage):
+                if other != link and (name == stage or (number == index and name not in self.linked)):
                     other.unlink()
         return link
 

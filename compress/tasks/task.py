@@ -60,6 +60,8 @@ class Task:
         "weights",
         "zero_shot",
         "run",
+        "llm",
+        "vlm",
     )  # sources of models from elsewhere, as they are, that may be the teacher
     forms: ClassVar[tuple[str, ...]] = ()  # of what a table or a file may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin

@@ -89,4 +89,7 @@ def second_teacher(model: nn.Module, rows: Rows, folder: Path, *, alone: bool) -
             out["logits"][view] = both if rows.answered is None else np.where(rows.answered[:, None], both, own)
     for array in out.values():
         array.flush()
-    return replace(rows, targets=out["logits"], answered=None, hidden={**rows.hidden, **{name: out[name] for name in widths}})
+    agreed = None if alone else rows.agreed
+    return replace(
+        rows, targets=out["logits"], answered=None, agreed=agreed, hidden={**rows.hidden, **{name: out[name] for name in widths}}
+    )

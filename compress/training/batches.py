@@ -53,6 +53,7 @@ class Rows:
     strata: np.ndarray | None = None  # (R,) int, drawn evenly: see compress/training/imbalance.py
     shift: np.ndarray | None = None  # (K,) what losses on labels see added to the logits
     answered: np.ndarray | None = None  # (R,) bool: the rows that `targets` are the teacher's answers to; None: all
+    agreed: np.ndarray | None = None  # (R,) float32 in 0 to 1: how often a row's answer is heard, drawn by pass and row; None: always
 
     @property
     def group(self) -> str:
@@ -159,6 +160,9 @@ class Batches:
             rows[PRESENT] = torch.arange(len(index))
         shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
         answered = None if data.answered is None or data.targets is None else torch.from_numpy(data.answered[index])
+        if data.agreed is not None and data.targets is not None and self.shuffle:
+            heard = torch.from_numpy(uniforms(self.seed, epoch, index, 1)[:, 0] < data.agreed[index])
+            answered = heard if answered is None else answered & heard
         return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift, answered)
 
 

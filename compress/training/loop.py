@@ -32,6 +32,7 @@ from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_
 from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
+Perturb = Callable[[nn.Module, Batch, Objective, int, float], Batch]  # of a step and the share of all steps that is done
 FUSED = ("cuda", "mps")  # devices whose AdamW is one kernel; a processor's is left as it is, so that trainings of before end alike
 Scaler = torch.amp.GradScaler  # disabled, it lets everything pass
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -67,11 +68,12 @@ def train(
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
     known: float | None = None,
     gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
+    perturb: Perturb | None = None,
 ) -> History:
     """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
 
     `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
-    `gentle`: a share of the rate, and the parameters that learn at it.
+    `gentle`: a share of the rate, and the parameters that learn at it. `perturb`: what a batch becomes before the model sees it.
     """
     accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"), cpu=True)
     accelerator.init_trackers(label)
@@ -101,9 +103,10 @@ def train(
             set_rate(optimizer, config, step, total)
             logs, validates = step % LOG_EVERY == 0, (step + 1) % every == 0 or step + 1 == total
             saves = time.monotonic() - saved >= config.checkpoint_seconds
+            batch, done = next(stream).to(device), step / max(1, total - 1)
             loss, parts = train_step(
-                *(model, optimizer, next(stream).to(device), objective, config),
-                done=step / max(1, total - 1),
+                *(model, optimizer, perturb(model, batch, objective, step, done) if perturb else batch, objective, config),
+                done=done,
                 place=f"{label}: step {step}",
                 scaler=scaler,
                 precision=precision,

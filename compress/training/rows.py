@@ -17,6 +17,7 @@ from compress.recipe.recipe import Recipe
 from compress.store.artifacts import Features, Targets
 from compress.tasks.labels import known, unlabelled
 from compress.training.batches import Rows
+from compress.training.top_k import open_logits
 from compress.training.views import Views
 
 
@@ -45,14 +46,13 @@ def open_rows(
 
 def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Rows:
     """The training split with the teacher's stored answers, the views that they belong to, and its rows in other words."""
-    logits = np.load(targets.file("logits.npy"), mmap_mode="r")
+    assert targets.path
     hidden = {name: np.load(targets.file(f"{name}.npy"), mmap_mode="r") for name in targets.details["hidden"]}
     views = Views.from_json(targets.details["views"])
+    logits = open_logits(targets.path, views=len(views), classes=targets.details["classes"])
     answered = np.load(targets.file("answered.npy")) if "answered.npy" in targets.files else None
-    if answered is not None:
-        logits = np.broadcast_to(logits, (len(views), *logits.shape[1:]))  # one answer to each row, whatever its view
-    rows = replace(open_rows(split, io, model, targets=logits, views=views), hidden=hidden, answered=answered)
-    assert targets.path
+    agreed = np.load(targets.file("agreement.npy")) if "agreement.npy" in targets.files else None
+    rows = replace(open_rows(split, io, model, targets=logits, views=views), hidden=hidden, answered=answered, agreed=agreed)
     wordings = read_wordings(targets.path)
     return add_wordings(rows, wordings, read_more(wordings, io, model)) if wordings else rows
 

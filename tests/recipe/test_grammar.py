@@ -74,7 +74,7 @@ def test_a_good_recipe_loads_with_its_origin(write):
         (
             "source: fit",
             "source: fitt",
-            "a.yaml:6 teacher.source: must be one of fit, folder, hub, weights, zero_shot, onnx, answers; found the text 'fitt' (did you",
+            "a.yaml:6 teacher.source: must be one of fit, folder, hub, weights, run, zero_shot, llm, vlm, onnx, answers; found the text 'fitt' (did you",
         ),
         ("source: fit", "source: hub", "a.yaml:5 teacher: source hub needs the key 'id'"),
         ("  source: easy_vqa\n", "", "a.yaml:2 data.source: this key is required: Name in DATASETS"),

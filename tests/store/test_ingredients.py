@@ -26,14 +26,15 @@ def ingredients(tmp_path):
     return made_of
 
 
-def words(part: object) -> set[str]:
-    """Every key, at any depth."""
+def younger(part: object) -> list[str]:
+    """Every word, at any depth, that came later and says what was so before."""
     if isinstance(part, dict):
-        return set(part).union(*map(words, part.values()))
-    return set().union(*map(words, part)) if isinstance(part, list) else set()
+        return [key for key in part if key in YOUNGER and part[key] == YOUNGER[key]] + younger(list(part.values()))
+    return [key for one in part for key in younger(one)] if isinstance(part, list) else []
 
 
 def test_younger_words_are_told_where_they_say_something_new(ingredients) -> None:
-    assert not words(ingredients()) & set(YOUNGER)
+    assert younger(ingredients()) == []
+    assert younger({"a": [{"fusion": YOUNGER["fusion"]}]}) == ["fusion"]
     assert ingredients("student.fusion=product") == ingredients()
     assert ingredients("student.fusion=sum")["student"]["fusion"] == {"name": "sum", "options": {}}

@@ -215,10 +215,23 @@ def test_link_replaces_links_of_the_same_stage_or_number(store, tmp_path):
         run.link(2, "teacher", old.path)
         run.link(3, "quantize", old.path)
         run.link(4, "distill", old.path)
+    run = RunFolder(run.path)
+    with run.hold():
+        run.link(2, "teacher", old.path)
         run.link(3, "distill", old.path)
         run.link(3, "distill", new.path)
     assert sorted(path.name for path in run.path.iterdir() if path.is_symlink()) == ["2-teacher", "3-distill"]
     assert run.links() == {"teacher": old.path, "distill": new.path}
+
+
+def test_links_of_several_teachers_share_a_number_until_a_run_has_one(store, tmp_path):
+    published = make(store, make_ingredients())
+    for names in (["teacher_1", "teacher_2"], ["teacher"]):
+        run = RunFolder(tmp_path / "runs" / "vqa")
+        with run.hold():
+            for name in names:
+                run.link(2, name, published.path)
+        assert list(run.links()) == names
 
 
 def test_previous_gives_the_ingredients_that_a_run_used(store, tmp_path):

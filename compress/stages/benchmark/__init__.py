@@ -46,10 +46,13 @@ def benchmark(
     teacher: TorchModel,
     student: TorchModel,
     data: PreparedData,
-    *,
+    *members: Any,
     ctx: Context,
 ) -> Measurements:
-    """Every exported file against the test split; see `compare` for what the measurements hold."""
+    """Every exported file against the test split; see `compare` for what the measurements hold.
+
+    members: of several teachers, whose common answers `teacher` holds, ONNX file (or None), model and data of each.
+    """
     facts = {"teacher": teacher.details.get("facts", {}), "student": student.details.get("facts", {})}
     models, told = {}, None
     if teacher_onnx:
@@ -57,6 +60,12 @@ def benchmark(
         models["teacher"] = Candidate(file, "teacher", "fp32", teacher_onnx.details["parameters"], inputs, facts=facts["teacher"])
     else:
         told = {"file": str(teacher.file("answers-test.npy").resolve()), "facts": facts["teacher"]}
+    for number in range(1, len(members) // 3 + 1):
+        exported, one, read = members[3 * number - 3 : 3 * number]
+        if exported:
+            file, inputs = exported.file("teacher.onnx"), model_inputs(one, read, teacher=True)
+            facts_of = one.details.get("facts", {})
+            models[f"teacher_{number}"] = Candidate(file, "member", "fp32", exported.details["parameters"], inputs, facts=facts_of)
     inputs = model_inputs(student, data)
     for name, entry in onnx.details["files"].items():
         file, precision, target = onnx.file(entry["file"]), entry["precision"], entry.get("target")
@@ -83,6 +92,14 @@ def benchmark(
     shown = [*(["teacher"] if teacher_onnx else []), *timed_files(models)]
     if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
         measurements["subsets"] = lines
+    if recipe.benchmark.robustness:
+        from compress.stages.benchmark.robustness import score_attacked  # torch, for its gradients
+
+        shown = {name: models[name] for name in timed_files(models)}
+        measurements["robustness"] = score_attacked(recipe.benchmark.robustness, shown, student, data, seed=ctx.seed, threads=ctx.threads)
+        for line in measurements["robustness"]:
+            shares = ", ".join(f"{name} {100 * one['value']:.2f} %" for name, one in line["accuracy"].items())
+            ctx.say(f"benchmark: images changed by up to {line['epsilon']} levels: {shares}")
     (ctx.out / "measurements.json").write_text(json.dumps(measurements, indent=1, allow_nan=False))
     for name, model in measurements["models"].items():
         ctx.say(f"benchmark: {name:<24} {describe(model)}")

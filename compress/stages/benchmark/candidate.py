@@ -17,7 +17,7 @@ from compress.errors import CompressError
 if TYPE_CHECKING:
     from compress.data.prepared import Split
 
-Role = Literal["teacher", "student", "variant"]  # variant: a student's file in another runtime, which is measured and never ships
+Role = Literal["teacher", "member", "student", "variant"]  # member: one of several teachers; variant: a student's file in another runtime
 Precision = Literal["fp32", "fp16", "int8_dynamic", "int8_ptq", "int8_qat"]
 
 

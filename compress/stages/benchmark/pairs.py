@@ -52,5 +52,5 @@ def reference_answers(models: dict[str, Any], gains: dict[str, np.ndarray], *, o
     """The gains that a model is held against: the teacher's, and the fp32 student's where the model is one of its forms."""
     roles = {"teacher": ("teacher", "fp32"), "fp32": ("student", "fp32")}
     names = {key: name for key, role in roles.items() for name in gains if (models[name]["role"], models[name]["precision"]) == role}
-    wanted = ("teacher",) if models[of]["role"] == "teacher" else tuple(roles)
+    wanted = ("teacher",) if models[of]["role"] in ("teacher", "member") else tuple(roles)
     return {key: gains[names[key]] for key in wanted if names.get(key) not in (None, of)}

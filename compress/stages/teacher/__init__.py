@@ -32,6 +32,7 @@ from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
 from compress.stages.teacher.from_run import from_run
+from compress.stages.teacher.generative import from_generative
 from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
 from compress.stages.teacher.zero_shot import from_zero_shot
 from compress.store.artifacts import Features, TorchModel
@@ -49,7 +50,7 @@ from compress.training.views import Views
 def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The teacher as our own model folder: model.json, model.safetensors and what it reads its inputs with, with its validation accuracy."""
     if not recipe.teacher.asked:
-        return from_answers(recipe, data, ctx)
+        return (from_answers if recipe.teacher.source == "answers" else from_generative)(recipe, data, ctx)
     if features is not None:
         model, io, details = fit(recipe, features, data, ctx)
     else:

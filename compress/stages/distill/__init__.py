@@ -20,7 +20,7 @@ from compress.errors import RecipeError
 from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
-from compress.modalities.modality import modality
+from compress.modalities.modality import modality, pixels_of
 from compress.modalities.wordings import read_wordings
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
@@ -30,10 +30,12 @@ from compress.placement import CPU
 from compress.recipe.needs import reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.terms import Loss
+from compress.stages.distill.rounds import Round, describe_rounds, further_rounds
 from compress.store.artifacts import Targets, TorchModel
 from compress.store.earlier import Earlier, open_earlier
 from compress.tables import LOSSES
 from compress.tasks.labels import known
+from compress.training.adversarial import against
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
 from compress.training.imbalance import against_imbalance
@@ -83,7 +85,22 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
     details["history"] = run(recipe, model, taught.rows, check, data, ctx, "student", objective=taught.objective).to_json()
-    save_projections(taught.objective, ctx.out)
+    objective, labelled = taught.objective, known(check.data.labels)
+    if recipe.distill.rounds > 1:
+        first = Round(model, taught.objective, details["history"])
+        truth, clusters = np.asarray(check.data.labels)[labelled], data.split("validation").clusters[labelled]
+        last, details["rounds"] = further_rounds(
+            *(recipe, first, taught),
+            fresh=fresh,
+            train=lambda one, given, label, terms: run(recipe, one, given, check, data, ctx, label, objective=terms).to_json(),
+            gains=lambda one: gains_of(predict(one, check)[labelled], truth, data),
+            clusters=clusters,
+            one_of_many=data.task.one_of_many,
+            ctx=ctx,
+        )
+        model, objective, details["history"] = last.model, last.objective, last.history
+        details["rounds_in_words"] = describe_rounds(details["rounds"])
+    save_projections(objective, ctx.out)
     arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
         arms["alone"] = started  # with a last layer of its own
@@ -130,6 +147,7 @@ def run(
         ctx=ctx,
         validate=lambda m: data.task.score(predict(m, check), check.data.labels),
         label=label,
+        perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
     )
 
 
