@@ -56,6 +56,15 @@ def find_bundle(name: str, *, runs: Path) -> Path:
     return bundle.resolve()
 
 
+def find_student(name: str, *, runs: Path) -> Path:
+    """The model folder of a run's student in torch. Raises CompressError where there is none, as beside a bundle that was taken elsewhere."""
+    folder = find_run(name, runs=runs)
+    student = next(folder.glob("*-distill"), None)
+    if student is None:
+        raise CompressError(f"{folder}: holds no student in torch, whose gradients could be asked for; name the run and not its bundle")
+    return student.resolve()
+
+
 def summary_lines(run: Path) -> list[str]:
     """`key  value` for each entry of a run's summary. Raises CompressError when the run has none."""
     try:

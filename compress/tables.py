@@ -170,7 +170,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.report:report",
         9,
         ("name", "description", "quantize", "export.targets", "budget"),
-        ("matplotlib", "jinja2", "scipy"),
+        ("matplotlib", "jinja2", "scipy", "torch"),
     ),
     "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine", "bundle"), ("numpy",)),
 }

@@ -10,6 +10,7 @@ import pytest
 
 from compress.device.golden import read_golden
 from compress.device.predictor import Predictor
+from compress.models.gradients import explain_row
 from compress.pipeline import RunResult, run
 from compress.recipe.grammar import load_recipe
 
@@ -28,7 +29,7 @@ teacher:
 student:
   encoders: {text: {options: {layers: 1, width: 16, heads: 1, feedforward: 16}}, numbers: {options: {width: 16}}}
   head_width: 16
-  fusion: gated
+  fusion: bottleneck
 distill: {train: {epochs: 10, batch_size: 16, modality_dropout: 0.3}}
 quantize: {method: int8_ptq, calibration_batches: 4}
 export: {targets: [onnxruntime_x86], parity: {samples: 32}}
@@ -76,6 +77,23 @@ def test_bundle_answers_with_one_input_and_its_golden_samples_lack_some(made: Ru
     with Predictor(made.bundle) as predictor:
         assert predictor.predict(text="it is red 3")["missing"] == ["numbers"]
         assert predictor.predict(numbers="2 0 0")["missing"] == ["text"]
+
+
+def test_report_shows_gradients_of_teacher_and_student_and_what_the_fusion_lets_in(made: RunResult) -> None:
+    page = made.report.read_text()
+    assert "Which input the gradients point at" in page and "What the fusion lets in by its attention" in page
+    for model in ("teacher", "student"):
+        assert f"<td>{model}</td><td>numbers</td>" in page and f"<td>{model}</td><td>text</td>" in page
+
+
+def test_gradients_of_one_row_add_up_to_its_probability(made: RunResult) -> None:
+    student = made.artifacts["distill"].path
+    assert student
+    found, lines = explain_row(made.bundle, student, ["--question", "it is red 3", "--numbers", "2 0 0"])
+    assert found["baseline"] + sum(found["gradients"].values()) == pytest.approx(found["probability"], abs=0.03)
+    assert [line.split()[0] for line in lines[1:]] == ["text", "numbers", "error"]
+    alone, lines = explain_row(made.bundle, student, ["--numbers", "2 0 0"])
+    assert alone["gradients"]["text"] is None and lines[1].split() == ["text", "was", "missing"]
 
 
 def test_int8_student_reads_which_inputs_are_there(made: RunResult) -> None:

@@ -41,11 +41,32 @@ def predict(ctx: typer.Context, target: Folder, runs: Runs = RUNS) -> None:
 
 
 @bundles.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def explain(ctx: typer.Context, target: Folder, runs: Runs = RUNS) -> None:
+def explain(
+    ctx: typer.Context,
+    target: Folder,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Of a run: also integrated gradients, of its float32 student in torch.")
+    ] = False,
+    runs: Runs = RUNS,
+) -> None:
     """Answer as `predict` does, and say what each input was worth for the answer."""
-    from compress.listing import find_bundle
+    from compress.listing import find_bundle, find_student
 
-    raise typer.Exit(_call_runner(find_bundle(target, runs=runs), ["explain", *ctx.args]))
+    bundle = find_bundle(target, runs=runs)
+    student = find_student(target, runs=runs) if gradients else None
+    code = _call_runner(bundle, ["explain", *ctx.args])
+    if student and not code:
+        import json
+
+        from compress.device.errors import DeviceError
+        from compress.models.gradients import explain_row
+
+        try:
+            found, lines = explain_row(bundle, student, ctx.args)
+        except DeviceError as error:
+            raise CompressError(str(error)) from error
+        print(json.dumps(found) if "--json" in ctx.args else "\n".join(lines))
+    raise typer.Exit(code)
 
 
 @bundles.command()

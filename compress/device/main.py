@@ -20,7 +20,7 @@ RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cuda", "onnxruntime_tensorrt", "open
 
 def main(argv: list[str], *, folder: Path) -> int:
     """Runs one command on the bundle in `folder` and gives the exit code."""
-    arguments = _parser(folder, asks=not {"predict", "explain"}.isdisjoint(argv)).parse_args(argv)
+    arguments = parse(argv, folder)
     try:
         arguments.command(arguments, folder)
     except DeviceError as error:
@@ -29,6 +29,11 @@ def main(argv: list[str], *, folder: Path) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def parse(argv: list[str], folder: Path) -> argparse.Namespace:
+    """The options of one command, with those of the inputs that the bundle in `folder` reads where it answers."""
+    return _parser(folder, asks=not {"predict", "explain"}.isdisjoint(argv)).parse_args(argv)
 
 
 def predict(arguments: argparse.Namespace, folder: Path) -> None:

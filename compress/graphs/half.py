@@ -37,6 +37,7 @@ def to_float16(model: onnx.ModelProto, *, feeds: Feeds | None = None, keep_float
     unknown = set(keep_float32) - {node.name for node in named.graph.node}
     if unknown:
         raise CompressError(f"keep_float32: no node is called {', '.join(sorted(unknown))}.")
+    _own_constants(Graph(named), {*DEFAULT_OP_BLOCK_LIST, *blocked})
     half = convert_float_to_float16(
         onnx.shape_inference.infer_shapes(named),
         keep_io_types=True,
@@ -81,6 +82,16 @@ def _exceeds(value: np.ndarray, limit: float) -> bool:
         return False
     magnitude = np.abs(value[np.isfinite(value) & (value > -1e30)])
     return bool(magnitude.size and magnitude.max() > limit)
+
+
+def _own_constants(graph: Graph, staying: set[str]) -> None:
+    """Gives each node that stays in float32, by its name or operator, constants of its own: the converter casts one back for every reader, under
+    one and the same name."""
+    for node in graph.proto.node:
+        for index, name in enumerate(node.input):
+            value = graph.value(name) if {node.op_type, node_label(node)} & staying else None
+            if value is not None and len(graph.consumers(name)) > 1:
+                graph.set_input(node, index, graph.add_initializer(name, value))
 
 
 def _without_types(model: onnx.ModelProto) -> onnx.ModelProto:

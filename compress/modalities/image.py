@@ -85,6 +85,13 @@ class Image(Modality):
                 "le": 1,
                 "description": "Brightness, contrast and saturation of views vary by up to this share.",
             },
+            "sketch": {
+                "type": "float",
+                "default": 0.0,
+                "ge": 0,
+                "le": 1,
+                "description": "Share of the pictures of a view that are shown as sketches, edges on white; for labels that shapes decide.",
+            },
             "mixup": {
                 "type": "float",
                 "default": 0.0,
@@ -171,14 +178,14 @@ class Image(Modality):
 
     def most_variants(self, words: Any) -> int | None:
         """Mirrored or not, where nothing else varies."""
-        endless = words.shift or words.crop < 1 or words.rotate or words.colour
+        endless = words.shift or words.crop < 1 or words.rotate or words.colour or words.sketch
         return None if endless else 1 + words.flip
 
     def variant(self, words: Any, seed: int, number: int) -> tuple:
-        """(seed, number, mirrored?, shift, crop, rotate, colour); every second variant is mirrored."""
+        """(seed, number, mirrored?, shift, crop, rotate, colour, sketch); every second variant is mirrored."""
         if not number:
             return ()
-        return (seed, number, bool(words.flip and number % 2), words.shift, words.crop, words.rotate, words.colour)
+        return (seed, number, bool(words.flip and number % 2), words.shift, words.crop, words.rotate, words.colour, words.sketch)
 
     def vary(self, values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
         """values: (N, H, W, 3) uint8; pixels that a move brings in repeat the edge."""

@@ -1,4 +1,4 @@
-"""Pictures varied for training: mirrored, moved, cropped, turned, in other colours, each picture of a batch in a way of its own."""
+"""Pictures varied for training: mirrored, moved, cropped, turned, in other colours or sketched, each picture of a batch in a way of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from compress.modalities.draws import uniforms
 
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
+SOFT = 16  # parts of a picture's side that a sketch is smoothed over
 ASPECT = 4 / 3  # a crop is at most this much wider or higher than the picture
 
 
@@ -19,18 +20,21 @@ def vary_pictures(values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
     """values: (N, H, W, 3) uint8 and the pictures' numbers (N,) -> the same shape; `variant` as `Image.variant` gives it.
 
     A crop keeps between `crop` and all of the area (uniform), its sides differ by up to ASPECT, its place is uniform; all geometry is one
-    bilinear sampling, so that nothing is blurred twice. Colours: brightness, contrast and saturation times 1 + colour * [-1, 1].
+    bilinear sampling, so that nothing is blurred twice. Colours: brightness, contrast and saturation times 1 + colour * [-1, 1]. By the chance `sketch` a picture
+    becomes its sketch.
     """
-    seed, number, mirrored, shift, crop, rotate, colour = variant
+    seed, number, mirrored, shift, crop, rotate, colour, sketch = variant
     if mirrored:
         values = values.flip(2)
-    draws = torch.from_numpy(uniforms(seed, number, index, 9)).float()  # (N, 9)
+    draws = torch.from_numpy(uniforms(seed, number, index, 10)).float()  # (N, 10)
     x: Tensor = values
     if shift or crop < 1 or rotate:
         x = sample(values.permute(0, 3, 1, 2).float(), transforms(draws, values.shape[1:3], shift=shift, crop=crop, rotate=rotate))
         x = x.permute(0, 2, 3, 1)
     if colour:
         x = recolour(x.float(), 1 + colour * (2 * draws[:, 6:9] - 1))
+    if sketch:
+        x = torch.where((draws[:, 9] < sketch)[:, None, None, None], as_sketch(x.float()), x.float())
     return values if x is values else x.round().clamp(0, 255).to(torch.uint8)
 
 
@@ -55,7 +59,7 @@ def cut_in(pictures: Tensor, others: Tensor, share: float, across: float, down: 
 
 
 def transforms(draws: Tensor, size: tuple[int, ...], *, shift: int, crop: float, rotate: float) -> Tensor:
-    """(N, 2, 3): from places in the view to places in the picture, both from -1 to 1. draws: (N, 9) in [0, 1)."""
+    """(N, 2, 3): from places in the view to places in the picture, both from -1 to 1. draws: (N, 10) in [0, 1)."""
     height, width = size
     area = crop + (1 - crop) * draws[:, 0]
     aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(ASPECT)) if crop < 1 else torch.ones_like(area)
@@ -74,6 +78,18 @@ def sample(pictures: Tensor, theta: Tensor) -> Tensor:
     """(N, 3, H, W) float -> the same shape, bilinear; places outside repeat the edge."""
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def as_sketch(pictures: Tensor) -> Tensor:
+    """(N, H, W, 3) float -> the same shape: grey over the mean grey around it, at most white, so that edges are left on white.
+
+    Formula: 255 min(1, (g + 1) / (mean(g) + 1)), the mean over a square of about a SOFT-th of the side each way: a colour dodge with the blurred
+    negative, as sketches are made of photographs.
+    """
+    grey = (pictures * torch.tensor(GREY)).sum(3)[:, None]  # (N, 1, H, W)
+    around = max(1, grey.shape[2] // SOFT)
+    mean = F.avg_pool2d(F.pad(grey, [around] * 4, mode="replicate"), 2 * around + 1, 1)
+    return (255 * ((grey + 1) / (mean + 1)).clamp(max=1)).permute(0, 2, 3, 1).expand_as(pictures)
 
 
 def recolour(pictures: Tensor, factors: Tensor) -> Tensor:

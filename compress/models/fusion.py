@@ -8,12 +8,13 @@ A function that takes `lengths`, how many tokens an input of each modality has, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
-from compress.models.text import MASKED, TransformerLayer
+from compress.models.text import MASKED, SelfAttention, TransformerLayer
 from compress.models.tokens import Tokens
 
 
@@ -21,6 +22,7 @@ class Fusion(nn.Module):
     """M tensors (R, H) -> (R, `width`). A `neutral` modality, all of whose channels have that value, takes part as if it were not there."""
 
     neutral = 0.0
+    weighs = ""  # what `shares` are read from, in words
 
     def __init__(self, count: int, channels: int, *, width: int | None = None) -> None:
         super().__init__()
@@ -29,6 +31,10 @@ class Fusion(nn.Module):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         raise NotImplementedError
+
+    def shares(self, parts: list[Tensor]) -> Tensor | None:
+        """(R, M) how much of what it gives each modality contributed by its weights, gates or attention, 1 together; None without any."""
+        return None
 
 
 class Product(Fusion):
@@ -66,6 +72,8 @@ class Total(Fusion):
 class Weighted(Total):
     """Formula: M sum_m softmax(w)_m x_m (R, H), w (M,) learned; a plain sum at the start, and the same weights for every row."""
 
+    weighs = "weights"
+
     def __init__(self, count: int, channels: int) -> None:
         super().__init__(count, channels)
         self.weights = nn.Parameter(torch.zeros(count))
@@ -74,12 +82,17 @@ class Weighted(Total):
         shares = (self.weights.softmax(0) * self.count).unbind()
         return super().forward([share * part for share, part in zip(shares, parts, strict=True)])
 
+    def shares(self, parts: list[Tensor]) -> Tensor:
+        return self.weights.softmax(0).expand(len(parts[0]), -1)
+
 
 class Gated(Fusion):
     """Formula: sum_m sigmoid(W [x_1, x_2, ...])_m * x_m (R, H), a gate for each channel of each modality, set by all of them.
 
     Source: gated multimodal units, arXiv 1702.01992, section 3, for any number of modalities.
     """
+
+    weighs = "gates"
 
     def __init__(self, count: int, channels: int) -> None:
         super().__init__(count, channels)
@@ -88,6 +101,10 @@ class Gated(Fusion):
     def forward(self, parts: list[Tensor]) -> Tensor:
         every = torch.cat(parts, 1)  # (R, M H)
         return (self.gates(every).sigmoid() * every).view(-1, self.count, self.channels).sum(1)
+
+    def shares(self, parts: list[Tensor]) -> Tensor:
+        opened = self.gates(torch.cat(parts, 1)).sigmoid().view(-1, self.count, self.channels).mean(2)
+        return opened / opened.sum(1, keepdim=True)
 
 
 class Bilinear(Fusion):
@@ -111,6 +128,7 @@ class Bilinear(Fusion):
 class Attention(Fusion):
     """The mean (R, H) of M tokens, one a modality, behind transformer layers in which each looks at all of them."""
 
+    weighs = "attention"
     nobody: Tensor
 
     def __init__(self, count: int, channels: int, *, layers: int, heads: int) -> None:
@@ -124,6 +142,9 @@ class Attention(Fusion):
             x = layer(x, self.nobody)
         return x.view(-1, self.count, self.channels).mean(1)
 
+    def shares(self, parts: list[Tensor]) -> Tensor:
+        return attention_paid(self, parts).mean(1)
+
 
 class TokenFusion(Fusion):
     """The mean over modalities of the mean (R, H) of their tokens, behind transformer layers in which some tokens read others.
@@ -132,6 +153,7 @@ class TokenFusion(Fusion):
     read everything and which everyone reads beside its own modality, so that whatever passes from one to another passes through them.
     """
 
+    weighs = "attention"
     blocked: Tensor
 
     def __init__(self, lengths: Sequence[int], channels: int, *, layers: int, heads: int, bottlenecks: int = 0) -> None:
@@ -157,6 +179,48 @@ class TokenFusion(Fusion):
             x = layer(x, bias)
         left = x.view(shape)[:, self.bottlenecks :].split(self.lengths, 1)
         return torch.stack([Tokens(own, part.there).mean() for own, part in zip(left, parts, strict=True)], 1).mean(1)
+
+    def shares(self, parts: list[Tokens]) -> Tensor | None:  # type: ignore[override]
+        """Of what the bottlenecks read; without them of what the tokens do, which are those of one other modality where there are two."""
+        if not self.bottlenecks and self.count == 2:
+            return None
+        paid = attention_paid(self, parts)  # (R, S, S)
+        if self.bottlenecks:
+            read = paid[:, : self.bottlenecks].mean(1)
+        else:
+            readers = zip(paid.split(self.lengths, 1), parts, strict=True)
+            read = torch.stack([Tokens(rows, part.there).mean() for rows, part in readers]).mean(0)
+        taken = torch.stack([part.sum(1) for part in read[:, self.bottlenecks :].split(self.lengths, 1)], 1)
+        return taken / taken.sum(1, keepdim=True)
+
+
+def attention_paid(fuse: Attention | TokenFusion, parts: list[Any]) -> Tensor:
+    """(R, S, S) how much of each token (last axis) each reads, the mean over layers and heads."""
+    seen: list[Tensor] = []
+    attentions = [part for part in fuse.modules() if isinstance(part, SelfAttention)]
+    handles = [part.register_forward_pre_hook(lambda part, given: seen.append(part.look(*given)[0].mean(1))) for part in attentions]
+    try:
+        fuse(parts)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(seen).mean(0)
+
+
+@torch.no_grad()
+def contributions(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[str, Tensor] | None:
+    """`weighs` and `shares` (R, M) of a model's fusion for R rows of inputs; None of a model that joins nothing, or has no weights to tell."""
+    fuse = next((part for part in model.modules() if isinstance(part, Fusion)), None)
+    if fuse is None or not fuse.weighs:
+        return None
+    joined: list[Any] = []
+    handle = fuse.register_forward_pre_hook(lambda part, given: joined.append(given[0]))
+    try:
+        model(inputs)
+    finally:
+        handle.remove()
+    shares = fuse.shares(joined[0])
+    return None if shares is None else (fuse.weighs, shares)
 
 
 def product(count: int, channels: int) -> Fusion:

@@ -29,12 +29,16 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x: (M * T, D), bias: (M, 1, 1, T) -> (M * T, D)."""
+        """x: (M * T, D), bias: (M, 1, 1, T), or of each token for itself (M, 1, T, T) -> (M * T, D)."""
+        weights, value = self.look(x, bias)
+        return self.output((weights @ value).transpose(1, 2).reshape(x.shape))
+
+    def look(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of each token (last axis) each reads (M, h, T, T), and what there is to read (M, h, T, D/h)."""
         split = self.inputs(x).view(-1, bias.shape[3], 3 * self.heads, self.head_width).transpose(1, 2)  # (M, 3h, T, D/h)
         query, key, value = split.chunk(3, 1)
         scores = query @ key.transpose(2, 3) * self.head_width**-0.5 + bias  # (M, h, T, T)
-        mixed = scores.softmax(-1) @ value
-        return self.output(mixed.transpose(1, 2).reshape(x.shape))
+        return scores.softmax(-1), value
 
 
 class TransformerLayer(nn.Module):

@@ -144,10 +144,8 @@ def _curves(history: dict[str, list[dict]], measure: str) -> Markup | None:
     return Markup(plot_curves(curves, measure=measure) + "".join(terms)) if curves else None
 
 
-def _deciders(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    if not found:
-        return None
-    return {**found, "plot": Markup(plot_bars(found["bars"], label="points of probability lost without this input"))}
+def _deciders(found: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    return [{**part, "plot": Markup(plot_bars(part["bars"], label=part["label"]))} for part in found or []]
 
 
 def _sensitivity(rows: list[dict[str, Any]]) -> Markup | None:

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
 from compress.io_spec import PRESENT
+from compress.modalities.modality import modality
+from compress.models.fusion import contributions
+from compress.models.gradients import STEPS, integrated_gradients
+from compress.models.saved import load_model
 from compress.recipe.recipe import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
-from compress.reporting.deciders import show_deciders
+from compress.reporting.deciders import show_contributions, show_deciders, show_gradients
 from compress.reporting.duplicates import score_apart, show_near
 from compress.reporting.markdown import render_markdown
 from compress.reporting.notes import (
@@ -45,6 +50,7 @@ from compress.training.rows import sample_feeds
 
 STAND_INS = 4  # training rows whose inputs stand in for one that is taken away
 SECONDS, ROWS = 5.0, (16, 128)  # that the teacher may take for it, and fewest and most test rows
+GRADIENT_ROWS, BACKWARD = (8, 64), 4  # the same for gradients, each of which takes a model about four times as long as an answer
 
 
 def report(
@@ -81,8 +87,9 @@ def report(
         weighed["teacher"] = weigh_inputs_of(teacher, teacher_onnx.file("teacher.onnx"), data, timed, ctx=ctx, teacher=True)
     shipped_file = onnx.file(onnx.details["files"][choice.name]["file"])
     weighed[choice.name] = weigh_inputs_of(student, shipped_file, data, timed if teacher_onnx else measured["models"][choice.name], ctx=ctx)
+    explained = explain_models(teacher, student, data, measured["models"], asked=teacher_onnx is not None, ctx=ctx)
     extras = {
-        "deciders": show_deciders(weighed),
+        "deciders": [*filter(None, [show_deciders(weighed), *explained])],
         "description": recipe.description,
         "notes": [
             *list_unknown(measured["models"]["teacher"], teacher),
@@ -146,12 +153,9 @@ def weigh_inputs_of(
     modalities, task = data.report["modalities"], data.task.runner
     if len(modalities) == 1 or not hasattr(task, "probability"):
         return {}
-    assert model.io_spec and model.path
+    assert model.io_spec
     calls = 1 + len(modalities) * (1 if PRESENT in data.ports else STAND_INS)
-    batch, latency = min(timed["latency"].items(), key=lambda entry: int(entry[0]))
-    count = int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *ROWS))
-    feeds, _ = sample_feeds(data.split("test"), model.io_spec, model.path, count, teacher=teacher)
-    others, _ = sample_feeds(data.split("train"), model.io_spec, model.path, STAND_INS, teacher=teacher)
+    feeds, others = _some_rows(model, data, affordable(timed, calls, ROWS), teacher=teacher)
     session, probability = open_session(file, threads=ctx.threads), partial(task.probability, facts=model.details.get("facts", {}))
     rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
     parts = [
@@ -159,6 +163,52 @@ def weigh_inputs_of(
         for start in range(0, rows, most)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in modalities}
+
+
+def explain_models(
+    teacher: TorchModel, student: TorchModel, data: PreparedData, timed: dict[str, Any], *, asked: bool, ctx: Context
+) -> list[dict[str, Any] | None]:
+    """What gradients say of torch's teacher and student, and what the student's fusion weighs; [] of one modality, or another task than labels.
+
+    asked: whether there is a teacher that can be asked, and not its answers alone.
+    """
+    modalities = data.report["modalities"]
+    if len(modalities) == 1 or not data.task.one_of_many:
+        return []
+    points, error, skipped, weighed = {}, 0.0, "", None
+    for name, model, known in (("teacher", teacher, "teacher"), ("student", student, "fp32")):
+        assert model.path
+        network = load_model(model.path) if asked or name == "student" else None
+        if network is None or next(network.parameters(), None) is None:  # a table of answers, or a file that another runtime runs
+            skipped = "The teacher shows its answers alone, so it has no gradients."
+            continue
+        count = affordable(timed[known], BACKWARD * STEPS, GRADIENT_ROWS)
+        feeds, others = _some_rows(model, data, count, teacher=name == "teacher")
+        found = integrated_gradients(network, feeds, others, temperature=model.details.get("facts", {}).get("temperature", 1.0))
+        points[name], error = found.points, max(error, float(found.error.max()))
+        if name == "student":
+            weighed = contributions(network, {port: torch.from_numpy(array) for port, array in feeds.items()})
+    told = show_gradients(points, steps=STEPS, others=STAND_INS, error=error, skipped=skipped)
+    if weighed is None:
+        return [told]
+    shares = {m: weighed[1][:, index].numpy() for index, m in enumerate(modalities)}
+    return [told, show_contributions({"student": shares}, kind=weighed[0])]
+
+
+def affordable(timed: dict[str, Any], calls: int, limits: tuple[int, int]) -> int:
+    """How many rows a model with the latency of `timed` answers `calls` times in SECONDS, within limits."""
+    batch, latency = min(timed["latency"].items(), key=lambda entry: int(entry[0]))
+    return int(np.clip(1000 * SECONDS / (latency["median_ms"] / int(batch) * calls), *limits))
+
+
+def _some_rows(model: TorchModel, data: PreparedData, count: int, *, teacher: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """`count` test rows as the model reads them, and training rows that stand in for what they hold."""
+    assert model.io_spec
+    tests, others = (
+        sample_feeds(data.split(split), model.io_spec, model.path, rows, teacher=teacher)[0]
+        for split, rows in (("test", count), ("train", STAND_INS))
+    )
+    return tests, others
 
 
 def write_report(
@@ -172,7 +222,7 @@ def write_report(
 ) -> Path:
     """`out`/report.html, self-contained.
 
-    extras, each key optional: deciders ({bars: {name: points}, rows: [{...}], note}); description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
+    extras, each key optional: deciders ([{title, label, bars: {name: points}, rows: [{...}], note}]); description, command (text); notes ([text]); near_duplicates ([{test, train: HTML, test_row, train_row}]); skipped ([{what, why}]);
     stages ([{name, seconds, peak_bytes, reused, run, created}]); differing (as samples: those on which teacher and student differ); environment ({name: value}); history ({run: [{step, accuracy}]}); sensitivity ([{layer, drop_points}]); parity ([{...}]);
     coverage ({int8_share, nodes: [{...}], float: [{...}]}); tables ([{title, note, rows: [{...}]}]), rows being flat and shown as they are.
     samples: as `describe_rows` has them. misses: lines of the budget that were missed.

@@ -60,6 +60,14 @@ def test_overflowing_nodes_stay_in_float32(builder):
     assert compare_outputs(reference, run_model(to_float16(model, feeds=_raw()), _raw())["logits"])["max_difference"] < 5e-3
 
 
+def test_nodes_that_stay_in_float32_may_share_a_constant(builder):
+    b = builder(quantized=False)
+    one = b.constant("one", np.float32(1))
+    b.node("Max", [b.node("Sub", [b.node("Max", ["x", one], "above"), one], "left"), one], "logits")
+    model, feeds = b.model({"x": (TensorProto.FLOAT, ["batch", 2])}), {"x": np.array([[0.5, 3.0]], np.float32)}
+    assert run_model(to_float16(model, feeds=feeds), feeds)["logits"].tolist() == [[1.0, 2.0]]
+
+
 def test_masks_are_no_overflow(builder):
     b = builder(quantized=False)
     b.node("Softmax", [b.node("Add", ["x", b.constant("mask", np.array([0, 0, -3.4e38], np.float32))], "masked")], "logits", axis=-1)

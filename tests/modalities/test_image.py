@@ -49,6 +49,7 @@ def test_edge_that_leaves_nothing_to_cut_is_refused(given: dict) -> None:
         ({"shift": 1}, None),
         ({"crop": 0.9}, None),
         ({"rotate": 1}, None),
+        ({"sketch": 0.5}, None),
         ({"colour": 0.1, "flip": True}, None),
     ],
 )
@@ -58,7 +59,7 @@ def test_views_are_without_end_unless_they_are_mirrored_alone(given: dict, count
 
 def test_every_second_variant_is_mirrored_where_that_is_asked_for() -> None:
     mirrored = [ROOM.variant(augment(flip=True, shift=2), 7, number) for number in range(4)]
-    assert mirrored == [(), (7, 1, True, 2, 1.0, 0.0, 0.0), (7, 2, False, 2, 1.0, 0.0, 0.0), (7, 3, True, 2, 1.0, 0.0, 0.0)]
+    assert mirrored == [(), (7, 1, True, 2, 1.0, 0.0, 0.0, 0.0), (7, 2, False, 2, 1.0, 0.0, 0.0, 0.0), (7, 3, True, 2, 1.0, 0.0, 0.0, 0.0)]
     assert not any(variant[2] for number in range(1, 4) if (variant := ROOM.variant(augment(shift=2), 7, number)))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.modalities.picture_views import cut_in, lay_over, recolour, sample, transforms, vary_pictures
+from compress.modalities.picture_views import as_sketch, cut_in, lay_over, recolour, sample, transforms, vary_pictures
 
 ROWS = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]], dtype=torch.uint8)
 IMAGE = ROWS[None, :, :, None].expand(1, 3, 3, 3).contiguous()  # the same plane in each channel
@@ -14,9 +14,16 @@ NOISE = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8, generator=torch.
 
 
 def variant(
-    *, number: int = 1, mirrored: bool = False, shift: int = 0, crop: float = 1.0, rotate: float = 0.0, colour: float = 0.0
+    *,
+    number: int = 1,
+    mirrored: bool = False,
+    shift: int = 0,
+    crop: float = 1.0,
+    rotate: float = 0.0,
+    colour: float = 0.0,
+    sketch: float = 0.0,
 ) -> tuple:
-    return (5, number, mirrored, shift, crop, rotate, colour)
+    return (5, number, mirrored, shift, crop, rotate, colour, sketch)
 
 
 def test_a_mirrored_picture_is_exact() -> None:
@@ -75,13 +82,30 @@ def test_colours_by_hand() -> None:
     torch.testing.assert_close(recolour(pair, torch.tensor([[1.0, 0.0, 1.0]])), torch.full((1, 1, 2, 3), 50.0))
 
 
-@pytest.mark.parametrize("words", [{"crop": 0.4, "rotate": 20.0}, {"colour": 0.4}, {"shift": 3}])
+@pytest.mark.parametrize("words", [{"crop": 0.4, "rotate": 20.0}, {"colour": 0.4}, {"shift": 3}, {"sketch": 0.9}])
 def test_a_picture_is_varied_the_same_alone_and_in_a_batch(words: dict) -> None:
     every = vary_pictures(NOISE, variant(**words), np.arange(40))
     alone = vary_pictures(NOISE[7:8], variant(**words), np.array([7]))
     assert (every[7].int() - alone[0].int()).abs().max() <= 1  # a batch may round the last bit otherwise
     assert not torch.equal(every, NOISE)
     assert not torch.equal(vary_pictures(NOISE, variant(number=2, **words), np.arange(40)), every)
+
+
+def test_sketch_leaves_edges_on_white() -> None:
+    """Of a step from 99 to 199: far from it grey equals its mean, so white; left of it 100 / ((2 * 100 + 200) / 3 of the 3 x 3 mean) = 3 / 4."""
+    step = torch.tensor([99.0] * 4 + [199.0] * 4)[None, None, :, None].expand(1, 8, 8, 3)
+    drawn = as_sketch(step)
+    assert torch.equal(drawn[..., 0], drawn[..., 2]) and drawn[0, 0, :, 0].tolist() == pytest.approx(
+        [255, 255, 255, 191.25, 255, 255, 255, 255]
+    )
+
+
+def test_share_of_the_pictures_of_a_view_is_sketched() -> None:
+    pictures = NOISE.repeat(10, 1, 1, 1)
+    seen = vary_pictures(pictures, variant(sketch=0.3), np.arange(400))
+    same = (seen == pictures).flatten(1).all(1)
+    assert 0.6 < same.float().mean() < 0.8
+    assert torch.equal(seen[~same], as_sketch(pictures[~same].float()).round().to(torch.uint8))
 
 
 def test_pictures_laid_over_each_other_are_the_weighted_mean() -> None:

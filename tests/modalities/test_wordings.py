@@ -73,6 +73,25 @@ def test_same_seed_same_wordings(split: Split, tokenizer: Path) -> None:
     assert one.inputs != other.inputs
 
 
+def test_words_are_replaced_left_out_joined_and_swapped_in_their_shares() -> None:
+    words, near = [f"w{n}" for n in range(20)], {f"w{n}": [f"near{n}"] for n in range(20)}
+    texts = [reword(words, near, ["of"], np.random.default_rng(seed)).split() for seed in range(400)]
+    own = [[word for word in text if word != "of"] for text in texts]
+    counts = {
+        "replaced": np.mean([word.startswith("near") for text in own for word in text]) * np.mean([len(text) for text in own]) / 20,
+        "left out": 1 - np.mean([len(text) for text in own]) / 20,
+        "joined": np.mean([text.count("of") for text in texts]) / 20,
+        "swapped": np.mean([(numbers := [int(word.lstrip("nearw")) for word in text]) != sorted(numbers) for text in own]),
+    }
+    # a swap of a word with one that joined is not seen here: about one neighbour in four
+    assert counts == {
+        "replaced": pytest.approx(0.4, abs=0.03),
+        "left out": pytest.approx(0.1, abs=0.02),
+        "joined": pytest.approx(0.15, abs=0.02),
+        "swapped": pytest.approx(0.3 * 0.73, abs=0.06),
+    }
+
+
 def test_words_without_near_ones_stay_and_no_text_gets_empty() -> None:
     for seed in range(50):
         words = reword(["zebra", "?"], {}, ["of"], np.random.default_rng(seed)).split()

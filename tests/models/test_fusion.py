@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from compress.errors import RecipeError
 from compress.graphs.contract import check_tensorrt
+from compress.graphs.coverage import NOT_QUANTIZED, int8_coverage
 from compress.graphs.retarget import retarget
+from compress.graphs.split import split_by_input
 from compress.graphs.trace import run_model
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, TokenHead
-from compress.models.fusion import TokenFusion, attention, bilinear, bottleneck, cross_attention
+from compress.models.fusion import TokenFusion, attention, bilinear, bottleneck, contributions, cross_attention
 from compress.models.tokens import Tokens
 from compress.quantizers import calibrate, freeze, prepare, quantized_modules
 from compress.recipe.sections import Quantize
@@ -241,6 +243,26 @@ def test_tensorrt_takes_the_int8_file(name: str, frozen: Callable) -> None:
     assert check_tensorrt(retarget(graph, "tensorrt")) == []
 
 
+def test_only_products_between_tokens_stay_in_float_and_are_named_so(frozen: Callable) -> None:
+    model, graph, _ = frozen("cross_attention")
+    found = int8_coverage(retarget(graph, "onnxruntime_x86"))
+    left = [node for node in found.nodes if not node.int8]
+    # query by key, weights by value, and the means over the tokens that are there: in the fusion of those two inputs that have several
+    assert [(node.op_type, node.reason) for node in left] == [("MatMul", NOT_QUANTIZED)] * 4
+    assert len(found.nodes) - len(left) == len(quantized_modules(model))
+
+
+def test_each_inputs_part_of_a_fusion_of_tokens_can_be_computed_once(frozen: Callable) -> None:
+    _, graph, io = frozen("cross_attention")
+    feeds = as_feeds(draw(io, 6, seed=3))
+    parts = split_by_input(graph)
+    assert parts and {*parts.alone} == {*io.modalities}
+    between = {name: value for m, part in parts.alone.items() for name, value in run_model(part, {m: feeds[m]}).items()}
+    left = {port.name: feeds[port.name] for port in parts.joint.graph.input if port.name in feeds}
+    assert all(len(value) == 6 for value in between.values())
+    np.testing.assert_allclose(run_model(parts.joint, {**between, **left})["logits"], run_model(graph, feeds)["logits"], atol=1e-5)
+
+
 def with_gaps(name: str) -> tuple[Classifier, IOSpec]:
     io = ports(3)
     io = IOSpec((*io.inputs, Port(PRESENT, "float32", (3,), 0, 1)), io.outputs)
@@ -267,7 +289,7 @@ def test_what_stands_behind_a_missing_input_changes_nothing(name: str) -> None:
         assert (changed[there] != logits[there]).any(1).all(), m
 
 
-@pytest.mark.parametrize("name", ["gated", "cross_attention", "bottleneck"])
+@pytest.mark.parametrize("name", ["gated", "cross_attention"])
 def test_student_with_gaps_is_quantized_and_exported_as_it_computes(name: str) -> None:
     model, io = with_gaps(name)
     feeds = as_feeds(draw_gaps(io, 32, 9))
@@ -288,6 +310,41 @@ def test_calibration_takes_rows_that_all_have_everything() -> None:
     model = prepare(Classifier({**{m: nn.Linear(VALUES, 8) for m in io.modalities[:2]}, PRESENT: nn.Identity()}, head), Quantize())
     calibrate(model, [({**draw(ports(2), 16), PRESENT: torch.ones(16, 2)}, None)])
     assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_fusion_with_weights_tells_what_each_modality_contributed(name: str) -> None:
+    io = ports(3)
+    model, given = build(name, io), draw(io, 6)
+    found = contributions(model, given)
+    assert (found is None) == (name in ("product", "concatenation", "sum", "bilinear"))
+    if found:
+        kind, shares = found
+        assert kind == {"weighted": "weights", "gated": "gates"}.get(name, "attention")
+        assert shares.shape == (6, 3) and (shares > 0).all()
+        torch.testing.assert_close(shares.sum(1), torch.ones(6))
+
+
+@torch.no_grad()
+def test_shares_of_gates_and_of_weights_by_hand() -> None:
+    gates, weights = resolve(FUSIONS["gated"])(2, 2), resolve(FUSIONS["weighted"])(2, 2)
+    gates.gates.weight.zero_()
+    gates.gates.bias.copy_(torch.tensor([np.log(3), np.log(3), 0.0, 0.0]))  # gates of 3/4 and 1/2
+    torch.testing.assert_close(gates.shares([a, b]), torch.tensor([[0.6, 0.4]]))
+    weights.weights.copy_(torch.tensor([0.0, np.log(3)]))
+    torch.testing.assert_close(weights.shares([a, b]), torch.tensor([[0.25, 0.75]]))
+
+
+@torch.no_grad()
+def test_bottlenecks_tell_whom_they_read_and_two_that_read_each_other_do_not() -> None:
+    torch.manual_seed(0)
+    fuse: Any = bottleneck(2, 4, lengths=(2, 3))
+    for layer in fuse.layers:  # all that is seen is read alike
+        layer.attention.inputs.weight.zero_()
+        layer.attention.inputs.bias.zero_()
+    parts = [Tokens(torch.randn(1, 2, 4)), Tokens(torch.randn(1, 3, 4), torch.tensor([[1.0, 1.0, 0.0]]))]
+    torch.testing.assert_close(fuse.shares(parts), torch.tensor([[0.5, 0.5]]))  # two tokens each
+    assert cross_attention(2, 4, lengths=(2, 3)).shares(parts) is None
 
 
 @pytest.mark.parametrize(("options", "message"), [({"heads": 3}, "3 heads over student.head_width 8"), ({"layers": 0}, "0 layers")])

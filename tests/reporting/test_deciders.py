@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.reporting.deciders import show_deciders
+from compress.reporting.deciders import show_contributions, show_deciders, show_gradients
 
 
 def test_means_are_in_points_with_an_interval_and_rows_that_say_nothing_left_out() -> None:
@@ -15,6 +15,27 @@ def test_means_are_in_points_with_an_interval_and_rows_that_say_nothing_left_out
     # deviation of 20 and 40: 14.14; 1.96 * 14.14 / sqrt(2) = 19.6
     assert found["rows"][0] == {"model": "teacher", "input": "image", "points": "30.0 ± 19.6", "rows": 2}
     assert "mean over 3 test rows" in found["note"]
+
+
+def test_gradients_say_steps_error_and_what_has_none() -> None:
+    values = {"student": {"image": np.array([0.25, 0.75]), "text": np.array([np.nan, np.nan])}}
+    found = show_gradients(values, steps=32, others=4, error=0.0123, skipped="The teacher has none.")
+    assert found is not None and found["bars"] == {"student: image": pytest.approx(50.0)}
+    assert "in 32 steps" in found["note"] and "mean of 4 training rows" in found["note"] and "at most 1.23 points" in found["note"]
+    assert "mean over 2 test rows" in found["note"] and found["note"].endswith("The teacher has none.")
+
+
+def test_contributions_say_what_they_are_read_from() -> None:
+    found = show_contributions({"student": {"image": np.array([0.6]), "text": np.array([0.4])}}, kind="gates")
+    assert (
+        found is not None
+        and found["title"].endswith("gates")
+        and found["bars"]
+        == {
+            "student: image": pytest.approx(60.0),
+            "student: text": pytest.approx(40.0),
+        }
+    )
 
 
 def test_nothing_is_shown_where_nothing_was_weighed() -> None:

@@ -199,11 +199,15 @@ def test_report_is_self_contained_and_complete(tmp_path, summary, measurements):
         },
         "sensitivity": [{"layer": "image.0", "drop_points": 0.4}, {"layer": "head", "drop_points": 0.1}],
         "command": "compress run recipes/mobile_vqa.yaml",
-        "deciders": {
-            "bars": {"teacher: image": 30.0},
-            "rows": [{"model": "teacher", "input": "image", "points": "30.0 ± 2.0", "rows": 70}],
-            "note": "Of 70 rows.",
-        },
+        "deciders": [
+            {
+                "title": "Which input decided",
+                "label": "points",
+                "bars": {"teacher: image": 30.0},
+                "rows": [{"model": "teacher", "input": "image", "points": "30.0 ± 2.0", "rows": 70}],
+                "note": "Of 70 rows.",
+            }
+        ],
         "tables": [{"title": "Devices", "note": "", "rows": [{"device": "phone", "median_ms": 0.9}]}],
     }
     sample = {

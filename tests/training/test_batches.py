@@ -30,7 +30,7 @@ def draw_rows(*, images: int = 7, texts: int = 5, rows: int = 40, views: int = 1
         {"image": rng.permutation(owner).astype(np.int32), "text": rng.integers(texts, size=rows).astype(np.int32)},
         rng.integers(-1, CLASSES, rows).astype(np.int32),
         targets.astype(np.float16),
-        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0), (0, 2, False, 1, 1.0, 0.0, 0.0))[:views]),
+        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0, 0.0), (0, 2, False, 1, 1.0, 0.0, 0.0, 0.0))[:views]),
     )
 
 
