@@ -41,6 +41,7 @@ TASKS = {
     "multi_label": "compress.tasks.multi_label:MultiLabel",
     "regression": "compress.tasks.regression:Regression",
     "embedding": "compress.tasks.embedding:Embedding",
+    "verification": "compress.tasks.verification:Verification",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -51,6 +52,7 @@ IMAGE_ENCODERS = {
 AUDIO_ENCODERS = {
     "ds_cnn": "compress.models.audio:ds_cnn",
     "whisper_tiny": "compress.models.whisper:whisper_tiny",
+    "ecapa": "compress.models.ecapa:ecapa",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",

@@ -57,7 +57,7 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if name == "embedding":
+    if name in ("embedding", "verification"):
         return {"size": OWN_SIZE}, [
             f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
         ]

@@ -15,7 +15,6 @@ UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
     "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
-    "verification": ("speaker_verification", "face_verification"),
     "speech_recognition": ("asr", "transcription", "ctc"),
     "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
     "video": ("videos", "video_classification"),

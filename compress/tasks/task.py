@@ -53,6 +53,7 @@ class Task:
         False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
+    open_set: ClassVar[bool] = False  # validation and test may have answers that train has not: what an answer may be is told by all splits
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
     foreign: ClassVar[tuple[str, ...]] = (
         "folder",
@@ -90,15 +91,15 @@ class Task:
         raise NotImplementedError
 
     def names(self, column: pa.ChunkedArray) -> list[str]:
-        """What an answer may be, from the training split's column, in the order of the model's outputs; DataError where that is no task."""
+        """What an answer may be, from the training split's column (those of all splits where the set is open), in the order of the model's outputs; DataError where that is no task."""
         raise NotImplementedError
 
     def learn(self, column: pa.ChunkedArray, names: list[str]) -> dict[str, Any]:
         """What else is known from the training split's column, as plain data."""
         return {}
 
-    def check(self, names: list[str]) -> None:
-        """Raises DataError where too few answers are left to tell apart, once unusable rows are out of the way."""
+    def check(self, names: list[str], labels: Mapping[str, np.ndarray]) -> None:
+        """Raises DataError where too little is left to tell apart in a split's labels (R, ...), once unusable rows are out of the way."""
 
     def encode(self, column: pa.ChunkedArray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The answers (R, ...) as numbers (see compress/tasks/labels.py), without one where it is unknown; and (R,) bool where there is none."""

@@ -42,8 +42,14 @@ def number(values: np.ndarray) -> str:
     return f"{100 + 20 * values[0] - 10 * values[1]:.3f}"
 
 
-ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number, "embedding": single}
-OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}"}
+ANSWERS: dict[str, Callable[[np.ndarray], str]] = {
+    "single_label": single,
+    "multi_label": tags,
+    "regression": number,
+    "embedding": single,
+    "verification": single,
+}
+OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}", "verification": "{size: 4}"}
 
 
 def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:

@@ -103,3 +103,13 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
         against = [*ask[:-1], "--against", str(run.folder / "items.txt"), "--top", "1"]
         told = subprocess.run(against, cwd=bundle, capture_output=True, text=True, check=True).stdout
         assert told.splitlines() == [f"{told.split()[0]}  2 -1 1 0 1 0"]
+    if run.task == "verification":
+        (run.folder / "items.txt").write_text("-1 1 1 0 0 0\n2 -1 1 0 1 0\n")
+        told = subprocess.run(
+            [*ask[:-1], "--against", str(run.folder / "items.txt")], cwd=bundle, capture_output=True, text=True, check=True
+        )
+        assert [line.split(maxsplit=2)[1:] for line in told.stdout.splitlines()] == [
+            ["same", "2 -1 1 0 1 0"],
+            ["different", "-1 1 1 0 0 0"],
+        ]
+        assert json.loads((bundle / "models.json").read_text())["facts"]["threshold"] == pytest.approx(answer["threshold"])

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label", "multi_label", "regression", "embedding")
+TASKS = ("single_label", "multi_label", "regression", "embedding", "verification")
 
 
 def answerer(name: str) -> ModuleType:
