@@ -154,15 +154,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     lines = []
     for name, asked in RECIPES.items():
         found = [r for r in results if r["recipe"] == name and not r["overrides"]]
-        for metric in asked.metrics if found else ():
-            lines.append(table_row(asked.title, metric, found, first=metric == asked.metrics[0]))
+        told = [m for m in asked.metrics if all(m in values for r in found for values in r["found"]["arms"].values())] if found else []
+        lines += [table_row(asked.title, metric, found, first=metric == told[0]) for metric in told]
     return f"{markdown_table(header, lines)}\n\n{origin_line(results, 'torch')}"
 
 
 def table_row(title: str, metric: str, results: Sequence[dict[str, Any]], *, first: bool) -> list[str]:
     """One metric of one recipe; what holds for the recipe stands in its first line alone."""
     found = [r["found"] for r in results]
-    values = {arm: [100 * f["arms"][arm][metric] for f in found if f["arms"][arm].get(metric) is not None] for arm in ARMS}
+    values = {arm: [100 * f["arms"][arm][metric] for f in found if f["arms"][arm][metric] is not None] for arm in ARMS}
     gains = [distilled - alone for distilled, alone in zip(values["distilled"], values["alone"], strict=True)]
     sizes, ratios = [f["shipped"]["size_bytes"] for f in found], [f["latency_ratio"] for f in found]
     of_recipe = [

@@ -42,6 +42,7 @@ TASKS = {
     "regression": "compress.tasks.regression:Regression",
     "embedding": "compress.tasks.embedding:Embedding",
     "verification": "compress.tasks.verification:Verification",
+    "token_labels": "compress.tasks.token_labels:TokenLabels",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -98,6 +99,8 @@ LOSSES = {
     "label_contrast": "compress.losses.vectors:label_contrast",
     "vector_kd": "compress.losses.vectors:vector_kd",
     "vector_neighbours": "compress.losses.vectors:vector_neighbours",
+    "token_cross_entropy": "compress.losses.words:token_cross_entropy",
+    "token_kd": "compress.losses.words:token_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",

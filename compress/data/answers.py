@@ -82,6 +82,8 @@ def _shown(account: dict[str, Any]) -> str:
         return ", ".join(
             f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
         )
+    if "words_a_row" in account:
+        return f"{account['words_a_row']:.1f} words a row"
     if "majority_label" in account:
         counts = account["label_counts"].values()
         return (

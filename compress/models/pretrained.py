@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compress.errors import DependencyError
 from compress.io_spec import Port
 from compress.models.layers import Pixels
+from compress.models.text import by_word, first_tokens
 from compress.models.vision import DEVIATION, MEAN
 from compress.recipe.packages import WEIGHTS, not_installed
 
@@ -72,9 +73,13 @@ class MiniLM(nn.Module):
         self.body = transformers.BertModel(config, add_pooling_layer=False)
         self.width = config.hidden_size
 
-    def forward(self, text: Tensor) -> Tensor:
+    def hidden(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, T, D) of every token, and (M, T): 1 where there is one."""
         present = (text != 0).long()
-        hidden = self.body(input_ids=text, attention_mask=present).last_hidden_state  # (M, T, D)
+        return self.body(input_ids=text, attention_mask=present).last_hidden_state, present
+
+    def forward(self, text: Tensor) -> Tensor:
+        hidden, present = self.hidden(text)
         weight = present / present.sum(1, keepdim=True).clamp(min=1)
         return (hidden * weight[:, :, None]).sum(1)
 
@@ -96,6 +101,19 @@ class MiniLM(nn.Module):
         return {"tokenizer.json": minilm_folder() / "tokenizer.json"}
 
 
+class MiniLMWords(MiniLM):
+    """The same, with the state of each word's first token (M, T, D) in place of the mean; ids (M, T) are negative where a word begins."""
+
+    per_word = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.shape = (length, self.width)
+
+    def forward(self, text: Tensor) -> Tensor:
+        return first_tokens(self.hidden(text.abs())[0], text < 0)
+
+
 def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:
     """EfficientNet-Lite2 with ImageNet weights, 4.9 M parameters; images are enlarged to `size` pixels a side in the graph."""
     return EfficientNetLite2(size)
@@ -103,7 +121,7 @@ def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:
 
 def minilm_l6(port: Port) -> nn.Module:
     """all-MiniLM-L6-v2 sentence encoder, 22.6 M parameters."""
-    return MiniLM()
+    return MiniLMWords(port.shape[0]) if by_word(port) else MiniLM()
 
 
 def minilm_folder() -> Path:

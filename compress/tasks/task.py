@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +48,10 @@ class Task:
     )
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
+    misfit: ClassVar[str] = "an answer of another form than the inputs"  # the reason that rows of `misfits` are counted under
+    reads: ClassVar[
+        dict[str, dict[str, Any]]
+    ] = {}  # the only inputs of such a recipe, each with the words that it needs; any, where none is here
     hint: ClassVar[str] = ""  # a way out where rows have no answer
     one_of_many: ClassVar[bool] = (
         False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
@@ -108,6 +112,10 @@ class Task:
     def fault(self, cell: Any, names: list[str]) -> str:
         """What is wrong with a cell that `encode` knows no answer for."""
         raise NotImplementedError
+
+    def misfits(self, table: pa.Table) -> tuple[np.ndarray, Callable[[int], str]]:
+        """(R,) bool: rows of a source's table whose answer does not fit their inputs, and what is wrong with one."""
+        return np.zeros(table.num_rows, bool), str
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """(R,) int32 classes that splits spread evenly, -1 where a row has no answer; labels (R, ...) of one split."""
