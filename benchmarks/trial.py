@@ -26,7 +26,7 @@ from compress.store.store import RunFolder
 if TYPE_CHECKING:
     import numpy as np
 
-    from compress.data.prepared import PreparedData
+    from compress.data.prepared import Split
 
 ARMS = ("teacher", "alone", "distilled", "shipped")
 
@@ -136,12 +136,12 @@ def right_answers(made: Mapping[str, Artifact], *, threads: int) -> dict[str, np
         own = arm == distill.details["shipped_arm"]
         if own or (_path(distill) / arm).is_dir():
             folder = _path(distill) if own else _path(distill) / arm
-            right[arm] = student_answers(folder, distill, data, threads=threads)[rows] == labels
+            right[arm] = data.task.answers(student_logits(folder, distill, data.split("test"), threads=threads))[rows] == labels
     return {arm: right[arm] for arm in ARMS if arm in right}
 
 
-def student_answers(folder: Path, distill: Artifact, data: PreparedData, *, threads: int) -> np.ndarray:
-    """(R,) answers of the float student in `folder` to every test row."""
+def student_logits(folder: Path, distill: Artifact, split: Split, *, threads: int) -> np.ndarray:
+    """(R, K) logits of the float student in `folder` to every row of a split."""
     import torch
 
     from compress.models.saved import load_model
@@ -151,8 +151,7 @@ def student_answers(folder: Path, distill: Artifact, data: PreparedData, *, thre
 
     assert distill.io_spec
     torch.set_num_threads(threads)
-    rows = open_rows(data.split("test"), distill.io_spec, distill.path)
-    return data.task.answers(predict(load_model(folder), Batches(rows, 50, shuffle=False)))
+    return predict(load_model(folder), Batches(open_rows(split, distill.io_spec, distill.path), 50, shuffle=False))
 
 
 def _path(artifact: Artifact) -> Path:

@@ -26,6 +26,7 @@ class Port:
     high: float | None = None  # largest legal value
     reading: dict[str, Any] | None = None  # how the runner's reader brings a value to this form, where there is more than one way
     unit: bool = False  # of an output: a vector of length 1, which the graph sees to
+    each: int = 1  # of an output: so many answers of equal size behind each other, such as one of K numbers for each word
 
 
 class Outputs(NamedTuple):

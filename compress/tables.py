@@ -42,6 +42,8 @@ TASKS = {
     "multi_label": "compress.tasks.multi_label:MultiLabel",
     "regression": "compress.tasks.regression:Regression",
     "embedding": "compress.tasks.embedding:Embedding",
+    "verification": "compress.tasks.verification:Verification",
+    "token_labels": "compress.tasks.token_labels:TokenLabels",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -52,6 +54,7 @@ IMAGE_ENCODERS = {
 AUDIO_ENCODERS = {
     "ds_cnn": "compress.models.audio:ds_cnn",
     "whisper_tiny": "compress.models.whisper:whisper_tiny",
+    "ecapa": "compress.models.ecapa:ecapa",
 }
 TEXT_ENCODERS = {
     "distilbert": "compress.models.text:distilbert",
@@ -99,6 +102,8 @@ LOSSES = {
     "label_contrast": "compress.losses.vectors:label_contrast",
     "vector_kd": "compress.losses.vectors:vector_kd",
     "vector_neighbours": "compress.losses.vectors:vector_neighbours",
+    "token_cross_entropy": "compress.losses.words:token_cross_entropy",
+    "token_kd": "compress.losses.words:token_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",

@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from compress.errors import DataError
 from compress.recipe.grammar import load_recipe
+from compress.tasks.task import task
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,3 +148,24 @@ def test_real_set_without_its_files_says_what_to_give(program: Any, tmp_path: Pa
         real.files_of("cifar10", {})
     with pytest.raises(DataError, match="no such file"):
         real.files_of("fruit", {"fruit": [tmp_path / "no.parquet"]})
+
+
+def test_tasks_recipes_are_there_with_the_metrics_of_their_table(program: Any) -> None:
+    for name, asked in program("tasks").RECIPES.items():
+        recipe = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())["data"]
+        assert set(asked.data) <= set(recipe["options"])
+        own = [metric for metric in asked.metrics if not metric.startswith("among_the_teacher")]
+        assert set(own) <= set(task(recipe["task"], options=recipe["task_options"]).metrics)
+
+
+def test_tasks_table_has_a_line_a_metric(program: Any) -> None:
+    values = {
+        arm: {"pairs_told_right": share, "equal_error_rate": 1 - share}
+        for arm, share in zip(("teacher", "alone", "distilled", "shipped"), (0.9, 0.7, 0.8, 0.8))
+    }
+    shipped = {"shipped": {"size_bytes": 2000}, "shipped_latency_ms": 0.5, "latency_ratio": 40.0, "teacher_size_bytes": 8000}
+    result = {"recipe": "speakers", "seed": 0, "overrides": [], "found": {"samples": 10, "arms": values, **shipped}}
+    origin = {"device": {"name": "x", "cores": 2}, "threads": 1, "versions": {"torch": "2"}, "git_commit": "a", "git_clean": True}
+    lines = program("tasks").table([{**result, **origin}]).splitlines()
+    assert lines[2].endswith("| pairs told right | 10 | 0 | 90.00 | 70.00 | 80.00 | +10.00 | 80.00 | 2 | 4x | 0.50 | 40x |")
+    assert lines[3].startswith("|  | equal error rate | 10 | 0 | 10.00 | 30.00 | 20.00 | -10.00 | 20.00 |")

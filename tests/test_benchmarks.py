@@ -270,6 +270,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "decisions",
         "gate",
         "big_teachers",
+        "tasks",
     ],
 )
 def test_published_tables_are_current(program: Any, name: str) -> None:

@@ -41,7 +41,21 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
     "sweeping": (*WORDS, "recipe", "store"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
-    "cli": (*WORDS, "recipe", "store", "measures", "models", "data", "listing", "doctor", "fleet", "reporting", "serving", "sweeping", "pipeline"),
+    "cli": (
+        *WORDS,
+        "recipe",
+        "store",
+        "measures",
+        "models",
+        "data",
+        "listing",
+        "doctor",
+        "fleet",
+        "reporting",
+        "serving",
+        "sweeping",
+        "pipeline",
+    ),
     "__main__": ("cli", "pipeline", "recipe", "errors"),  # and `import compress`, which is the same door from Python
     "device": (),  # what ships imports only itself
 }

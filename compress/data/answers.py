@@ -57,7 +57,7 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if name == "embedding":
+    if name in ("embedding", "verification"):
         return {"size": OWN_SIZE}, [
             f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
         ]
@@ -82,6 +82,8 @@ def _shown(account: dict[str, Any]) -> str:
         return ", ".join(
             f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
         )
+    if "words_a_row" in account:
+        return f"{account['words_a_row']:.1f} words a row"
     if "majority_label" in account:
         counts = account["label_counts"].values()
         return (

@@ -53,7 +53,11 @@ def prepare(
     modalities, asked = config.inputs.modalities, task(config.task, options=config.task_options)
     tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
-    labels, kinds, groups = asked.names(answers), names_of("kind", tables), names_of("group", tables)
+    labels, kinds, groups = (
+        asked.names(_every_answer(tables, asked) if asked.open_set else answers),
+        names_of("kind", tables),
+        names_of("group", tables),
+    )
     slices, named = slices_of(tables), {"labels": labels, "kinds": kinds, "groups": groups}
     balanced = {"balanced": True} if config.imbalance != "none" else {}
     asked = asked.with_facts({**asked.learn(answers, labels), **balanced})
@@ -70,7 +74,7 @@ def prepare(
     if held is not None:
         splits, near, together = _cut(splits, held, near, out, files, config, seed=seed)
     _check(splits, bad)
-    asked.check(labels)
+    asked.check(labels, {name: rows.labels for name, rows in splits.items()})
     splits["train"] = hide_labels(splits["train"], config.labelled_fraction, seed=seed)
     crossings = _cross(splits, near)
     for name, rows in splits.items():
@@ -122,6 +126,11 @@ def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str,
         cells = asked.cells(table.column(place), f"data: {split}: column {asked.column!r}")
         tables[split] = table.set_column(place, asked.column, cells)
     return tables
+
+
+def _every_answer(tables: dict[str, pa.Table], asked: Task) -> pa.ChunkedArray:
+    """The answers of all splits, as one column of names."""
+    return pa.chunked_array([chunk for table in tables.values() for chunk in table.column(asked.column).cast(pa.string()).chunks])
 
 
 def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -> tuple[dict[str, Rows], np.ndarray | None]:

@@ -165,7 +165,9 @@ def encode(
         unusable |= unlabelled
     unknown = ~known(rows.labels) & ~unlabelled
     bad.add(task.unknown, rows, unknown, lambda index: task.fault(table.column(task.column)[index].as_py(), labels))
-    kept = ~(unusable | unknown)
+    misfit, why = task.misfits(table)
+    bad.add(task.misfit, rows, misfit, why)
+    kept = ~(unusable | unknown | misfit)
     return (_mark_missing(rows, blank, kept) if config.allow_missing else rows).keep(kept)
 
 

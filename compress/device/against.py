@@ -1,4 +1,4 @@
-"""What a vector is ranked against: a folder of files, a file with an item a line, or stored vectors, brought into the model's space."""
+"""What a vector is held against: a folder of files, one file, a list with an item a line, or stored vectors, brought into the model's space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tasks import answerer
 
 
 def rank_against(predictor: Predictor, answer: dict[str, Any], path: str | Path, *, top: int) -> list[dict[str, Any]]:
-    """[{item, cosine}] of the `top` items that are nearest to the vector of `answer`.
+    """[{item, cosine, ...}] of the `top` items that are nearest to the vector of `answer`, as the task ranks.
 
     Raises: DeviceError where the bundle gives no vectors, or the gallery cannot be read.
     """
@@ -21,14 +21,14 @@ def rank_against(predictor: Predictor, answer: dict[str, Any], path: str | Path,
     if rank is None:
         raise DeviceError(f"answers of the task {predictor.bundle.task!r} are no vectors that rank; leave --against out")
     items, vectors = read_gallery(predictor, Path(path), size=len(answer["vector"]))
-    return rank(answer["vector"], vectors, items, top)  # type: ignore[no-any-return]
+    return rank(answer, vectors, items, top)  # type: ignore[no-any-return]
 
 
 def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[str], np.ndarray]:
     """Names of the items, and their vectors (N, D).
 
-    .npy: vectors (N, D) as they are, of this model or of its teacher; a folder: each file in it; any other file: on each line what would
-    stand behind the option of the model's input. Raises: DeviceError, with the item that cannot be read.
+    .npy: vectors (N, D) as they are, of this model or of its teacher; .txt: on each line what would stand behind the option of the model's
+    input; a folder: each file in it; any other file: itself. Raises: DeviceError, with the item that cannot be read.
     """
     if path.suffix == ".npy":
         return _stored(path, size)
@@ -41,11 +41,15 @@ def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[s
         if path.is_dir():
             items = sorted(file.name for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
             values: list[Any] = [(path / item).read_bytes() for item in items]
+        elif path.suffix != ".txt":
+            items, values = [path.name], [path.read_bytes()]
         else:
             items = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             values = list(items)
     except (OSError, UnicodeDecodeError) as error:
-        raise DeviceError(f"--against {path}: cannot be read ({error}); give a folder, a file of lines, or vectors as .npy") from error
+        raise DeviceError(
+            f"--against {path}: cannot be read ({error}); give a folder, a file, lines as .txt, or vectors as .npy"
+        ) from error
     if not items:
         raise DeviceError(f"--against {path}: there is nothing in it to rank")
     return items, _encode(predictor, name, items, values)

@@ -166,7 +166,9 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
             command.add_argument(option, dest=name, help=hint)
         if word == "predict":
             command.add_argument("--hop", type=float, help="seconds: answer for each window of a long sound, one every so often")
-            command.add_argument("--against", metavar="PATH", help="rank a folder of files, a file of lines, or vectors (.npy) by cosine")
+            command.add_argument(
+                "--against", metavar="PATH", help="hold it against a folder of files, a file, lines (.txt) or vectors (.npy), by cosine"
+            )
             command.add_argument("--top", type=_positive, default=10, help="with --against: so many of the nearest (default: 10)")
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")

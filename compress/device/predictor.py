@@ -56,7 +56,8 @@ class Predictor:
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
-        return self.answer(self.read(given))[0]
+        answer, beside = self.answer(self.read(given))[0], getattr(answerer(self.bundle.task), "beside", None)
+        return beside(answer, given) if beside else answer
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """An answer for each row, which holds what `predict` takes; as many rows a call of the model as it takes at once.

@@ -20,6 +20,20 @@ def text_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
+def word_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    """Lists of words as strings with spaces between them, and any other column as it is; a word that has a space in it or is empty is refused."""
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return column
+    if not pa.types.is_string(column.type.value_type):
+        raise DataError(f"{place} is {column.type}, but strings or lists of words are needed")
+    words = pc.list_flatten(column.drop_null())
+    broken = pc.or_kleene(pc.is_null(words), pc.match_substring_regex(words, r"\s|^$"))
+    if pc.any(broken).as_py():
+        first = words.filter(broken)[0].as_py()
+        raise DataError(f"{place}: {first!r} is no word; give words without spaces")
+    return pa.chunked_array([pa.array([None if cell is None else " ".join(cell) for cell in column.to_pylist()], pa.string())])
+
+
 def file_column(column: pa.ChunkedArray, folder: Path, place: str) -> pa.ChunkedArray:
     """Paths that do not depend on the working directory (string), or file contents (binary).
 

@@ -28,6 +28,11 @@ class Text(Modality):
     words = {
         "input": {
             "length": {"type": "int", "ge": 4, "le": 512, "description": "Tokens a text is cut or padded to."},
+            "words": {
+                "type": "bool",
+                "default": False,
+                "description": "Whether a model is told where each word, what stands between spaces, begins: for labels of words (token_labels).",
+            },
         },
         "augment": {
             "wordings": {
@@ -75,10 +80,10 @@ class Text(Modality):
     assets = (TOKENIZER,)
 
     def column(self, column: pa.ChunkedArray, folder: Path, place: str) -> pa.ChunkedArray:
-        """The strings as they are written."""
-        from compress.modalities.cells import text_column
+        """The strings as they are written; of lists of words, these with spaces between them."""
+        from compress.modalities.cells import text_column, word_column
 
-        return text_column(column, place)
+        return text_column(word_column(column, place), place)
 
     def store(self, inputs: Inputs, files: dict[str, Any], *, folder: Path, threads: int) -> Failures:
         """`file`.arrow: (N,) strings, the same for all models, so it is written once."""
@@ -119,7 +124,10 @@ class Text(Modality):
         from compress.modalities.tokens import vocabulary_size
 
         known = model is not None and (model / TOKENIZER).is_file()
-        return Port(self.name, "int64", (words.length,), 0, vocabulary_size(model / TOKENIZER) - 1 if known and model else None)
+        most = vocabulary_size(model / TOKENIZER) - 1 if known and model else None
+        if not words.words:
+            return Port(self.name, "int64", (words.length,), 0, most)
+        return Port(self.name, "int64", (words.length,), None if most is None else -most, most, reading={"words": True})
 
     def arrays(self, stored: Any, port: Port, model: Path | None) -> np.ndarray:
         """Token ids (N, T) int64."""
@@ -127,7 +135,7 @@ class Text(Modality):
 
         if model is None or not (model / TOKENIZER).is_file():
             raise ValueError(f"a model that reads text needs its {TOKENIZER}")
-        return tokenize(model / TOKENIZER, stored, port.shape[0])
+        return tokenize(model / TOKENIZER, stored, port.shape[0], words=bool((port.reading or {}).get("words")))
 
     def feed(self, words: Any, *, padding: int = 0) -> dict[str, list[tuple[str, Any]]]:
         """Token ids as they are, and what a file wants beside them."""

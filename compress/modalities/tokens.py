@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from compress.device.modalities.text import encode_words
 from compress.errors import DataError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -48,10 +49,14 @@ def vocabulary_size(path: Path) -> int:
     return len(vocabulary(path))
 
 
-def tokenize(path: Path, texts: Sequence[str], length: int) -> np.ndarray:
-    """Token ids (M, length) int64 of M texts."""
+def tokenize(path: Path, texts: Sequence[str], length: int, *, words: bool = False) -> np.ndarray:
+    """Token ids (M, length) int64 of M texts; `words`: negative where a word begins."""
     tokenizer = open_tokenizer(path, length)
     out = np.empty((len(texts), length), np.int64)
+    if words:
+        for row, text in enumerate(texts):
+            out[row] = encode_words(tokenizer, str(text))[0]
+        return out
     for start in range(0, len(texts), BLOCK):
         block = [str(text) for text in texts[start : start + BLOCK]]
         out[start : start + len(block)] = [encoding.ids for encoding in tokenizer.encode_batch(block)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compress.errors import DependencyError
 from compress.io_spec import Port
 from compress.models.layers import Pixels
+from compress.models.text import by_word, first_tokens
 from compress.models.tokens import Tokens
 from compress.models.vision import DEVIATION, MEAN
 from compress.recipe.packages import WEIGHTS, not_installed
@@ -74,12 +75,16 @@ class MiniLM(nn.Module):
         self.width = config.hidden_size
 
     def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        present = (text != 0).long()
-        hidden = self.body(input_ids=text, attention_mask=present).last_hidden_state  # (M, T, D)
+        states = self.read(text)
         if tokens:
-            return Tokens(hidden, present.float())
-        weight = present / present.sum(1, keepdim=True).clamp(min=1)
-        return (hidden * weight[:, :, None]).sum(1)
+            return states
+        weight = states.there / states.there.sum(1, keepdim=True).clamp(min=1)
+        return (states.states * weight[:, :, None]).sum(1)
+
+    def read(self, text: Tensor) -> Tokens:
+        """The state of every token."""
+        present = (text != 0).long()
+        return Tokens(self.body(input_ids=text, attention_mask=present).last_hidden_state, present.float())
 
     def tunable(self) -> list[nn.Module]:
         """The layers from input to output."""
@@ -99,6 +104,19 @@ class MiniLM(nn.Module):
         return {"tokenizer.json": minilm_folder() / "tokenizer.json"}
 
 
+class MiniLMWords(MiniLM):
+    """The same, with the state of each word's first token (M, T, D) in place of the mean; ids (M, T) are negative where a word begins."""
+
+    per_word = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.shape = (length, self.width)
+
+    def forward(self, text: Tensor) -> Tensor:  # type: ignore[override]
+        return first_tokens(self.read(text.abs()).states, text < 0)
+
+
 def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:
     """EfficientNet-Lite2 with ImageNet weights, 4.9 M parameters; images are enlarged to `size` pixels a side in the graph."""
     return EfficientNetLite2(size)
@@ -106,7 +124,7 @@ def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:
 
 def minilm_l6(port: Port) -> nn.Module:
     """all-MiniLM-L6-v2 sentence encoder, 22.6 M parameters."""
-    return MiniLM()
+    return MiniLMWords(port.shape[0]) if by_word(port) else MiniLM()
 
 
 def minilm_folder() -> Path:

@@ -14,6 +14,7 @@ from compress.models.classifier import Classifier, Head, LinearHead, TokenHead
 from compress.models.reuse import ReusedClassifier
 from compress.models.space import OwnSpace, Unit
 from compress.models.tokens import count_tokens
+from compress.models.word_head import WordHead, per_word
 from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
 
@@ -35,7 +36,9 @@ def student(
     widths = {m: encoder.width for m, encoder in built.items() if m != PRESENT}
     classes = io.outputs[0].shape[0]
     head: nn.Module
-    if len(widths) == 1:
+    if modality := per_word(io, built):
+        head = WordHead(io, modality, widths[modality], dropout=dropout)
+    elif len(widths) == 1:
         ((modality, width),) = widths.items()
         head = LinearHead(modality, width, classes, dropout=dropout)
     else:
@@ -57,9 +60,12 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
     built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items()}
     (classes,), unit = io.outputs[0].shape, io.outputs[0].unit
-    as_it_is = {PRESENT} | (set(built) if unit and len(built) == 1 else set())  # a space of vectors has its own origin
+    telling = per_word(io, built)
+    as_it_is = {PRESENT, telling} | (set(built) if unit and len(built) == 1 else set())  # a space of vectors has its own origin
     parts: dict[str, nn.Module] = {m: nn.Sequential(e, (AsItIs if m in as_it_is else Standardise)(e.width)) for m, e in built.items()}
     widths.pop(PRESENT, None)
+    if telling:
+        return Classifier(parts, WordHead(io, telling, widths[telling], hidden=hidden, dropout=0.1))
     if unit and len(built) == 1:
         return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes)))
     head = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)

@@ -69,13 +69,37 @@ class TextEncoder(nn.Module):
         self.width = width
 
     def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+        states = self.read(text)
+        return states if tokens else states.mean()
+
+    def read(self, text: Tensor) -> Tokens:
+        """The state of every token."""
         present = text.bool().to(self.positions.dtype)  # (M, T)
         bias = ((present - 1) * -MASKED)[:, None, None, :]  # (M, 1, 1, T)
         x = self.norm(self.words(text) + self.positions).flatten(0, 1)  # (M * T, D)
         for layer in self.layers:
             x = layer(x, bias)
-        states = Tokens(x.view(-1, text.shape[1], self.width), present)
-        return states if tokens else states.mean()
+        return Tokens(x.view(-1, text.shape[1], self.width), present)
+
+
+class WordEncoder(TextEncoder):
+    """The same, with the state of each word's first token (M, T, D) in place of the mean; ids (M, T) are negative where a word begins."""
+
+    per_word = True
+
+    def __init__(self, *, length: int, width: int, **sizes: int) -> None:
+        super().__init__(length=length, width=width, **sizes)
+        self.shape = (length, width)
+
+    def forward(self, text: Tensor) -> Tensor:  # type: ignore[override]
+        return first_tokens(self.read(text.abs()).states, text < 0)
+
+
+def first_tokens(x: Tensor, begins: Tensor) -> Tensor:
+    """(M, T, D) states of words, word after word: of those of tokens x (M, T, D) the ones where a word begins (M, T) bool; zeros behind the last."""
+    order = begins.to(x.dtype).cumsum(1) - 1  # (M, T): the word of each token
+    slots = torch.arange(begins.shape[1], device=x.device, dtype=x.dtype)
+    return ((order[:, None, :] == slots[None, :, None]) & begins[:, None, :]).to(x.dtype) @ x  # (M, T, T) @ (M, T, D)
 
 
 class Bag(nn.Module):
@@ -97,6 +121,10 @@ class Bag(nn.Module):
 
 def bag(port: Port, *, width: int = 64) -> nn.Module:
     """A bag of words for the smallest boards: the mean of `width` numbers a token, whose order is not heard. No weights but the vocabulary's."""
+    if by_word(port):
+        raise RecipeError(
+            f"student.encoders.{port.name}: a bag has no words of its own, which data.inputs.{port.name}.words asks for; take distilbert"
+        )
     return Bag(vocabulary=int(port.high or 0) + 1, width=width)
 
 
@@ -105,4 +133,10 @@ def distilbert(port: Port, *, layers: int = 2, width: int = 64, heads: int = 2, 
     if width % heads:
         raise RecipeError(f"student.encoders.{port.name}.options: width {width} is not a multiple of heads {heads}")
     vocabulary = int(port.high or 0) + 1
-    return TextEncoder(vocabulary=vocabulary, length=port.shape[0], width=width, layers=layers, heads=heads, feedforward=feedforward)
+    kind = WordEncoder if by_word(port) else TextEncoder
+    return kind(vocabulary=vocabulary, length=port.shape[0], width=width, layers=layers, heads=heads, feedforward=feedforward)
+
+
+def by_word(port: Port) -> bool:
+    """Whether words are told apart, so that an encoder gives one state for each."""
+    return bool((port.reading or {}).get("words"))

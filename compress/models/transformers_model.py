@@ -14,6 +14,8 @@ from compress.models.audio_processors import build_front
 from compress.models.classifier import Inputs, RowModel
 from compress.models.layers import Pixels
 from compress.models.pretrained import load_transformers
+from compress.models.text import first_tokens
+from compress.models.word_head import gather_words
 
 AUTO_CLASSES = {  # which transformers class reads a model of these inputs
     ("image", "text"): "AutoModelForVisualQuestionAnswering",
@@ -35,9 +37,10 @@ class TransformersTeacher(RowModel):
         mean: list[float],
         deviation: list[float],
         sound: dict[str, Any] | None = None,
+        words: int = 1,
     ) -> None:
         super().__init__()
-        self.body, self.padding = body, padding
+        self.body, self.padding, self.words = body, padding, words
         self.pixels = Pixels(tuple(mean), tuple(deviation))  # type: ignore[arg-type]
         self.sound = build_front(sound) if sound else None
         self.register_buffer("columns", torch.tensor(columns))
@@ -48,8 +51,9 @@ class TransformersTeacher(RowModel):
     def classify(self, inputs: Inputs) -> Outputs:
         given: dict[str, Tensor] = {}
         if "text" in inputs:
-            given["input_ids"] = inputs["text"]
-            given["attention_mask"] = (inputs["text"] != self.padding).long()
+            text = inputs["text"].abs() if self.words > 1 else inputs["text"]  # negative where a word begins
+            given["input_ids"] = text
+            given["attention_mask"] = (text != self.padding).long()
         if "image" in inputs:
             given["pixel_values"] = self.pixels(inputs["image"])
         if self.sound is not None:
@@ -58,10 +62,13 @@ class TransformersTeacher(RowModel):
         layers = [] if torch.compiler.is_exporting() else self.last
         hooks = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in layers]
         try:
-            logits = self.body(**given).logits[:, self.columns]
+            logits = self.body(**given).logits[..., self.columns]
         finally:
             for hook in hooks:
                 hook.remove()
+        if self.words > 1:
+            logits = gather_words(first_tokens(logits, inputs["text"] < 0), self.words)
+            return Outputs(logits, logits)
         return Outputs(logits, seen[-1] if seen else logits)
 
 
@@ -79,13 +86,20 @@ def transformers_teacher(
     """The architecture from a folder's config.json (and the model's own code beside it, where that is trusted), with fresh weights."""
     transformers = load_transformers()
     config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=trust_remote_code)
-    auto = getattr(transformers, AUTO_CLASSES[io.modalities])
+    auto = getattr(transformers, auto_class(io.modalities, io.outputs[0].each))
     body = auto.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=trust_remote_code)
     make_exportable(body)
-    return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation, sound=sound)
+    return TransformersTeacher(
+        body, columns=columns, padding=padding, mean=mean, deviation=deviation, sound=sound, words=io.outputs[0].each
+    )
 
 
-def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_code: bool = False) -> nn.Module:
+def auto_class(modalities: tuple[str, ...], words: int) -> str:
+    """The class of transformers that reads these inputs, and answers for each word where there are several."""
+    return "AutoModelForTokenClassification" if words > 1 else AUTO_CLASSES[modalities]
+
+
+def open_pretrained(folder: Path, modalities: tuple[str, ...], *, words: int = 1, trust_remote_code: bool = False) -> nn.Module:
     """The classifier in a local folder, in float32 and in eval mode.
 
     Raises: DependencyError for files that are missing, damaged or incomplete; RecipeError for a model of another task.
@@ -94,7 +108,7 @@ def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_c
 
     if modalities not in AUTO_CLASSES:
         raise RecipeError(f"teacher: transformers has no classifier that reads {' and '.join(modalities)}; use source: fit")
-    auto = getattr(load_transformers(), AUTO_CLASSES[modalities])
+    auto = getattr(load_transformers(), auto_class(modalities, words))
     settings = {"attn_implementation": "eager", "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
         model, found = auto.from_pretrained(folder, trust_remote_code=trust_remote_code, **settings)
@@ -104,7 +118,7 @@ def open_pretrained(folder: Path, modalities: tuple[str, ...], *, trust_remote_c
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise RecipeError(
-            f"teacher: {folder} is no model that {AUTO_CLASSES[modalities]} reads, as the data's {' and '.join(modalities)} ask: {first}"
+            f"teacher: {folder} is no model that {auto_class(modalities, words)} reads, as the data's {' and '.join(modalities)} ask: {first}"
         ) from error
     absent = sorted(found["missing_keys"])
     if absent:  # transformers fills them with random numbers

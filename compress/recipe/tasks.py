@@ -14,11 +14,13 @@ DEFAULT = "single_label"
 UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
     "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
-    "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
-    "verification": ("speaker_verification", "face_verification"),
     "speech_recognition": ("asr", "transcription", "ctc"),
     "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
     "video": ("videos", "video_classification"),
+}
+OTHER_NAMES = {  # what is built -> other names that people look for it under
+    "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
+    "verification": ("speaker_verification", "face_verification"),
 }
 _NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
 
@@ -39,6 +41,7 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
         yield from _check_imbalance(recipe, tables)
         yield from _check_storage(recipe, tables)
         yield from _check_attacks(recipe, tables)
+        yield from _check_inputs(recipe, tables)
 
 
 def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -105,6 +108,23 @@ def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) ->
         yield Fault(("data", "imbalance"), f"{recipe.data.task} has no labels that are rare; leave it out")
 
 
+def _check_inputs(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for inputs that the task cannot answer about."""
+    entry = tables["TASKS"].get(recipe.data.task)
+    reads = (_literal(entry, "reads") if entry else None) or {}
+    if reads and set(recipe.modalities) != set(reads):
+        yield Fault(("data", "inputs"), f"{recipe.data.task} reads {' and '.join(reads)} alone, found {' and '.join(recipe.modalities)}")
+        return
+    for m, words in reads.items():
+        for word, value in words.items():
+            for place, section in (
+                ("data", recipe.data.inputs.get(m)),
+                ("teacher", recipe.teacher.inputs and recipe.teacher.inputs.get(m)),
+            ):
+                if section and getattr(section, word) != value:
+                    yield Fault((place, "inputs", m, word), f"{recipe.data.task} needs it to be {str(value).lower()}")
+
+
 def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a task or an input that has a name and no room."""
     section = data.get("data")
@@ -112,7 +132,10 @@ def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     inputs = section.get("inputs") if isinstance(section, dict) else None
     found: list[tuple[Place, str]] = [(("data", "task"), asked)] if isinstance(asked, str) and asked not in tables["TASKS"] else []
     found += [(("data", "inputs", name), name) for name in (inputs if isinstance(inputs, dict) else ()) if name not in tables["MODALITIES"]]
+    ours = {alias: name for name, aliases in OTHER_NAMES.items() for alias in aliases}
     for place, name in found:
+        if name in ours:
+            yield Fault(place, f"{name} is called {ours[name]} here")
         if name in _NAMES:
             yield Fault(place, f"{_NAMES[name]} is not built; docs/guide.md says what it would need. See 'compress list tasks'")
 

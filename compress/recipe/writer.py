@@ -80,9 +80,13 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
     yield f"#   compress run {file}       runs it; every word that may stand here: compress schema"
     yield from _comment(f"Estimated, not measured: {_minutes(choice.total_s)} on two cores (seconds: {stages}).", indent=0)
     yield f"name: {quoted(name)}"
-    what = {"multi_label": f"Gives {len(seen.labels):,} tags", "regression": "Tells a number", "embedding": "Makes vectors that rank"}.get(
-        seen.task, f"Tells {len(seen.labels):,} labels apart"
-    )
+    what = {
+        "multi_label": f"Gives {len(seen.labels):,} tags",
+        "regression": "Tells a number",
+        "embedding": "Makes vectors that rank",
+        "verification": "Says whether two are the same",
+        "token_labels": f"Gives each word one of {len(seen.labels):,} labels",
+    }.get(seen.task, f"Tells {len(seen.labels):,} labels apart")
     yield f"description: {quoted(f'{what} by {inputs}.')}"
     yield "seed: 0"
 

@@ -171,4 +171,4 @@ def _shown(bundle: BundleFolder, name: str, array: np.ndarray) -> str:
     if not room.worded:
         return room.show(array, 0)
     tokenizer = open_tokenizer(bundle.folder / room.assets[0], length=array.shape[1])
-    return html.escape(tokenizer.decode(array[0].tolist()))
+    return html.escape(tokenizer.decode(np.abs(array[0]).tolist()))

@@ -29,7 +29,7 @@ from compress.training.views import Views, draw_views
 
 @torch.no_grad()
 def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Features:
-    """`<split>-<modality>.npy`: (V, N, D) float16 for train and validation; V is the number of views for training inputs that group the rows, else 1."""
+    """`<split>-<modality>.npy`: (V, N, D) float16 for train and validation, (V, N, T, D) of encoders that tell words apart; V is the number of views for training inputs that group the rows, else 1."""
     assert recipe.teacher.encoders
     described = {m: {"model": part.model, "options": part.options} for m in recipe.modalities if (part := recipe.teacher.encoders.get(m))}
     io = model_io(data, teacher_words(recipe), None)
@@ -62,7 +62,11 @@ def encode(encoder: Any, inputs: np.ndarray, path: Path, *, views: Views, ctx: C
     """Writes (V, N, D) features of (N, ...) inputs; a killed run goes on behind the last finished view."""
     progress = ctx.out / "checkpoint" / path.stem
     done = read_progress(progress)
-    out = np.load(path, mmap_mode="r+") if done else allocate(path, (len(views), len(inputs), encoder.width), np.float16)
+    out = (
+        np.load(path, mmap_mode="r+")
+        if done
+        else allocate(path, (len(views), len(inputs), *getattr(encoder, "shape", (encoder.width,))), np.float16)
+    )
     call, _ = quick_call(encoder.to(ctx.device), torch.from_numpy(np.array(inputs[:4])))
     with ctx.progress(f"features: {path.stem}", len(views) * len(inputs), unit="inputs", done=done * len(inputs)) as tell:
         for view in range(done, len(views)):

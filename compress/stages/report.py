@@ -15,7 +15,6 @@ from compress.data.prepared import PreparedData
 from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
 from compress.io_spec import PRESENT
-from compress.modalities.modality import modality
 from compress.models.fusion import contributions
 from compress.models.gradients import STEPS, integrated_gradients
 from compress.models.saved import load_model

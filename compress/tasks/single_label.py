@@ -77,7 +77,7 @@ class SingleLabel(Task):
         numeric = all(name.isascii() and name.isdigit() for name in used)
         return sorted(used, key=lambda name: (int(name), name)) if numeric else sorted(used)
 
-    def check(self, names: list[str]) -> None:
+    def check(self, names: list[str], labels: Mapping[str, np.ndarray]) -> None:
         """Two labels are needed."""
         if len(names) < 2:
             raise DataError(f"data: the training split has {len(names)} labels ({', '.join(names)}); a classifier needs at least 2")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -48,11 +48,16 @@ class Task:
     )
     constant: ClassVar[str] = "the commonest answer"  # what is answered without looking
     unknown: ClassVar[str] = "unknown answer"  # the reason that rows with an answer that is none are counted under
+    misfit: ClassVar[str] = "an answer of another form than the inputs"  # the reason that rows of `misfits` are counted under
+    reads: ClassVar[
+        dict[str, dict[str, Any]]
+    ] = {}  # the only inputs of such a recipe, each with the words that it needs; any, where none is here
     hint: ClassVar[str] = ""  # a way out where rows have no answer
     one_of_many: ClassVar[bool] = (
         False  # logits (R, K) of K labels, the largest answers: then precision, confusions and calibration mean something
     )
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
+    open_set: ClassVar[bool] = False  # validation and test may have answers that train has not: what an answer may be is told by all splits
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
     foreign: ClassVar[tuple[str, ...]] = (
         "folder",
@@ -93,15 +98,15 @@ class Task:
         raise NotImplementedError
 
     def names(self, column: pa.ChunkedArray) -> list[str]:
-        """What an answer may be, from the training split's column, in the order of the model's outputs; DataError where that is no task."""
+        """What an answer may be, from the training split's column (those of all splits where the set is open), in the order of the model's outputs; DataError where that is no task."""
         raise NotImplementedError
 
     def learn(self, column: pa.ChunkedArray, names: list[str]) -> dict[str, Any]:
         """What else is known from the training split's column, as plain data."""
         return {}
 
-    def check(self, names: list[str]) -> None:
-        """Raises DataError where too few answers are left to tell apart, once unusable rows are out of the way."""
+    def check(self, names: list[str], labels: Mapping[str, np.ndarray]) -> None:
+        """Raises DataError where too little is left to tell apart in a split's labels (R, ...), once unusable rows are out of the way."""
 
     def encode(self, column: pa.ChunkedArray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The answers (R, ...) as numbers (see compress/tasks/labels.py), without one where it is unknown; and (R,) bool where there is none."""
@@ -110,6 +115,10 @@ class Task:
     def fault(self, cell: Any, names: list[str]) -> str:
         """What is wrong with a cell that `encode` knows no answer for."""
         raise NotImplementedError
+
+    def misfits(self, table: pa.Table) -> tuple[np.ndarray, Callable[[int], str]]:
+        """(R,) bool: rows of a source's table whose answer does not fit their inputs, and what is wrong with one."""
+        return np.zeros(table.num_rows, bool), str
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """(R,) int32 classes that splits spread evenly, -1 where a row has no answer; labels (R, ...) of one split."""

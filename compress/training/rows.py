@@ -93,10 +93,12 @@ def open_features(features: Features, split: Split, *, view: int = 0) -> Rows:
 def open_all_views(features: Features, split: Split) -> Rows:
     """The same over every stored view: V times the rows, view after view."""
     inputs, rows = {}, {}
-    stored = {m: np.load(features.file(f"{split.name}-{m}.npy"), mmap_mode="r") for m in split.rows}  # each (V_m, N_m, D)
+    stored = {
+        m: np.load(features.file(f"{split.name}-{m}.npy"), mmap_mode="r") for m in split.rows
+    }  # each (V_m, N_m, D), or (V_m, N_m, T, D)
     views = max(map(len, stored.values()))
     for m, array in stored.items():
-        inputs[m] = array.reshape(-1, array.shape[2])
+        inputs[m] = array.reshape(-1, *array.shape[2:])
         shifts = np.arange(views)[:, None] % len(array) * array.shape[1]  # a modality with one view is the same in all of them
         rows[m] = (np.asarray(split.rows[m])[None] + shifts).reshape(-1)
     return Rows(inputs, rows, np.concatenate([np.asarray(split.labels)] * views))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import soundfile
 from pyarrow import parquet
 
 from compress.data.fsdd import DIGITS, fsdd
-from compress.errors import DataError
+from compress.errors import DataError, RecipeError
 
 SPEAKERS = ("george", "theo", "yweweler")
 
@@ -89,3 +90,20 @@ def test_parquet_without_the_columns_is_told(clone: Path) -> None:
     (clone.parent / "b.parquet").write_text("no table")
     with pytest.raises(DataError, match="b.parquet: not readable as Parquet"):
         fsdd(base=clone.parent, path="b.parquet").read()
+
+
+def test_for_verification_the_label_is_the_speaker_and_the_kind_the_digit(clone: Path) -> None:
+    train = fsdd(base=clone.parent, path=clone.name, label="speaker").read()["train"]
+    assert rows(train) == [("george", "george", digit) for digit in "07" for _ in range(3)]
+
+
+def test_joined_recordings_of_one_speaker_stand_behind_each_other(clone: Path) -> None:
+    tables = fsdd(base=clone.parent, path=clone.name, label="speaker", joined=4).read()  # of six; two are left over
+    assert tables["train"]["label"].to_pylist() == ["george"] and sorted(tables["test"]["group"].to_pylist()) == ["theo", "yweweler"]
+    samples, rate = soundfile.read(io.BytesIO(tables["train"]["audio"][0].as_py()))
+    assert rate == 8000 and len(samples) == 40
+    assert {round(float(part.mean()), 1) for part in samples.reshape(4, 10)} <= {0.1, 0.2, 0.3}
+    with pytest.raises(RecipeError, match="more than 1 only where data.options.label is speaker"):
+        fsdd(base=clone.parent, path=clone.name, joined=4)
+    with pytest.raises(DataError, match="7 recordings are more than any speaker has"):
+        fsdd(base=clone.parent, path=clone.name, label="speaker", joined=7).read()

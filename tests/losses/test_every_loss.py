@@ -45,13 +45,20 @@ def draw(name: str, seed: int = 0, *, rows: int = ROWS) -> tuple[Outputs, Output
 
 def of_task(name: str) -> str:
     """The task that a loss on labels is of."""
-    return next((one for one in ("multi_label", "regression") if name in task(one).losses and name not in task("single_label").losses), "")
+    return next(
+        (
+            one
+            for one in ("multi_label", "regression", "token_labels")
+            if name in task(one).losses and name not in task("single_label").losses
+        ),
+        "",
+    )
 
 
 def labels_of(name: str, labels: Tensor) -> Tensor:
     """Labels (R,) in the form of the loss's task."""
     tags = nn.functional.one_hot(labels, CLASSES)
-    return {"multi_label": tags, "regression": tags.float()}.get(of_task(name), labels)
+    return {"multi_label": tags, "regression": tags.float(), "token_labels": labels[:, None]}.get(of_task(name), labels)
 
 
 def without(labels: Tensor) -> Tensor:
@@ -204,6 +211,8 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "logit_mse": lambda: [((s[r] - s[r].mean() - t[r] + t[r].mean()) ** 2).mean() for r in rows],
         "logit_l1": lambda: [np.abs(s[r] - s[r].mean() - t[r] + t[r].mean()).mean() for r in rows],
         "teacher_label": lambda: [-log_q[r][t[r].argmax()] for r in rows],
+        "token_cross_entropy": lambda: [-log_q[r][y[r, 0]] for r in rows],  # of rows of one word
+        "token_kd": lambda: [4 * kl(softmax(t[r], 2), softmax(s[r], 2)) for r in rows],
         "binary_cross_entropy": lambda: [-np.log(np.where(y[r] > 0, yes(s[r]), 1 - yes(s[r]))) for r in rows],
         "binary_kd": lambda: [
             4 * kl(np.array([yes(b / 2), 1 - yes(b / 2)]), np.array([yes(a / 2), 1 - yes(a / 2)])) for a, b in zip(s.flat, t.flat)

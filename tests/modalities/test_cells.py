@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from compress.errors import DataError
-from compress.modalities.cells import file_column, float_column, text_column
+from compress.modalities.cells import file_column, float_column, text_column, word_column
 
 PLACE = "data.options.train (rows.parquet): column 'x'"
 
@@ -34,6 +34,16 @@ def test_text_column_with_nothing_in_it_is_blank() -> None:
 def test_text_refuses_what_is_no_string(values: tuple) -> None:
     with pytest.raises(DataError, match=r"^data\.options\.train \(rows\.parquet\): column 'x' is \S+.*, but strings are needed$"):
         text_column(column(*values), PLACE)
+
+
+def test_lists_of_words_are_joined_by_spaces() -> None:
+    assert word_column(column(["ann", "saw"], None, []), PLACE).to_pylist() == ["ann saw", None, ""]
+    assert word_column(column("as it is"), PLACE).to_pylist() == ["as it is"]
+    for broken in ("new york", "", None):
+        with pytest.raises(DataError, match="column 'x': .* is no word; give words without spaces"):
+            word_column(column(["ann", broken]), PLACE)
+    with pytest.raises(DataError, match="strings or lists of words are needed"):
+        word_column(column([1, 2]), PLACE)
 
 
 def test_file_paths_start_at_the_folder_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

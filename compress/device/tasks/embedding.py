@@ -22,9 +22,9 @@ def lines(answer: dict[str, Any]) -> list[str]:
     return [" ".join(f"{value:.6g}" for value in answer["vector"])]
 
 
-def rank(vector: Sequence[float], gallery: np.ndarray, items: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """[{item, cosine}] of the `top` nearest in a gallery (N, D) of any length, the nearest first; of equally near ones the first."""
-    query = np.asarray(vector, np.float32)
+def rank(answer: Mapping[str, Any], gallery: np.ndarray, items: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """[{item, cosine}] of the `top` nearest to an answer's vector in a gallery (N, D) of any length, the nearest first; of equally near ones the first."""
+    query = np.asarray(answer["vector"], np.float32)
     lengths = np.maximum(np.linalg.norm(gallery, axis=1) * np.linalg.norm(query), 1e-12)
     cosines = gallery @ query / lengths
     return [{"item": items[i], "cosine": float(cosines[i])} for i in np.argsort(-cosines, kind="stable")[:top]]

@@ -13,6 +13,7 @@ from compress.tasks.labels import known
 
 if TYPE_CHECKING:
     from compress.data.prepared import PreparedData, Split
+    from compress.measures.metrics import Metric
     from compress.tasks.task import Task
 
 
@@ -42,7 +43,7 @@ def describe_quality(
     labels = np.asarray(test.labels)[rows]
     gains = task.gains(answers, labels)
     finite = np.isfinite(logits).all(axis=1)
-    values = {name: metric.compute(logits[finite], labels[finite]) for name, metric in task.metrics.items() if name != task.metric}
+    metrics = {name: metric for name, metric in task.metrics.items() if name != task.metric}
 
     def by_part(names: list[str], codes: np.ndarray) -> list[dict[str, Any]]:
         parts = [(name, codes == k) for k, name in enumerate(names)]
@@ -50,7 +51,7 @@ def describe_quality(
 
     return {
         "accuracy": share(gains),
-        "metrics": {name: number(value, task.metrics[name].unit, int(finite.sum())) for name, value in values.items()},
+        "metrics": {name: measured(metric, logits[finite], labels[finite]) for name, metric in metrics.items()},
         "non_finite": {"value": int(np.sum(~finite)), "unit": "samples", "samples": len(rows)},
         "by_answer": [{"name": name, **share(part)} for name, part in task.parts(answers, labels, data.labels).items()],
         "by_kind": by_part(data.kinds, np.asarray(test.kinds)[rows]),
@@ -76,6 +77,14 @@ def share(gains: np.ndarray) -> dict[str, Any]:
     correct = int(gains.sum())
     low, high = wilson_interval(correct, n)
     return {"value": correct / n, "low": low, "high": high, "correct": correct, "samples": n, "unit": "fraction"}
+
+
+def measured(metric: Metric, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """A metric of logits (R, K) and labels (R, ...) as data, with its interval where it has one."""
+    found = number(metric.compute(logits, labels), metric.unit, len(labels))
+    if metric.interval and found["value"] is not None:
+        found["low"], found["high"] = metric.interval(logits, labels)
+    return found
 
 
 def number(value: float, unit: str, samples: int) -> dict[str, Any]:

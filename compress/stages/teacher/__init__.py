@@ -138,7 +138,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     if data.task.port(data.labels).unit:
         return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
-    body: Any = open_pretrained(folder, recipe.modalities, trust_remote_code=trusted)
+    body: Any = open_pretrained(folder, recipe.modalities, words=data.task.port(data.labels).each, trust_remote_code=trusted)
     copy_assets(folder, recipe, ctx.out)
     tokenizer = tokenizer_of(ctx.out)
     words = teacher_words(recipe)
@@ -153,7 +153,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
         "sound": require_audio_processor(folder, words("audio").rate) if "audio" in recipe.modalities else None,
     }
     io = model_io(data, words, ctx.out)
-    model = TransformersTeacher(body, **options).eval()
+    model = TransformersTeacher(body, **options, words=io.outputs[0].each).eval()
     try_out(model, io, str(folder))
     options |= keep_config(body, folder, trusted, ctx.out)
     details = {"architecture": type(body).__name__, "note": processor.note, **tune_whole(model, recipe, io, data, ctx)}
