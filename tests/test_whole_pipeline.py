@@ -149,7 +149,7 @@ def test_every_figure_of_the_first_table_is_that_of_the_measurements(whole_run, 
     rows = [[cell_text(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)] for row in re.findall(r"<tr.*?</tr>", page, re.S)]
     teacher = measured["models"]["teacher"]["size"]["value"]
     for name, model in measured["models"].items():
-        (row,) = [row for row in rows if row and row[0].split()[0] == name and len(row) == 11]
+        (row,) = [row for row in rows if len(row) == 11 and row[0].split()[0] == name]
         accuracy = model["accuracy"]
         assert row[1].split(" ") == [percent(accuracy["value"]), percent(accuracy["low"]), "–", percent(accuracy["high"])]
         for place, other in ((2, "against_teacher"), (3, "against_fp32")):

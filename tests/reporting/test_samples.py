@@ -82,7 +82,7 @@ def test_sounds_have_players_as_long_as_there_is_room(data: PreparedData, found:
 
 def test_differences_are_counted_by_who_is_right() -> None:
     labels, teacher, student = map(np.array, (LABELS, TEACHER, STUDENT))
-    counted = count_differing(student == teacher, teacher == labels, student == labels, heard=np.ones(9, bool))
+    counted = count_differing(student == teacher, teacher == labels, student == labels)
     parts = {"teacher_alone": 2, "this_alone": 1, "neither": 1, "both": 0}
     assert counted == {"value": 4, "unit": "samples", "samples": 9, **parts}
     said = "4 of 9 test rows are answered otherwise; right is the teacher alone on 2, int8 alone on 1, neither on 1."

@@ -18,6 +18,7 @@ from compress.modalities.tokens import write_texts
 from compress.recipe.sections import Benchmark
 from compress.stages.benchmark import Candidate, compare
 from compress.stages.benchmark.pairs import pair_test
+from compress.stages.benchmark.streams import stream_counts
 
 CLASSES = 3
 TOKENS = np.array([[5, 0], [6, 0]])  # of the 2 test texts
@@ -133,7 +134,10 @@ def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
     assert student["latency"]["1"]["this_over_fp32"]["value"] == 1.0 == teacher["latency"]["1"]["teacher_over_this"]["value"]
     assert measured["models"]["student_arm"]["latency"] is None  # a file for another machine is scored and not timed
     assert measured["models"]["student_arm"]["accuracy"] == swapped["accuracy"]
-    assert 1e6 < student["peak_memory"]["value"] < 2e9
+    assert 1e6 < student["peak_memory"]["value"] < 3e8 and student["peak_memory"]["includes"] == "python, numpy, onnxruntime"
+    assert student["cold_start"]["low"] <= student["cold_start"]["value"] <= student["cold_start"]["high"]
+    asked = [[line["streams"] for line in model.get("streams", [])] for model in measured["models"].values()]
+    assert asked == [*[stream_counts(measured["device"]["cores"])] * 3, []]
     assert student["cold_start"]["value"] > student["latency"]["1"]["median_ms"]  # Python, numpy and the runtime start first
 
     assert measured["baselines"]["majority"]["value"] == pytest.approx(3 / 7)
@@ -141,6 +145,11 @@ def test_benchmark_measures_what_is_known_by_hand(tmp_path, models, data):
     assert json.loads((tmp_path / "out" / "measurements.json").read_text()) == measured
     fastjsonschema.compile(json_schema())(measured)
     answers = np.load(tmp_path / "out" / "predictions.npz")
+    assert measured["models"]["student"]["differs"]["value"] == 0  # the teacher has the same weights
+    counted = {key: swapped["differs"][key] for key in ("value", "samples", "teacher_alone", "this_alone", "neither", "both")}
+    assert counted == {"value": 5, "samples": 7, "teacher_alone": 4, "this_alone": 1, "neither": 0, "both": 0}
+    distance = np.exp([0, -1, -2])  # of row 0, whose mean is 0, from each class
+    assert answers["p_student"][0] == pytest.approx(distance[0] / distance.sum(), abs=1e-6)
     assert answers["model_student"].tolist() == [0, 1, 0, 2, 1, 2, 0] and answers["rows"].tolist() == list(range(7))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.data.prepared import open_data
+from compress.data.prepared import PreparedData, open_data
 from compress.device.energy import Meter
 from compress.device.errors import DeviceError
 from compress.device.info import describe_device, has_vnni
@@ -61,26 +61,10 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "baselines": describe_baselines(data, rows),
     }
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
-    for name, fresh in start_afresh(timed, test, rows, threads=job["threads"]).items():
-        result["models"][name] |= fresh
-    table, result["timing"] = time_models(timed, test, rows, job=job)
-    for name, latency in table.items():
-        result["models"][name]["latency"] = latency
-    chosen = timed_files(timed)
-    asked = {name: timed[name] for name in (*(n for n, m in timed.items() if m.role == "teacher"), *chosen)}
-    meter, cores = Meter(), device["cores"] or 1
-    for name, lines in measure_streams(asked, test, rows, cores=cores, seed=job["seed"], meter=meter).items():
-        result["models"][name]["streams"] = lines
-    result["energy"] = {"packages": [*meter.packages], "why": meter.why}
-    if runner := job.get("runner"):
-        effort = Effort(job["rounds"], job["warmup"], LIMIT_S)
-        settings = {"ports": runner["ports"], "folder": Path(runner["folder"]), "effort": effort, "seed": job["seed"]}
-        result["around"] = {"of": chosen[0], **time_around(timed[chosen[0]], data, rows, **settings)}
-    result["peaks"] = measure_peaks(threads=job["threads"])
-    for name, model in timed.items():
-        if model.role == "student" and (latency := result["models"][name]["latency"].get("1")):
-            feeds = gather_feeds(model, test, rows[:1], names=[*model.inputs])
-            result["models"][name]["profile"] = profile(model.path, feeds, threads=job["threads"], median_ms=latency["median_ms"])
+    by_model, machine = measure_speed(timed, data, rows, job=job, cores=device["cores"] or 1)
+    result |= machine
+    for name, found in by_model.items():
+        result["models"][name] |= found
     answers, sure, kept = {}, {}, {}
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
@@ -90,8 +74,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
         if model.of is None and task.one_of_many:
             temperature = model.facts.get("temperature", 1.0)
-            found = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)
-            result["models"][name] |= {"labels": found} if found else {}
+            closer = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)
+            result["models"][name] |= {"labels": closer} if closer else {}
         if any(other.of == name for other in models.values()):
             kept[name] = logits
         if model.of:
@@ -104,20 +88,43 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         answers["teacher"], sure["teacher"] = task.answers(logits), task.sure(logits)
         result["models"] = {"teacher": describe_told(logits, heard, test, rows=rows, data=data, facts=told["facts"]), **result["models"]}
     teacher = next(name for name, model in result["models"].items() if model["role"] == "teacher")
-    theirs = data.task.right(answers[teacher], np.asarray(test.labels)[rows])
-    for name in answers:
-        agreed = data.task.gains(answers[name][heard], answers[teacher][heard])  # the teacher's answers taken for labels
+    labels, told_by = np.asarray(test.labels)[rows][heard], answers[teacher][heard]
+    right = {name: data.task.right(found[heard], labels) for name, found in answers.items() if heard.any()}
+    for name, found in answers.items():
+        agreed = data.task.gains(found[heard], told_by)  # the teacher's answers taken for labels
         result["models"][name]["agreement"] = number(float(agreed.mean()) if heard.any() else np.nan, "fraction", int(heard.sum()))
         if name != teacher and heard.any():
-            same, own = data.task.same(answers[name], answers[teacher]), data.task.right(answers[name], np.asarray(test.labels)[rows])
-            result["models"][name]["differs"] = count_differing(same, theirs, own, heard=heard)
+            result["models"][name]["differs"] = count_differing(data.task.same(found[heard], told_by), right[teacher], right[name])
         if heard.any():
-            beside = data.task.together(answers[name][heard], answers[teacher][heard], np.asarray(test.labels)[rows][heard])
+            beside = data.task.together(found[heard], told_by, labels)
             result["models"][name]["metrics"] |= {key: number(value, "fraction", int(heard.sum())) for key, value in beside.items()}
     arrays: dict[str, Any] = {f"model_{name}": value for name, value in answers.items()}
     arrays |= {f"p_{name}": p for name, p in sure.items() if p is not None}
     np.savez_compressed(folder / "predictions.npz", rows=rows, heard=heard, **arrays)
     return result
+
+
+def measure_speed(
+    models: dict[str, Candidate], data: PreparedData, rows: np.ndarray, *, job: dict[str, Any], cores: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """{name: {peak_memory, cold_start, latency, streams, profile}} of files that this machine can time, and {timing, energy, around, peaks}, which
+    are of no one file."""
+    test, threads = data.split("test"), job["threads"]
+    found = start_afresh(models, test, rows, threads=threads)
+    table, timing = time_models(models, test, rows, job=job)
+    chosen, meter = timed_files(models), Meter()
+    asked = {name: model for name, model in models.items() if model.role == "teacher" or name in chosen}
+    streams = measure_streams(asked, test, rows, cores=cores, seed=job["seed"], meter=meter)
+    machine = {"timing": timing, "energy": {"packages": [*meter.packages], "why": meter.why}, "peaks": measure_peaks(threads=threads)}
+    if runner := job.get("runner"):
+        settings = {"ports": runner["ports"], "folder": Path(runner["folder"]), "effort": Effort(job["rounds"], job["warmup"], LIMIT_S)}
+        machine["around"] = {"of": chosen[0], **time_around(models[chosen[0]], data, rows, seed=job["seed"], **settings)}
+    for name, model in models.items():
+        found[name] |= {"latency": table[name]} | ({"streams": streams[name]} if name in streams else {})
+        if model.role == "student" and (latency := table[name].get("1")):
+            feeds = gather_feeds(model, test, rows[:1], names=[*model.inputs])
+            found[name]["profile"] = profile(model.path, feeds, threads=threads, median_ms=latency["median_ms"])
+    return found, machine
 
 
 def describe_file(model: Candidate) -> dict[str, Any]:

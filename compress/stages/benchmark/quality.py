@@ -59,13 +59,12 @@ def describe_quality(
     }
 
 
-def count_differing(same: np.ndarray, theirs: np.ndarray, own: np.ndarray, *, heard: np.ndarray) -> dict[str, Any]:
-    """How many rows a model answers otherwise than its teacher, and who has them right: of the rows that the teacher answered.
+def count_differing(same: np.ndarray, theirs: np.ndarray, own: np.ndarray) -> dict[str, Any]:
+    """How many rows a model answers otherwise than its teacher, and who has them right.
 
     Shapes: (R,) bool each; same: both answer the same, theirs: the teacher is right, own: the model is."""
-    differ = heard & ~same
     parts = {"teacher_alone": theirs & ~own, "this_alone": own & ~theirs, "neither": ~own & ~theirs, "both": own & theirs}
-    return number(int(differ.sum()), "samples", int(heard.sum())) | {name: int((differ & part).sum()) for name, part in parts.items()}
+    return number(int((~same).sum()), "samples", len(same)) | {name: int((~same & part).sum()) for name, part in parts.items()}
 
 
 def share(gains: np.ndarray) -> dict[str, Any]:
