@@ -75,16 +75,16 @@ class MiniLM(nn.Module):
         self.width = config.hidden_size
 
     def forward(self, text: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        states = self.read(text)
+        hidden, present = self.read(text)
         if tokens:
-            return states
-        weight = states.there / states.there.sum(1, keepdim=True).clamp(min=1)
-        return (states.states * weight[:, :, None]).sum(1)
+            return Tokens(hidden, present)
+        weight = present / present.sum(1, keepdim=True).clamp(min=1)
+        return (hidden * weight[:, :, None]).sum(1)
 
-    def read(self, text: Tensor) -> Tokens:
-        """The state of every token."""
+    def read(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, T, D) of every token, and (M, T): 1 where there is one."""
         present = (text != 0).long()
-        return Tokens(self.body(input_ids=text, attention_mask=present).last_hidden_state, present.float())
+        return self.body(input_ids=text, attention_mask=present).last_hidden_state, present.float()
 
     def tunable(self) -> list[nn.Module]:
         """The layers from input to output."""
@@ -114,7 +114,7 @@ class MiniLMWords(MiniLM):
         self.shape = (length, self.width)
 
     def forward(self, text: Tensor) -> Tensor:  # type: ignore[override]
-        return first_tokens(self.read(text.abs()).states, text < 0)
+        return first_tokens(self.read(text.abs())[0], text < 0)
 
 
 def efficientnet_lite2(port: Port, *, size: int = 128) -> nn.Module:

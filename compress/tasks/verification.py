@@ -30,7 +30,7 @@ class Verification(Embedding):
     measure = "pairs told right, same and different alike"
     one_of_many = False
     balances = False
-    foreign = ("folder", "hub")
+    foreign = ("folder", "hub", "run")
     joint = False
     open_set = True
 
