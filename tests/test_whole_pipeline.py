@@ -149,7 +149,7 @@ def test_every_figure_of_the_first_table_is_that_of_the_measurements(whole_run, 
     rows = [[cell_text(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)] for row in re.findall(r"<tr.*?</tr>", page, re.S)]
     teacher = measured["models"]["teacher"]["size"]["value"]
     for name, model in measured["models"].items():
-        (row,) = [row for row in rows if len(row) == 11 and row[0].split()[0] == name]
+        (row,) = [row for row in rows if len(row) == 11 and row[0].split()[:1] == [name]]
         accuracy = model["accuracy"]
         assert row[1].split(" ") == [percent(accuracy["value"]), percent(accuracy["low"]), "–", percent(accuracy["high"])]
         for place, other in ((2, "against_teacher"), (3, "against_fp32")):
@@ -160,10 +160,10 @@ def test_every_figure_of_the_first_table_is_that_of_the_measurements(whole_run, 
         for place, batch in ((6, "1"), (7, "2")):
             timed = (model["latency"] or {}).get(batch)
             figures = [timed[key] for key in ("median_ms", "p95_ms", "low_ms", "high_ms")] if timed else []
-            assert re.findall(r"[\d.]+", row[place]) == [significant(figure) for figure in figures]
+            assert re.findall(r"[\d.,]+", row[place]) == [significant(figure) for figure in figures]
         assert row[8] == f"{significant(teacher / model['size']['value'])}×"
         over = ((model["latency"] or {}).get("1") or {}).get("teacher_over_this")
-        assert re.findall(r"[\d.]+", row[9]) == ([significant(over[key]) for key in ("value", "low", "high")] if over else [])
+        assert re.findall(r"[\d.,]+", row[9]) == ([significant(over[key]) for key in ("value", "low", "high")] if over else [])
         assert row[10] == show_bytes((model["peak_memory"] or {}).get("value"))
 
 
