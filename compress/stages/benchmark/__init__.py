@@ -93,8 +93,8 @@ def benchmark(
     if recipe.benchmark.robustness:
         from compress.stages.benchmark.robustness import score_attacked  # torch, for its gradients
 
-        shown = {name: models[name] for name in timed_files(models)}
-        measurements["robustness"] = score_attacked(recipe.benchmark.robustness, shown, student, data, seed=ctx.seed, threads=ctx.threads)
+        files = {name: models[name] for name in timed_files(models)}
+        measurements["robustness"] = score_attacked(recipe.benchmark.robustness, files, student, data, seed=ctx.seed, threads=ctx.threads)
         for line in measurements["robustness"]:
             shares = ", ".join(f"{name} {100 * one['value']:.2f} %" for name, one in line["accuracy"].items())
             ctx.say(f"benchmark: images changed by up to {line['epsilon']} levels: {shares}")
