@@ -28,7 +28,15 @@ def result(seed: int, **changes: Any) -> dict[str, Any]:
     }
     files = {"int8_qat": {"size_bytes": 150_000, "median_ms": 0.5, "p95_ms": 0.6, "teacher_over_this": {"value": 40.0}}}
     over = {"difference": 15.0, "low": 12.0, "high": 18.04}
-    told = {"recipe": "trimodal_stamps", "arm": "as shipped", "seed": seed, "overrides": [], "rows": {"train": 1500}, "subsets": []}
+    told = {
+        "recipe": "trimodal_stamps",
+        "arm": "as shipped",
+        "seed": seed,
+        "overrides": [],
+        "rows": {"train": 1500},
+        "noisy": False,
+        "subsets": [],
+    }
     return {
         **origin,
         **told,
@@ -65,6 +73,11 @@ def test_table_has_a_line_for_each_recipe_and_arm(program: Any) -> None:
         "40x",
         "10 |",
     ]
+
+
+def test_times_of_a_noisy_machine_are_not_told(program: Any) -> None:
+    line = program("modalities").table([result(0), result(1, noisy=True)]).splitlines()[2]
+    assert "| noisy machine | noisy machine | 10 |" in line
 
 
 def test_runs_whose_rows_may_lack_inputs_have_a_line_for_each_set_of_them(program: Any) -> None:
