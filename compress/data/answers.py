@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.columns import label_column
+from compress.data.columns import as_one, label_column
 from compress.tasks.labels import known
 from compress.tasks.task import task
 
@@ -37,7 +37,7 @@ def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answer
     options, told = _options(columns["train"], name)
     room = task(name, options=options)
     cells = {split: room.cells(column, f"--label of {split}") for split, column in columns.items()}
-    names = room.names(cells["train"])
+    names = room.names(as_one(cells.values()) if room.open_set else cells["train"])
     room = room.with_facts(room.learn(cells["train"], names))
     found = {split: room.encode(column, names) for split, column in cells.items()}
     broken = {
@@ -61,6 +61,9 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
         return {"size": OWN_SIZE}, [
             f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
         ]
+    if name == "token_labels":
+        most = max(len(cell) if isinstance(cell, list) else len((cell or "").split()) for cell in [[], *train.to_pylist()])
+        return {"words": most}, [f"{most} words at most in a row of train"]
     if name != "multi_label" or not pa.types.is_string(train.type):
         return {}, []
     cells = pc.fill_null(train, "")

@@ -6,7 +6,7 @@ In: an Arrow table and which of its columns are meant. Out: a table with the sta
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,6 +66,11 @@ def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         return text_column(column, place)
     except DataError as error:
         raise DataError(f"{error}; a label, a group or a slice is a name or a whole number") from None
+
+
+def as_one(columns: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Columns of names, behind each other as strings."""
+    return pa.chunked_array([chunk for column in columns for chunk in column.cast(pa.string()).chunks], pa.string())
 
 
 def id_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

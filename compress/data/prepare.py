@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from compress.data.baseline import describe_baselines
+from compress.data.columns import as_one
 from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.prepared import open_data
 from compress.data.presence import lacking, owned, point_elsewhere
@@ -54,7 +55,7 @@ def prepare(
     tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
     labels, kinds, groups = (
-        asked.names(_every_answer(tables, asked) if asked.open_set else answers),
+        asked.names(as_one(table.column(asked.column) for table in tables.values()) if asked.open_set else answers),
         names_of("kind", tables),
         names_of("group", tables),
     )
@@ -126,11 +127,6 @@ def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str,
         cells = asked.cells(table.column(place), f"data: {split}: column {asked.column!r}")
         tables[split] = table.set_column(place, asked.column, cells)
     return tables
-
-
-def _every_answer(tables: dict[str, pa.Table], asked: Task) -> pa.ChunkedArray:
-    """The answers of all splits, as one column of names."""
-    return pa.chunked_array([chunk for table in tables.values() for chunk in table.column(asked.column).cast(pa.string()).chunks])
 
 
 def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -> tuple[dict[str, Rows], np.ndarray | None]:

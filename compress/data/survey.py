@@ -257,7 +257,9 @@ def _different(column: pa.ChunkedArray) -> int:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    return column.cast(pa.string())
+    from compress.modalities.cells import word_column
+
+    return word_column(column, "a column of lists").cast(pa.string())
 
 
 def _blanks(column: pa.ChunkedArray) -> int:

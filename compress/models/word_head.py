@@ -15,15 +15,11 @@ class WordHead(nn.Module):
         super().__init__()
         self.modality, self.words = modality, io.outputs[0].each
         self.labels = io.outputs[0].shape[0] // self.words
-        if self.words > (tokens := io.input(modality).shape[0]):
-            raise RecipeError(
-                f"data.task_options.words: {self.words} words do not fit into the {tokens} tokens of data.inputs.{modality}.length"
-            )
         self.mix = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.dropout, self.output = nn.Dropout(dropout), nn.Linear(hidden or width, self.labels)
 
     def forward(self, features: dict[str, Tensor]) -> Outputs:
-        x = features[self.modality].float()[:, : self.words]  # (R, W, D)
+        x = first_words(features[self.modality].float(), self.words)  # (R, W, D)
         there = (x.abs().amax(2, keepdim=True) > 0).to(x.dtype)  # (R, W, 1)
         logits = self.output(self.dropout(self.mix(x.flatten(0, 1)))).view(-1, self.words, self.labels)
         return Outputs((logits * there).flatten(1), x.sum(1) / there.sum(1).clamp(min=1))
@@ -46,5 +42,10 @@ def per_word(io: IOSpec, encoders: dict[str, nn.Module]) -> str | None:
 
 
 def gather_words(logits: Tensor, words: int) -> Tensor:
-    """(R, W K) of states of words (R, T, K), word after word, zeros where there is none."""
-    return nn.functional.pad(logits[:, :words], (0, 0, 0, max(0, words - logits.shape[1]))).flatten(1)
+    """(R, W K) of logits of words (R, T, K), word after word, zeros where there is none."""
+    return first_words(logits, words).flatten(1)
+
+
+def first_words(x: Tensor, words: int) -> Tensor:
+    """(R, W, D) of states of words (R, T, D): the first W, or all and zeros behind them."""
+    return x[:, :words] if x.shape[1] >= words else nn.functional.pad(x, (0, 0, 0, words - x.shape[1]))

@@ -127,6 +127,15 @@ def _groups(groups: tuple[int, int]) -> Iterator[str]:
         yield from _comment(f"The test file has {shared:,} of them too, so its figures say little about new groups.", indent=4)
 
 
+def _needed(seen: Seen) -> str:
+    """What the task needs its only input to say, behind what stands there."""
+    try:
+        (words,) = class_literal(TASKS[seen.task], "reads").values()
+    except LookupError:
+        return ""
+    return "".join(f", {word}: {str(value).lower()}" for word, value in words.items())
+
+
 def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
     if (pictures := seen.pictures) is not None:
         least, middle, most = pictures.sides
@@ -147,7 +156,7 @@ def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
         middle, near_all, longest = texts.tokens
         counted = "tokens, guessed from words" if texts.guessed else "tokens"
         yield _beside(
-            f"    text: {{length: {choice.text_length}}}",
+            f"    text: {{length: {choice.text_length}{_needed(seen)}}}",
             f"{counted}; half of the texts have up to {middle:,}, 95 of 100 up to {near_all:,}, the longest {longest:,}; more is cut off",
         )
 

@@ -46,13 +46,35 @@ def test_labels_of_vectors_are_counted_and_the_space_is_told() -> None:
     )
 
 
+def test_labels_of_pairs_may_be_those_of_test_alone() -> None:
+    found = look_at_answers(columns(["x", "x", "y"], ["z", "z"]), "verification")
+    assert found.broken == {} and found.labels == {"x": 2, "y": 1, "z": 0}
+
+
+@pytest.mark.parametrize("train", [["B-PER O", "O O O", ""], [["B-PER", "O"], ["O"] * 3, None]])
+def test_labels_of_words_are_counted_and_the_longest_row_is_told(train: list) -> None:
+    found = look_at_answers(
+        columns(train, ["O B-LOC", "O O O O"] if isinstance(train[0], str) else [["O", "B-LOC"], ["O"] * 4]), "token_labels"
+    )
+    assert (found.options, found.labels, found.unlabelled) == ({"words": 3}, {"O": 4, "B-PER": 1}, 1)
+    assert found.broken == {"labels that cannot be used": 2}
+    assert found.told == ("3 words at most in a row of train", "one of 2 labels for each of up to 3 words; 2.5 words a row")
+
+
 def test_answers_of_another_task_are_told() -> None:
     with pytest.raises(DataError, match="none of the 2 labels of the training split is a number"):
         look_at_answers(columns(["a", "b"], ["a"]), "regression")
 
 
 @pytest.mark.parametrize(
-    ("task", "answers"), [("multi_label", ["big|red", "red", "big"]), ("regression", ["1.5", "2.5", "7"]), ("embedding", ["a", "b", "c"])]
+    ("task", "answers"),
+    [
+        ("multi_label", ["big|red", "red", "big"]),
+        ("regression", ["1.5", "2.5", "7"]),
+        ("embedding", ["a", "b", "c"]),
+        ("verification", ["a", "b", "c"]),
+        ("token_labels", ["O O O O B-X", "O O B-Y I-Y O", "O O O O O"]),
+    ],
 )
 def test_init_writes_a_recipe_that_passes_its_check(task: str, answers: list[str], tmp_path: Path) -> None:
     for split, count in (("train", 60), ("test", 20)):
