@@ -63,8 +63,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     timed = {name: model for name, model in models.items() if model.target in (None, local_target())}
     by_model, machine = measure_speed(timed, data, rows, job=job, cores=device["cores"] or 1)
     result |= machine
-    for name, found in by_model.items():
-        result["models"][name] |= found
+    for name, speed in by_model.items():
+        result["models"][name] |= speed
     answers, sure, kept = {}, {}, {}
     for name, model in models.items():
         print(f"scoring {name} on {len(rows)} samples", flush=True)
