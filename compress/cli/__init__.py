@@ -162,17 +162,17 @@ def list_names(
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(help="recipe, or measurements: of the measurements.json of a run's benchmark.")] = "recipe",
+    document: Annotated[str, typer.Argument(help="recipe, or measurements: of the measurements.json of a run's benchmark.")] = "recipe",
 ) -> None:
     """Print the JSON Schema of a recipe, for editors, or of measurements.json, for scripts."""
     import json
 
-    if what not in ("recipe", "measurements"):
-        raise CompressError(f"schema {what}: unknown; there are recipe and measurements")
+    if document not in ("recipe", "measurements"):
+        raise CompressError(f"schema {document}: unknown; there are recipe and measurements")
     from compress.measures.document import json_schema as schema_of_measurements
     from compress.recipe.grammar import json_schema as schema_of_recipe
 
-    print(json.dumps(schema_of_recipe() if what == "recipe" else schema_of_measurements(), indent=1))
+    print(json.dumps(schema_of_recipe() if document == "recipe" else schema_of_measurements(), indent=1))
 
 
 @app.command()

@@ -115,9 +115,17 @@ def measure_speed(
     chosen, meter = timed_files(models), Meter()
     asked = {name: model for name, model in models.items() if model.role == "teacher" or name in chosen}
     streams = measure_streams(asked, test, rows, cores=cores, seed=job["seed"], meter=meter)
-    machine = {"timing": timing, "energy": {"packages": [*meter.packages], "why": meter.why}, "peaks": measure_peaks(threads=threads)}
+    machine: dict[str, Any] = {
+        "timing": timing,
+        "energy": {"packages": [*meter.packages], "why": meter.why},
+        "peaks": measure_peaks(threads=threads),
+    }
     if runner := job.get("runner"):
-        settings = {"ports": runner["ports"], "folder": Path(runner["folder"]), "effort": Effort(job["rounds"], job["warmup"], LIMIT_S)}
+        settings: dict[str, Any] = {
+            "ports": runner["ports"],
+            "folder": Path(runner["folder"]),
+            "effort": Effort(job["rounds"], job["warmup"], LIMIT_S),
+        }
         machine["around"] = {"of": chosen[0], **time_around(models[chosen[0]], data, rows, seed=job["seed"], **settings)}
     for name, model in models.items():
         found[name] |= {"latency": table[name]} | ({"streams": streams[name]} if name in streams else {})
