@@ -1,11 +1,11 @@
 """The shipped recipes, run whole: majority, teacher, student alone, distilled, shipped, and each modality alone, on test: accuracy, size, latency.
 
-    python benchmarks/modalities.py --only audio_digits --audio_digits fsdd.parquet --seeds 0     writes results/modalities/audio_digits-as_shipped-0.json
-    python benchmarks/modalities.py --only trimodal_stamps --trimodal_stamps stamps --arms "as shipped" "image alone"
+    python benchmarks/modalities.py --only audio_digits --data audio_digits fsdd.parquet --seeds 0     writes results/modalities/audio_digits-as_shipped-0.json
+    python benchmarks/modalities.py --only trimodal_stamps --data trimodal_stamps stamps --arms "as shipped" "image alone"
     python benchmarks/modalities.py --publish                                                     puts the tables into their document
 
 A result that is there is not made again. Arms of a recipe share a folder of `--runs`, so that what they have in common is made once. The first lines
-of each recipe say where its data comes from; give what is not in its place by the recipe's name. The seed is that of training: the data are split the same
+of each recipe say where its data comes from; name with --data what lies elsewhere. The seed is that of training: the data are split the same
 way for each, and another split is an arm.
 """
 
@@ -35,7 +35,7 @@ from record import (
 )
 from trial import artifacts_of, judge, right_answers, run
 
-from compress.errors import CompressError
+from compress.errors import CompressError, DataError
 from compress.store.artifacts import Artifact
 from compress.tables import MODALITIES
 
@@ -240,11 +240,27 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="RECIPE", help=f"of {', '.join(RECIPES)}")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help=f"such as {WHOLE!r} or 'image{ALONE}'; all of a recipe's where left out")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    for name, recipe in RECIPES.items():
-        if recipe.files:
-            parser.add_argument(f"--{name}", nargs=len(recipe.files), type=Path, default=[], metavar="PATH", help=", ".join(recipe.files))
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("RECIPE", "PATH"),
+        help="where a recipe's data is: a path for each of its files",
+    )
     add_training_arguments(parser, "modalities")
     return parser.parse_args(arguments)
+
+
+def data_of(words: Sequence[Sequence[str]]) -> dict[str, list[Path]]:
+    """Recipe -> paths, of what the command line says. Raises DataError for another recipe, and for more or fewer paths than it has files."""
+    given = {name: [Path(path) for path in paths] for name, *paths in words}
+    for name, paths in given.items():
+        files = RECIPES[name].files if name in RECIPES else ()
+        if not files or len(paths) != len(files):
+            known = "; ".join(f"{each}: {', '.join(recipe.files)}" for each, recipe in RECIPES.items() if recipe.files)
+            raise DataError(f"--data {name}: {len(paths)} path(s); give a path for each of the files of a recipe: {known}")
+    return given
 
 
 def main() -> None:
@@ -252,16 +268,15 @@ def main() -> None:
     args = parse()
     if show_tables(args, lambda: tables(read_results(args.results))):
         return
+    given = data_of(args.data)
     for seed in args.seeds:
         for name in args.only:
             arms = RECIPES[name].arms(yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")))
             for arm in [arm for arm in arms if arm in (args.arms or arms)]:
                 out = args.results / f"{name}-{slug(arm)}-{seed}.json"
                 if not out.is_file():
-                    given = getattr(args, name, [])
-                    result = measure(
-                        name, arm, seed, given=given, overrides=args.overrides, runs=args.runs / "modalities", threads=args.threads
-                    )
+                    settings = {"overrides": args.overrides, "runs": args.runs / "modalities", "threads": args.threads}
+                    result = measure(name, arm, seed, given=given.get(name, []), **settings)
                     write_result(out, result)
                     test = ", ".join(f"{model} {share['value']:.2f} %" for model, share in result["found"]["test"].items())
                     print(f"{name}, {arm}, seed {seed}: {test}", file=sys.stderr, flush=True)

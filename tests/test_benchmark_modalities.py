@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compress.errors import RecipeError
+from compress.errors import DataError, RecipeError
 from compress.recipe.grammar import load_recipe
 from compress.recipe.sections import Fusion
 
@@ -111,6 +111,15 @@ def test_a_recipe_is_left_one_of_its_inputs(program: Any, name: str, modality: s
     assert recipe.modalities == (modality,) and recipe.student.fusion == Fusion()
     assert recipe.teacher.encoders and list(recipe.teacher.encoders.modalities) == list(recipe.student.encoders.modalities) == [modality]
     assert recipe.distill.augment.views == given["distill"]["augment"]["views"] and not recipe.distill.train.modality_dropout
+
+
+def test_data_is_named_by_recipe_with_a_path_for_each_file(program: Any) -> None:
+    modalities = program("modalities")
+    args = modalities.parse(["--data", "text_intents", "a.csv", "b.csv", "--data", "image_photos", "c"])
+    assert modalities.data_of(args.data) == {"text_intents": [Path("a.csv"), Path("b.csv")], "image_photos": [Path("c")]}
+    for wrong in (["text_intents", "a.csv"], ["mobile_vqa", "x"], ["photos", "x"]):
+        with pytest.raises(DataError, match=f"--data {wrong[0]}: 1 path.* text_intents: data.options.train, data.options.test"):
+            modalities.data_of([wrong])
 
 
 def test_every_recipe_says_where_its_files_are_named(program: Any, tmp_path: Path) -> None:
