@@ -20,6 +20,12 @@ UNBUILT = {  # what is not built -> other names that people look for it under
     "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
     "video": ("videos", "video_classification"),
 }
+LEFT_OUT = {  # encoders that are left out on purpose -> why
+    **dict.fromkeys(
+        ("lstm", "bilstm", "rnn", "gru"),
+        "is left out: its steps run one after the other, and no calibrated int8 form of it is there (docs/tried.md); take distilbert, or bag for the smallest",
+    ),
+}
 _NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
 
 
