@@ -28,7 +28,7 @@ from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Section
 from compress.recipe.several import check_several, each, fill_teacher, placed
 from compress.recipe.starts import check_starts
-from compress.recipe.tasks import check_task, check_unbuilt, fill_objective
+from compress.recipe.tasks import LEFT_OUT, check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
 from compress.tables import INJECTED, MODALITIES, TABLES, encoder_table, read_plugin
 
@@ -238,7 +238,9 @@ def _check_names(data: dict[str, Any], tables: dict[str, dict[str, str]]) -> Ite
             continue  # absent, or of a wrong type, which the validation says
         if name not in tables.get(table, {}):
             near = did_you_mean(name, tables.get(table, {}))
-            yield Fault((*place, key), f"unknown {_singular(table)} {name!r}{near}. See 'compress list {table.lower()}'")
+            why = LEFT_OUT.get(name) if key == "model" else None
+            told = f"{name} {why}" if why else f"unknown {_singular(table)} {name!r}{near}"
+            yield Fault((*place, key), f"{told}. See 'compress list {table.lower()}'")
         else:
             options = "task_options" if table == "TASKS" else "options"
             yield from _check_options(section.get(options, {}), tables[table][name], (*place, options))

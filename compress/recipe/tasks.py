@@ -22,6 +22,12 @@ OTHER_NAMES = {  # what is built -> other names that people look for it under
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
     "verification": ("speaker_verification", "face_verification"),
 }
+LEFT_OUT = {  # encoders that are left out on purpose -> why
+    **dict.fromkeys(
+        ("lstm", "bilstm", "rnn", "gru"),
+        "is left out: its steps run one after the other, and no calibrated int8 form of it is there (docs/tried.md); take distilbert, or bag for the smallest",
+    ),
+}
 _NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
 
 

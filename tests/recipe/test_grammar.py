@@ -315,6 +315,16 @@ def test_a_fault_of_a_fusion_is_told_with_its_place(write, fusion, expected):
     assert problems(write(BOTH.replace("fusion: gated", f"fusion: {fusion}"))) == [expected]
 
 
+def test_an_encoder_that_is_left_out_on_purpose_is_told_with_the_reason(write):
+    (problem,) = problems(write(BOTH), "student.encoders.text.model=lstm")
+    assert problem.startswith("-o student.encoders.text.model=lstm: lstm is left out") and "docs/tried.md" in problem
+
+
+def test_options_that_the_program_fills_are_no_options_of_a_fusion(write):
+    (problem,) = problems(write(BOTH.replace("fusion: gated", "fusion: {name: bottleneck, options: {lengths: 3}}")))
+    assert "student.fusion.options.lengths: unknown option" in problem and "bottleneck takes tokens, layers, heads" in problem
+
+
 def test_a_fusion_of_one_modality_is_refused(write):
     assert problems(write(GOOD), "student.fusion=sum") == [
         "a.yaml:1: student.fusion is set, but image is the only modality of the data, so nothing is joined"
