@@ -25,7 +25,7 @@ OTHER_NAMES = {  # what is built -> other names that people look for it under
 LEFT_OUT = {  # encoders that are left out on purpose -> why
     **dict.fromkeys(
         ("lstm", "bilstm", "rnn", "gru"),
-        "is left out: its steps run one after the other, and no calibrated int8 form of it is there (docs/tried.md); take distilbert, or bag for the smallest",
+        "is left out: at equal parameters an LSTM lost to distilbert and bag, and no calibrated int8 form of it is there (docs/tried.md); take one of these",
     ),
 }
 _NAMES = {alias: name for name, aliases in UNBUILT.items() for alias in (name, *aliases)}
