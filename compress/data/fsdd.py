@@ -15,8 +15,6 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from compress.data.source import Source
 from compress.errors import DataError, RecipeError
 
@@ -88,6 +86,7 @@ def _read(place: Path, files: list[Path], held: list[str], *, label: str, joined
 
 def _of_speakers(table: pa.Table, joined: int) -> pa.Table:
     """The same recordings with the speaker as label; or rows of `joined` recordings of one speaker each, what is left over left out."""
+    import numpy as np
     import pyarrow as pa
 
     if joined == 1:
