@@ -194,7 +194,7 @@ def table_row(name: str, results: Sequence[dict[str, Any]]) -> list[str]:
 
 def summary(results: Sequence[dict[str, Any]]) -> str:
     """The short table: what the teacher gives, a line a setting, and one more for its questions in other words."""
-    rows = []
+    rows, every = [], sorted({str(r["seed"]) for r in results})
     for name in SETTINGS:
         found = [r for r in results if r["setting"] == name]
         for key in ("accuracy", "reworded"):
@@ -202,11 +202,15 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
                 continue
             values = {arm: [r[key][arm]["value"] for r in found] for arm in FLOAT}
             gains = [distilled - alone for distilled, alone in zip(values["distilled"], values["alone"], strict=True)]
-            title = SETTINGS[name].title + (", in other words" if key == "reworded" else "")
+            own = [str(r["seed"]) for r in found]
+            title = (
+                SETTINGS[name].title
+                + (", in other words" if key == "reworded" else "")
+                + (f", seeds {', '.join(own)}" if own != every else "")
+            )
             int8 = [r[key]["int8_qat"]["value"] for r in found if "int8_qat" in r[key]]
             rows.append([title, *(spread(values[arm]) for arm in FLOAT), spread(gains, signed=True), spread(int8) if int8 else "-"])
-    seeds = ", ".join(map(str, sorted({r["seed"] for r in results})))
-    header = (f"test accuracy, %, seeds {seeds}", "teacher", "student alone", "distilled", "gain, points", "in trained int8")
+    header = (f"test accuracy, %, seeds {', '.join(every)}", "teacher", "student alone", "distilled", "gain, points", "in trained int8")
     return f"{markdown_table(header, rows)}\n\n{standing(results)}"
 
 

@@ -13,11 +13,9 @@ from onnx import TensorProto, helper
 
 from compress.errors import RecipeError
 from compress.recipe.grammar import load_recipe
-from compress.recipe.sections import Data, Distill, Quantize, Student
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-PARTS = {"data": Data, "student": Student, "distill": Distill, "quantize": Quantize}
 
 
 def student_result(seed: int, alone: float, distilled: float, **changes: Any) -> dict[str, Any]:
@@ -302,8 +300,9 @@ def test_student_results_belong_to_the_recipes(program: Any) -> None:
     for result in results:
         assert not result["overrides"], f"{result['setting']} {result['seed']} was run with {result['overrides']}"
         recipe = needs_files(lambda result=result: students.load_setting(result["setting"], result["seed"]).recipe)
-        for part, section in PARTS.items():
-            assert section.model_validate(result["config"][part]) == getattr(recipe, part), f"{result['setting']} {result['seed']}: {part}"
+        for part, config in result["config"].items():
+            own = getattr(recipe, part)
+            assert type(own).model_validate(config) == own, f"{result['setting']} {result['seed']}: {part}"
 
 
 def needs_files(load: Any) -> Any:
