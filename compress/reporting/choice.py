@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from compress.measures.metrics import Z_95
 from compress.measures.paired import show_interval, show_p
 from compress.recipe.sections import Budget
 from compress.reporting.budgets import in_mb, latency_ratio, list_misses, measured
@@ -138,9 +138,12 @@ def _fastest(students: dict[str, dict[str, Any]]) -> str:
 
 
 def _error(model: dict[str, Any]) -> float:
-    """The standard error of a model's accuracy less fp32's, as a fraction, from its 95 % interval in points."""
+    """The standard error of a model's accuracy less fp32's over rows, a fraction; an upper bound where gains are no yes or no.
+
+    Formula: sqrt(w + l - (w - l)^2 / n) / n for w rows won and l lost of n."""
     paired = quality(model)["against_fp32"]
-    return (paired["high"] - paired["low"]) / (2 * Z_95 * 100)
+    won, lost, rows = paired["a_only"], paired["b_only"], paired["samples"]
+    return math.sqrt(won + lost - (won - lost) ** 2 / rows) / rows
 
 
 def _compare_speed(model: dict[str, Any]) -> str:
