@@ -243,20 +243,18 @@ class Image(Modality):
         content = _encoded(Pillow.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)), "PNG", optimize=True)
         return f'<img alt="the input image" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
 
+    def as_cell(self, value: Any) -> Cell:
+        """A PNG of the pixels alone: no EXIF, no profile, turned as a viewer shows it."""
+        from PIL import Image as Pillow
+
+        return Cell.file(_encoded(Pillow.fromarray(np.asarray(open_image(value))), "PNG"), ".png")
+
 
 def _encoded(picture: Any, kind: str, **options: Any) -> bytes:
     """The content of a file of that kind."""
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
-
-    def as_cell(self, value: Any) -> Cell:
-        """A PNG of the pixels alone: no EXIF, no profile, turned as a viewer shows it."""
-        from PIL import Image as Pillow
-
-        file = io.BytesIO()
-        Pillow.fromarray(np.asarray(open_image(value))).save(file, "PNG")
-        return Cell.file(file.getvalue(), ".png")
 
 
 def _reading(words: Any) -> dict[str, Any]:
