@@ -95,7 +95,7 @@ def test_float_student_can_teach(call, whole_run, tmp_path: Path, teacher: str) 
     student, data = load_model(made["distill"].path), open_data(made["data"].path)
     rows = training_rows(data.split("train"), made["distill"].io_spec, made["targets"], made["distill"].path)
     mirrored = replace(rows, inputs={**rows.inputs, "image": rows.inputs["image"][:, :, ::-1].copy()})
-    assert rows.views.variants[1][2:] == (True, 0, 1.0, 0.0, 0.0)  # mirrored and nothing else
+    assert rows.views.variants[1][2:] == (True, 0, 1.0, 0.0, 0.0, 0.0)  # mirrored and nothing else
     for view, seen in enumerate((rows, mirrored)):
         own = predict(student, Batches(seen, 50, shuffle=False))
         expected = own if teacher == "student" else (own + stored[view]) / 2
