@@ -65,7 +65,7 @@ def build(name: str) -> tuple[Any, Any]:
         {"image": np.repeat(np.arange(12), 3), "text": rng.integers(0, 7, 36)},
         rng.integers(0, 3, 36),
         rng.normal(size=(2, 36, 3)).astype(np.float16),
-        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0))),
+        Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0, 0.0))),
     )
     if name in QUANTIZED:
         model = prepare(model, Quantize(**QUANTIZED[name]))
