@@ -74,8 +74,8 @@ def benchmark(
     models |= others
     for name, why in skipped.items():
         ctx.say(f"benchmark: {name} is not measured: {why}")
-    assert student.io_spec
-    runner = {"ports": student.io_spec.to_json()["inputs"], "folder": str(student.path)}
+    assert student.io_spec and student.path
+    runner = {"ports": student.io_spec.to_json()["inputs"], "folder": str(student.path.resolve())}
     measurements = compare(recipe.benchmark, models, data=data, ctx=ctx, told=told, runner=runner)
     measurements["skipped"] = skipped
     if known := teacher.metrics.get("validation_accuracy"):  # by torch; the exported file agreed with it
