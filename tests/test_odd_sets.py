@@ -27,11 +27,12 @@ SHORT = [
 
 @pytest.mark.skipif(not GENERATOR.is_file(), reason="the program that draws odd sets is not beside this checkout")
 @pytest.mark.parametrize("seed", [30, 7])  # 97 pictures, 692 texts of one word
-def test_small_odd_set_ends_in_a_bundle(seed: int, tmp_path: Path) -> None:
+def test_small_odd_set_ends_in_a_bundle(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, str(GENERATOR), str(seed), str(tmp_path)], check=True, capture_output=True)
     files = [
         part for name in ("train", "test", "validation") if (tmp_path / f"{name}.csv").is_file() for part in (f"--{name}", f"{name}.csv")
     ]
     subprocess.run([sys.executable, "-m", "compress", "init", "my.yaml", *files], cwd=tmp_path, check=True, capture_output=True)
-    result = run(load_recipe(tmp_path / "my.yaml", SHORT), runs=tmp_path / "runs", threads=2, say=lambda _: None)
+    monkeypatch.chdir(tmp_path)  # users name their files from where they are, and processes of a run start elsewhere
+    result = run(load_recipe(Path("my.yaml"), SHORT), runs=Path("runs"), threads=2, say=lambda _: None)
     assert (result.bundle / "run.py").is_file() and result.parity_misses == []
