@@ -46,7 +46,6 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     check = Batches(open_rows(data.split("validation"), student.io_spec, student.path), 512, shuffle=False)
 
     task = data.task.with_facts(student.details.get("facts", {}))
-
     labels = np.asarray(check.data.labels)
     there = known(labels)
 

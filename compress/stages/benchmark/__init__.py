@@ -23,6 +23,7 @@ from compress.errors import CompressError
 from compress.graphs.ort_format import to_ort_format
 from compress.modalities.modality import modality
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, local_target, open_candidate, timed_files
+from compress.stages.benchmark.fresh import ROOT
 from compress.stages.benchmark.pairs import pair_test, pair_validation
 from compress.stages.benchmark.quality import answer, select_rows
 from compress.stages.benchmark.scoring import score
@@ -89,13 +90,13 @@ def benchmark(
     gains = {name: validate(model, data, rows, threads=ctx.threads) for name, model in files.items()}
     for name, scored in pair_validation(measurements["models"], gains, split, rows).items():
         measurements["models"][name]["validation"] = scored
-    shown = [*(["teacher"] if teacher_onnx else []), *timed_files(models)]
-    if lines := score_subsets({name: models[name] for name in shown}, data, threads=ctx.threads):
+    timed = {name: models[name] for name in timed_files(models)}
+    shown = {"teacher": models["teacher"], **timed} if teacher_onnx else timed
+    if lines := score_subsets(shown, data, threads=ctx.threads):
         measurements["subsets"] = lines
     if recipe.benchmark.robustness:
         from compress.stages.benchmark.robustness import score_attacked  # torch, for its gradients
 
-        timed = {name: models[name] for name in timed_files(models)}
         measurements["robustness"] = score_attacked(recipe.benchmark.robustness, timed, student, data, seed=ctx.seed, threads=ctx.threads)
         for line in measurements["robustness"]:
             shares = ", ".join(f"{name} {100 * one['value']:.2f} %" for name, one in line["accuracy"].items())
@@ -228,9 +229,8 @@ def _file_of(array: np.ndarray) -> str | None:
 
 def _run_process(arguments: list[str], *, say: Callable[[str], None]) -> None:
     """Runs this Python with `arguments`, passing its lines on; its last error line becomes the message of a CompressError."""
-    root = Path(__file__).parents[3]  # as working directory it makes a checkout importable that nobody installed
     with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen([sys.executable, *arguments], cwd=root, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
+        with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             for line in child.stdout or ():
                 say(f"benchmark: {line.rstrip()}")
         if child.returncode:
