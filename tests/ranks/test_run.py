@@ -24,10 +24,10 @@ data:
   source: manifest
   options: {train: train.csv, test: test.csv, columns: {numbers: sensor, label: answer}}
   inputs: {numbers: {size: 6}}
-teacher: {source: fit, encoders: {numbers: {model: raw}}, head_width: 32, train: {epochs: 2, batch_size: 16}}
+teacher: {source: fit, encoders: {numbers: {model: raw}}, head_width: 32, train: {epochs: 2, batch_size: 16, validate_every: 0.2}}
 student: {encoders: {numbers: {options: {width: 16}}}, dropout: 0.1}
-distill: {losses: [{name: cross_entropy}, {name: kd}, {name: dist}], train: {epochs: 2, batch_size: 16}, compare_alone: true}
-quantize: {calibration_batches: 4, teacher: both, train: {epochs: 1, batch_size: 16}}
+distill: {losses: [{name: cross_entropy}, {name: kd}, {name: dist}], train: {epochs: 2, batch_size: 16, validate_every: 0.2}, compare_alone: true}
+quantize: {calibration_batches: 4, teacher: both, train: {epochs: 1, batch_size: 16, validate_every: 0.2}}
 """
 
 
