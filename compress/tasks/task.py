@@ -185,12 +185,16 @@ class Task:
             p: np.ndarray = self.runner.probability({"logits": logits}, {"logits": logits}, facts=self.facts)
         return p.astype(np.float32)
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        """Mean gain of the labelled rows, the higher the better; raises CompressError where there is none."""
+    def marks(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(n,) float64 gains of the labelled rows; raises CompressError where there is none."""
         there = known(labels)
         if not there.any():
             raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
-        return float(self.gains(self.answers(logits[there]), np.asarray(labels)[there]).mean())
+        return self.gains(self.answers(logits[there]), np.asarray(labels)[there]).astype(np.float64)
+
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean gain of the labelled rows, the higher the better."""
+        return float(self.marks(logits, labels).mean())
 
     def decisions(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) by how much a logit may move before each decision tips, and (M,) the decisions; logits (R, K)."""

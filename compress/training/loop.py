@@ -29,6 +29,7 @@ from compress.placement import CPU, ask, device_of, training_precision
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
+from compress.training.choice import Choice
 from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
@@ -63,16 +64,17 @@ def train(
     objective: Objective,
     config: Train,
     ctx: Context,
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[nn.Module], np.ndarray],
     label: str,
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
-    known: float | None = None,
+    known: np.ndarray | None = None,
     gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
     perturb: Perturb | None = None,
 ) -> History:
-    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
+    """Trains `model` in place and leaves its best weights in it (choice.py). `freeze` is (share of the steps, what is then done to the model).
 
-    `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
+    `validate` gives gains (n,), how good the answer to each validation row is; `known` are those of a model that is good as it comes: then its
+    first weights count among the best.
     `gentle`: a share of the rate, and the parameters that learn at it. `perturb`: what a batch becomes before the model sees it.
     """
     accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"), cpu=True)
@@ -85,8 +87,8 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=device.type in FUSED or None)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     total = total_steps(config, batches.steps)
-    start = History(planned_steps=total, best=-math.inf if known is None else known)
-    run = _Run(model, objective, optimizer, scaler, start, ctx.out / "checkpoint" / f"{label}.pt")
+    start = History(planned_steps=total, best=-math.inf if known is None else float(known.mean()))
+    run = _Run(model, objective, optimizer, scaler, start, Choice(known), ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
@@ -139,18 +141,26 @@ class _Run:
     """The state of one training run that a checkpoint holds."""
 
     def __init__(
-        self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: Scaler, history: History, path: Path
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Scaler,
+        history: History,
+        choice: Choice,
+        path: Path,
     ) -> None:
         self.pair = nn.ModuleList([model, objective])
-        self.optimizer, self.scaler, self.history, self.path = optimizer, scaler, history, path
+        self.optimizer, self.scaler, self.history, self.choice, self.path = optimizer, scaler, history, choice, path
         self.device = device_of(model)
         self.best_state = copy_state(self.pair)
         self.since_gain = 0
 
-    def validated(self, accuracy: float, loss: float, terms: dict[str, float]) -> None:
-        """Notes one validation; of equally good weights the later ones are kept, because their rate was lower."""
-        self.since_gain = 0 if accuracy > self.history.best else self.since_gain + 1
-        if accuracy >= self.history.best:
+    def validated(self, gains: np.ndarray, loss: float, terms: dict[str, float]) -> None:
+        """Notes one validation, gains (n,), and keeps the weights where they are the choice."""
+        accuracy, (stays, rose) = float(gains.mean()), self.choice.take(gains)
+        self.since_gain = 0 if rose else self.since_gain + 1
+        if stays:
             self.history.best, self.history.best_step = accuracy, self.history.steps
             self.best_state = copy_state(self.pair)
         self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss, "terms": terms})
@@ -158,7 +168,12 @@ class _Run:
     def save(self) -> None:
         """Writes the checkpoint."""
         state: dict[str, Any] = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
-        state |= {"scaler": self.scaler.state_dict(), "history": self.history.to_json(), "since_gain": self.since_gain}
+        state |= {
+            "scaler": self.scaler.state_dict(),
+            "history": self.history.to_json(),
+            "since_gain": self.since_gain,
+            "choice": self.choice.state(),
+        }
         save_checkpoint(self.path, state, self.device)
 
     def restore(self) -> None:
@@ -170,6 +185,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.best_state, self.since_gain = state["best"], state["since_gain"]
+        self.choice.restore(state["choice"])
         self.history = History(**state["history"])
         self.history.resumed_at = self.history.steps
 

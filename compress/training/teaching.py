@@ -106,7 +106,7 @@ def choose_losses(
             once = {"min_steps": plan.steps, "max_steps": plan.steps, "validate_every": plan.steps / arena.batches.steps}
             short = config.model_copy(update={**once, "patience": None, "trackers": []})
             label = f"pilot {name}".replace("/", "-") + (f", fold {fold}" if plan.folds else "")
-            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.score, label=label)
+            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.marks, label=label)
             found.append(history.best)
         scores[name] = sum(found) / len(found)
     best = max(scores, key=lambda name: scores[name])  # the first of equals: the recipe's own
