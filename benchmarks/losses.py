@@ -37,7 +37,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "logit mse": [term("cross_entropy", 0.1), term("logit_mse", 0.5)],
     "kd standardised": [HARD, term("kd_standardised", temperature=2.0)],
     **{name: [HARD, term(name)] for name in ("hint", "cosine", "rkd_distance", "rkd_angle", "similarity", "pkt", "contrastive")},
-    "kd T=4, hint": [HARD, term("kd", temperature=4.0), term("hint")],
+    **{f"kd T=4, {name}": [HARD, term("kd", temperature=4.0), term(name)] for name in ("hint", "rkd_distance", "similarity")},
     "simkd": [term("simkd")],
     "simkd, labels and kd T=4": [HARD, term("kd", temperature=4.0), term("simkd")],
 }

@@ -34,7 +34,15 @@ def hidden_states(losses: Iterable[Any]) -> list[str]:
 
 
 def check_losses(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
-    """A fault for each loss that could not have what it needs, and for taps whose name is taken."""
+    """A fault for each loss that could not have what it needs, for taps whose name is taken, and for words of a teacher where none is asked."""
+    entries = [tables["LOSSES"].get(loss.name) for loss in recipe.distill.losses]
+    if recipe.distill.objective == "losses" and all(entry and not reads_teacher(entry) for entry in entries):
+        for word in [
+            word for word, said in (("compare_alone", recipe.distill.compare_alone), ("rounds", recipe.distill.rounds > 1)) if said
+        ]:
+            yield Fault(
+                ("distill", word), "no term of distill.losses reads a teacher, so the student trains alone as it is; add one, such as kd"
+            )
     for name in set(recipe.distill.taps) & {"logits", *STATES}:
         yield Fault(("distill", "taps", name), f"every model has {name} already; give the tap another name")
     for index, loss in enumerate(recipe.distill.losses):
