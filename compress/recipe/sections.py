@@ -203,10 +203,10 @@ class Distill(Section):
         ge=1,
         description="Of the teacher's stored answers the k likeliest labels of a row, for many labels: the rest share what probability is left. null: all.",
     )
-    combine: Literal["mean", "confidence", "best", "agreement"] = Field(
+    combine: Literal["mean", "learned", "confidence", "best", "agreement"] = Field(
         "mean",
-        description="How the answers of several `teachers` become one. mean: of their probabilities; confidence: that mean, each weighted by how sure it "
-        "is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
+        description="How the answers of several `teachers` become one. mean: of their probabilities; learned: that mean, with the weight of each "
+        "teacher that fits the validation labels most; confidence: each weighted by how sure it is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
         "teachers disagree are left out of the teacher's terms as often as they do. Others than mean need one of K labels.",
     )
     train: Train = Field(Train(), description="Schedule.")
