@@ -53,13 +53,16 @@ DRAWS, LEVEL = 2000, (2.5, 97.5)  # bootstrap over test rows
 
 @dataclass(frozen=True)
 class Set:
-    """A recipe, the places that name its files, its optimizer steps, what else changes in all arms, and the other teacher beside its own."""
+    """A recipe, its optimizer steps, the places that name its files and the option that gives them (the set's own name where it is empty), what else
+    changes in all arms, its rate where that is not the recipe's, and the other teacher beside its own."""
 
     title: str
     recipe: str
     steps: int
     files: tuple[str, ...] = ()
+    given: str = ""
     overrides: tuple[str, ...] = ()
+    rate: float | None = None
     second: Mapping[str, Any] | None = field(default_factory=lambda: {"head_width": 128, "smoothing": 0.1})
 
     @property
@@ -68,29 +71,33 @@ class Set:
         return yaml.safe_load((ROOT / self.recipe).read_text(encoding="utf-8"))
 
 
+INTENTS = ("data.options.train", "data.options.test")
+BAG = json.dumps({"model": "bag", "options": {"width": 64}, "initialise": "teacher", "vocab": "task"})
+NO_WORDINGS = "distill.augment.text.wordings=0"  # but in an arm of its own
 SETS = {
-    "banking77": Set(
-        "BANKING77",
+    "banking77": Set("BANKING77, a transformer", "recipes/text_intents.yaml", 2000, INTENTS, "banking77", (NO_WORDINGS,)),
+    "banking77_bag": Set(
+        "BANKING77, a bag of words",
         "recipes/text_intents.yaml",
         2000,
-        ("data.options.train", "data.options.test"),
-        ("distill.augment.text.wordings=0",),
+        INTENTS,
+        "banking77",
+        (NO_WORDINGS, f"student.encoders.text={BAG}"),
+        1e-2,
     ),
     "fruit": Set("fruit, photographs", "recipes/image_photos.yaml", 400, ("data.options.path",)),
     "easy_vqa_5": Set(
         "easy-VQA, labels for 5 % of the images",
         "recipes/mobile_vqa.yaml",
         672,
-        (),
-        ("data.labelled_fraction=0.05", "distill.augment.text.wordings=0"),
+        overrides=("data.labelled_fraction=0.05", NO_WORDINGS),
     ),
     "fsdd": Set(
         "spoken digits, speakers unheard",
         "recipes/audio_digits.yaml",
         920,
         ("data.options.path",),
-        (),
-        {"encoders": {"audio": {"model": "ecapa"}}},
+        second={"encoders": {"audio": {"model": "ecapa"}}},
     ),
     "cifar10": Set("CIFAR-10", "benchmarks/recipes/cifar10.yaml", 11_240, second=None),
 }
@@ -103,19 +110,27 @@ LOSSES = {  # arm -> its losses, by their name in benchmarks/losses.py
     "kd and hint": "kd T=4, hint",
     "kd and distances": "kd T=4, rkd_distance",
     "kd and similarity": "kd T=4, similarity",
+    "kd and alignment": "kd T=4, cka",
+    "kd and each modality": "kd T=4, modalities",
     "simkd": "simkd",
     "chosen by pilots": "kd T=4",
     "two rounds": "kd T=4",
     "two teachers": "kd T=4",
+    "two teachers, weights learned": "kd T=4",
     "texts in other words": "kd T=4",
 }
-CHANGES = {"chosen by pilots": ("distill.objective=auto",), "two rounds": ("distill.rounds=2",)}
+CHANGES = {
+    "chosen by pilots": ("distill.objective=auto",),
+    "two rounds": ("distill.rounds=2",),
+    "two teachers, weights learned": ("distill.combine=learned",),
+}
 
 
 def arms_of(name: str) -> list[str]:
     """The arms that a set has, its teacher first."""
     chosen = SETS[name]
-    there = {"two teachers": chosen.second is not None, "texts in other words": bool(_wordings(chosen.raw))}
+    there = dict.fromkeys(("two teachers", "two teachers, weights learned"), chosen.second is not None)
+    there |= {"texts in other words": bool(_wordings(chosen.raw)), "kd and each modality": len(chosen.raw["data"]["inputs"]) > 1}
     return [TEACHER, *(arm for arm in LOSSES if there.get(arm, True))]
 
 
@@ -124,8 +139,9 @@ def overrides_for(name: str, arm: str) -> list[str]:
     chosen, raw = SETS[name], SETS[name].raw
     own = ["student.classifier=own", *overrides_of(LOSSES[arm])] if arm != TEACHER else []
     steps = [f"distill.train.{word}={chosen.steps}" for word in ("min_steps", "max_steps")]
-    overrides = [*chosen.overrides, "distill.compare_alone=false", *steps, *own, *CHANGES.get(arm, ())]
-    if arm == "two teachers":
+    rate = [f"distill.train.learning_rate={chosen.rate}"] if chosen.rate else []
+    overrides = [*chosen.overrides, "distill.compare_alone=false", *steps, *rate, *own, *CHANGES.get(arm, ())]
+    if arm.startswith("two teachers"):
         both = [raw["teacher"], {**raw["teacher"], **(chosen.second or {})}]
         overrides += [f"teachers={json.dumps(both)}", "budget.min_latency_ratio=null"]
     if arm == "texts in other words":
@@ -143,7 +159,7 @@ def measure(name: str, arm: str, seed: int, *, given: Sequence[Path], overrides:
     changed = [*overrides_for(name, arm), *overrides]
     train = partial(make, name, arm, seed, [*places, *changed], runs=runs, threads=threads)
     if arm == ALONE:
-        own = SETS[name].raw["distill"]["train"]["learning_rate"]
+        own = SETS[name].rate or SETS[name].raw["distill"]["train"]["learning_rate"]
         tried = [(own * share, train(f"distill.train.learning_rate={own * share:.3g}")) for share in RATES]
         rate, made = max(tried, key=lambda pair: _validation(pair[1]["distill"]))
         told = {"rate": rate, "rates": [{"rate": rate, "validation": _validation(made["distill"])} for rate, made in tried]}
@@ -177,9 +193,10 @@ def _validation(artifact: Any) -> float:
 def describe_student(made: Mapping[str, Any]) -> dict[str, Any]:
     """What a result says of a trained student; `seconds` are those of the whole stage, pilots and rounds with it."""
     student = made["distill"]
-    kept = {key: student.details[key] for key in ("teaching", "rounds_in_words") if student.details.get(key)}
+    kept = {key: student.details[key] for key in ("teaching", "rounds_in_words", "learned_weights") if student.details.get(key)}
     if "ensemble" in made:
-        kept["teachers"] = {key: made["ensemble"].details[key] for key in ("combine", "teachers")}
+        told = made["ensemble"].details
+        kept["teachers"] = {key: told[key] for key in ("combine", "teachers", "weights") if key in told}
     return {
         "samples": len(made["right"]),
         "accuracy": percent(made["right"]),
@@ -288,7 +305,7 @@ def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def wanted(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Each result that the command line asks for, and what makes it."""
-    given = {name: given_files(name, len(SETS[name].files), vars(args)) for name in args.only}
+    given = {name: given_files(chosen.given or name, len(chosen.files), vars(args)) for name, chosen in SETS.items() if name in args.only}
     settings = {"overrides": args.overrides, "runs": args.runs / "distillation", "threads": args.threads}
     for seed in args.seeds:
         for name in args.only:
@@ -302,7 +319,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help=f"of {', '.join(SETS)}")
     parser.add_argument("--arms", nargs="+", choices=[TEACHER, *LOSSES], metavar="ARM", help=f"of {', '.join([TEACHER, *LOSSES])}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add_file_arguments(parser, {name: len(chosen.files) for name, chosen in SETS.items()})
+    add_file_arguments(parser, {chosen.given or name: len(chosen.files) for name, chosen in SETS.items()})
     add_training_arguments(parser, "distillation")
     return parser.parse_args(arguments)
 

@@ -62,6 +62,7 @@ def test_loss_whose_teacher_may_be_none_needs_none() -> None:
             "{name: hint, options: {tap: mid}}",
             r"a.yaml:6 distill.losses\[0\].options.tap: no hidden state 'mid'; there is embedding, and distill.taps",
         ),
+        ("{name: affinity, options: {other: text}}", r"losses\[0\].options.other: no hidden state 'text'; there is embedding"),
         ("{name: hint, options: {project: 1}}", "options.project: unknown option"),
         ("{name: focal, options: {counts: [1]}}", "options.counts: unknown option"),
     ],
@@ -88,6 +89,7 @@ def test_taps_are_heard_only_where_a_loss_compares_them(load) -> None:
     assert distill.student_taps == {"mid": ("encoders.image.body", "attention")}
     assert distill.teacher_taps == {"mid": ("encoders.image.layer2", "attention")}
     assert load("{name: kd}", taps=TAPS).distill.teacher_taps == {}
+    assert load("{name: affinity, options: {tap: mid, other: other}}", taps=TAPS).distill.hidden == ["mid", "other"]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,9 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         model, objective, details["history"] = last.model, last.objective, last.history
         details["rounds_in_words"] = describe_rounds(details["rounds"])
     save_projections(objective, ctx.out)
+    if objective.learned:
+        details["learned_weights"] = objective.learned
+        ctx.say(f"distill: learned weights: {', '.join(f'{name} {weight:.2f}' for name, weight in objective.learned.items())}")
     arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
         arms["alone"] = started  # with a last layer of its own
