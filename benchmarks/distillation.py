@@ -72,7 +72,7 @@ class Set:
 
 
 INTENTS = ("data.options.train", "data.options.test")
-BAG = json.dumps({"model": "bag", "options": {"width": 64}, "initialise": "teacher", "vocab": "task"})
+BAG = json.dumps({"model": "bag", "options": {"width": 64}, "vocab": "task"})
 NO_WORDINGS = "distill.augment.text.wordings=0"  # but in an arm of its own
 SETS = {
     "banking77": Set("BANKING77, a transformer", "recipes/text_intents.yaml", 2000, INTENTS, "banking77", (NO_WORDINGS,)),
