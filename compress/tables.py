@@ -116,6 +116,9 @@ LOSSES = {
     "similarity": "compress.losses.relations:similarity",
     "pkt": "compress.losses.relations:pkt",
     "contrastive": "compress.losses.relations:contrastive",
+    "cka": "compress.losses.alignment:cka",
+    "procrustes": "compress.losses.alignment:procrustes",
+    "affinity": "compress.losses.alignment:affinity",
 }
 
 TRAINING = ("torch", "transformers", "accelerate", "tokenizers", "numpy")

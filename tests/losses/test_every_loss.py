@@ -200,6 +200,14 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
     def angle(x: np.ndarray, i: int, j: int, k: int) -> float:
         return angle_cosine(x[i] - x[j], x[k] - x[j])
 
+    def centred(x: np.ndarray) -> np.ndarray:
+        return x - x.mean(0)
+
+    def turned() -> float:
+        a, b = (centred(x) / np.linalg.norm(centred(x)) for x in (s, t))
+        u, _, v = np.linalg.svd(a.T @ b)
+        return ((a @ u @ v - b) ** 2).sum() / 2
+
     triples = [(i, j, k) for j in rows for i in rows for k in rows if len({i, j, k}) == 3]
     log_q = [np.log(softmax(row)) for row in s]
     found: dict[str, Callable[[], Any]] = {
@@ -238,6 +246,9 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "rkd_angle": lambda: [huber(angle(s, *triple) - angle(t, *triple)) for triple in triples],
         "similarity": lambda: (gram(s) - gram(t)) ** 2,
         "pkt": lambda: [kl(near(t, i), near(s, i)) for i in rows],
+        "cka": lambda: [1 - angle_cosine(*((centred(x) @ centred(x).T).ravel() for x in (s, t)))],
+        "procrustes": lambda: [turned()],
+        "affinity": lambda: [kl(*(softmax(np.array([angle_cosine(x[i], x[j]) for j in rows]), 0.1) for x in (t, s))) for i in rows],
         "contrastive": lambda: [-np.log(softmax(np.array([angle_cosine(s[i], t[j]) for j in rows]), 0.1)[i]) for i in rows],
     }
     return float(np.mean(found[name]())) if name in found else np.nan
