@@ -43,6 +43,7 @@ TASKS = {
     "regression": "compress.tasks.regression:Regression",
     "embedding": "compress.tasks.embedding:Embedding",
     "verification": "compress.tasks.verification:Verification",
+    "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
 }
 IMAGE_ENCODERS = {
@@ -102,6 +103,9 @@ LOSSES = {
     "label_contrast": "compress.losses.vectors:label_contrast",
     "vector_kd": "compress.losses.vectors:vector_kd",
     "vector_neighbours": "compress.losses.vectors:vector_neighbours",
+    "tower_contrast": "compress.losses.towers:tower_contrast",
+    "tower_affinity": "compress.losses.towers:tower_affinity",
+    "tower_neighbours": "compress.losses.towers:tower_neighbours",
     "token_cross_entropy": "compress.losses.words:token_cross_entropy",
     "token_kd": "compress.losses.words:token_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
@@ -180,7 +184,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy", "torch"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine", "bundle"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 6, ("data.inputs", "engine", "bundle"), ("numpy", "onnx")),
 }
 
 TABLES: dict[str, dict[str, str]] = {
@@ -195,7 +199,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts", "lengths")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths", "towers")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -26,9 +26,9 @@ class Embedding(SingleLabel):
     """
 
     column = "label"
-    losses = ("label_contrast", "vector_kd", "vector_neighbours")
+    losses: ClassVar[tuple[str, ...]] = ("label_contrast", "vector_kd", "vector_neighbours")
     hidden = True
-    objective = ({"name": "vector_kd"}, {"name": "vector_neighbours"})
+    objective: ClassVar[tuple[dict[str, Any], ...]] = ({"name": "vector_kd"}, {"name": "vector_neighbours"})
     rivals = {"vector_kd": {"name": "vector_kd"}, "vector_neighbours": {"name": "vector_neighbours"}}
     metric = "recall_at_1"
     measure = "queries that find their like first"

@@ -59,6 +59,9 @@ class Task:
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     open_set: ClassVar[bool] = False  # validation and test may have answers that train has not: what an answer may be is told by all splits
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
+    towers: ClassVar[bool] = (
+        False  # each input has a vector of its own; which there are is fact `towers`, and without a column rows that share one are alike
+    )
     foreign: ClassVar[tuple[str, ...]] = (
         "folder",
         "hub",
