@@ -9,6 +9,7 @@ because their rate was lower.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from compress.measures.metrics import standard_error
 
@@ -35,10 +36,13 @@ class Choice:
         return bool(behind.mean() <= standard_error(behind) + ROUNDING), rose
 
     def state(self) -> dict:
-        """Plain data for a checkpoint."""
-        return {"recent": [gains.tolist() for gains in self.recent], "best": None if self.best is None else self.best.tolist()}
+        """What a checkpoint holds of it."""
+        return {
+            "recent": [torch.from_numpy(gains) for gains in self.recent],
+            "best": None if self.best is None else torch.from_numpy(self.best),
+        }
 
     def restore(self, state: dict) -> None:
         """Goes on from `state`."""
-        self.recent = [np.asarray(gains, np.float64) for gains in state["recent"]]
-        self.best = None if state["best"] is None else np.asarray(state["best"], np.float64)
+        self.recent = [gains.numpy() for gains in state["recent"]]
+        self.best = None if state["best"] is None else state["best"].numpy()

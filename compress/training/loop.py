@@ -25,10 +25,14 @@ from compress.context import Context
 from compress.errors import CompressError, DependencyError
 from compress.io_spec import Outputs
 from compress.losses.objective import Objective
+from compress.models.classifier import Classifier
 from compress.placement import CPU, ask, device_of, training_precision
+from compress.ranks.dealing import ask_all, gather_rows, sum_gradients
+from compress.ranks.group import here
+from compress.ranks.layers import over_ranks
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
-from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
+from compress.training.checkpoint import agreed, load_checkpoint, save_checkpoint, seed_everything
 from compress.training.choice import Choice
 from compress.training.schedule import total_steps
 
@@ -77,7 +81,8 @@ def train(
     first weights count among the best.
     `gentle`: a share of the rate, and the parameters that learn at it. `perturb`: what a batch becomes before the model sees it.
     """
-    accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"), cpu=True)
+    ranks = here()
+    accelerator = Accelerator(log_with=(not ranks.rank and trackers(config)) or None, project_dir=str(ctx.out / "logs"), cpu=True)
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
     device, precision = torch.device(ctx.device), training_precision(config.precision, ctx.device)
@@ -90,12 +95,14 @@ def train(
     start = History(planned_steps=total, best=-math.inf if known is None else float(known.mean()))
     run = _Run(model, objective, optimizer, scaler, start, Choice(known), ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
+    whole = next((part for part in model.modules() if isinstance(part, Classifier)), None)  # encodes inputs once for all of their rows
+    batches = batches.deal(whole.encoders if whole else ())
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
     every = max(1, round(config.validate_every * batches.steps))
     frozen_from = math.ceil(freeze[0] * total) if freeze else total + 1
     started = saved = time.monotonic()
-    with ctx.progress(label, total, unit="steps", done=run.history.steps) as progress:
+    with over_ranks(model, whole), ctx.progress(label, total, unit="steps", done=run.history.steps) as progress:
         note = ""
         for step in range(run.history.steps, 0 if run.history.stopped_early else total):
             if step % batches.steps == 0 or step == run.history.resumed_at:
@@ -105,7 +112,7 @@ def train(
             set_rate(optimizer, config, step, total)
             logs, validates = step % LOG_EVERY == 0, (step + 1) % every == 0 or step + 1 == total
             saves = time.monotonic() - saved >= config.checkpoint_seconds
-            batch, done = next(stream).to(device), step / max(1, total - 1)
+            batch, done = next(stream).to(device).heard(), step / max(1, total - 1)
             loss, parts = train_step(
                 *(model, optimizer, perturb(model, batch, objective, step, done) if perturb else batch, objective, config),
                 done=done,
@@ -121,7 +128,7 @@ def train(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
             if validates:
-                run.validated(validate(model), loss.item(), {name: part.item() for name, part in parts.items()})
+                run.validated(ranks.same(float(validate(model))), loss.item(), {name: part.item() for name, part in parts.items()})
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
@@ -132,7 +139,8 @@ def train(
                 saved = time.monotonic()
     run.history.seconds += time.monotonic() - started
     run.save()  # a stage that trains twice does not repeat this part
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # not by end_training, which would end the group of processes, too
+        tracker.finish()
     run.pair.load_state_dict(run.best_state)
     return run.history
 
@@ -166,19 +174,25 @@ class _Run:
         self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss, "terms": terms})
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint, in the first process."""
+        if not here().rank:
+            save_checkpoint(self.path, self.state(), self.device)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         state: dict[str, Any] = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
-        state |= {
+        return state | {
             "scaler": self.scaler.state_dict(),
             "history": self.history.to_json(),
             "since_gain": self.since_gain,
             "choice": self.choice.state(),
         }
-        save_checkpoint(self.path, state, self.device)
 
     def restore(self) -> None:
-        """Puts the checkpoint's state back, if there is one."""
+        """Puts the checkpoint's state back, if there is one; of several processes all start with what the first one has."""
         state = load_checkpoint(self.path, self.device)
+        if here().world > 1:
+            state = agreed(state or self.state(), self.device)
         if state is None:
             return
         self.pair.load_state_dict(state["pair"])
@@ -210,13 +224,14 @@ def train_step(
     """
     model.train()
     with layers_in(precision, batch.labels.device):
-        outputs = model(batch.inputs, batch.rows)
+        outputs = ask_all(model, batch.inputs, batch.rows, batch.parts)
     outputs = outputs.map(lambda x: x.float()) if precision in AUTOCAST else outputs
     loss, parts = objective(outputs, batch.teacher, batch.labels, batch.mixed, done=done, shift=batch.shift, answered=batch.answered)
     if look and not torch.isfinite(loss):
         raise CompressError(f"{place}: {describe_fault(parts, outputs, batch.teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()
     scaler.scale(loss).backward()
+    sum_gradients(model.parameters(), objective.parameters())
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_([*model.parameters(), *objective.parameters()], config.gradient_clip)
     scaler.step(optimizer)
@@ -248,19 +263,15 @@ def way_out(config: Train) -> str:
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Batches) -> np.ndarray:
-    """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was."""
-    was_training = model.training
-    model.eval()
-    out: np.ndarray | None = None
-    for batch in batches.epoch(0):
-        logits = ask(model, batch.inputs, batch.rows).logits.float().cpu().numpy()
-        if out is None:
-            out = np.full((len(batches.data.labels), logits.shape[1]), np.nan, np.float32)
-        out[batch.index] = logits
-    model.train(was_training)
-    if out is None:
+    """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was. Several processes take turns with batches."""
+    was_training, ranks, found = model.training, here(), []
+    if not batches.steps:
         raise CompressError("there are no rows to predict")
-    return out
+    model.eval()
+    for batch in batches.epoch(0, ranks.rank, ranks.world):
+        found.append((batch.index, ask(model, batch.inputs, batch.rows).logits.float().cpu()))
+    model.train(was_training)
+    return gather_rows(found, batches.order, len(batches.data.labels)).numpy()
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: Train, step: int, total: int) -> None:

@@ -23,6 +23,7 @@ from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
 from compress.models.towers import count_towers
 from compress.placement import CPU, ask, device_of, move
+from compress.ranks.group import here
 from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss
@@ -61,13 +62,13 @@ def choose_teaching(
     ctx: Context,
 ) -> Teaching:
     """How the student is taught. `rows` hold the stored answers; `fresh()` is the student before its first step; `targets`: their folder."""
-    noted = _read(ctx.out)
+    noted = here().same(_read(ctx.out))
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
         live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps, device=ctx.device)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
-            noted |= _weigh(config.teacher, taught, fresh, ctx)
+            noted |= here().from_first(lambda: _weigh(config.teacher, taught, fresh, ctx))
         rows = taught if noted["teacher"] == "live" else rows
     batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
     model, batch = fresh(), batches.collect(np.arange(min(64, len(batches.groups))))
@@ -77,7 +78,7 @@ def choose_teaching(
     losses = [Loss.model_validate(loss) for loss in noted["losses"]]
     objective = objective_for(losses, model, rows)
     if "scales" not in noted:
-        noted["scales"] = balance(model, batch, objective) if config.balance else {}
+        noted["scales"] = here().same(balance(model, batch, objective)) if config.balance else {}
         _write(ctx.out, noted)
     objective.scales = noted["scales"]
     return Teaching(rows, objective, {name: value for name, value in noted.items() if value})
