@@ -128,7 +128,9 @@ def train(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
             if validates:
-                run.validated(ranks.same(float(validate(model))), loss.item(), {name: part.item() for name, part in parts.items()})
+                run.validated(
+                    np.asarray(ranks.same(validate(model).tolist())), loss.item(), {name: part.item() for name, part in parts.items()}
+                )
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
