@@ -83,6 +83,7 @@ MODELS = {
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
     "zero_shot": "compress.models.zero_shot:zero_shot",
     "onnx_teacher": "compress.models.onnx_teacher:onnx_teacher",
+    "dual_teacher": "compress.models.dual:dual_teacher",
     "sentence_teacher": "compress.models.sentence:sentence_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }

@@ -67,9 +67,9 @@ def check_towers(
 ) -> dict[str, dict[str, Any]]:
     """Each of a model's towers against its part of the golden answers, by the tower's name; none where the runtime opens no such file."""
     allowed, found = model.tolerance if tolerance is None else tolerance, {}
-    for place, name in enumerate(model.towers if runtime in OF_TOWERS else ()):
+    for place, name in enumerate(bundle.asked if model.towers and runtime in OF_TOWERS else ()):
         session = open_tower(bundle, model, name, runtime=runtime, threads=threads)
-        part = (place, len(model.towers))
+        part = (place, len(bundle.asked))
         found[name] = check_golden(
             session, bundle.folder / GOLDEN, tolerance=allowed, logits=model.logits, decisions=_neighbours, part=part
         )

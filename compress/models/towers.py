@@ -10,22 +10,26 @@ from compress.models.space import unit
 
 
 class Towers(nn.Module):
-    """Features (R, D_m) by modality -> logits (R, M D): one linear layer a modality or, with `hidden`, two with GELU and LayerNorm between."""
+    """Features (R, D_m) by modality -> logits (R, M D): what `project` makes of each, over its length."""
 
-    def __init__(self, widths: dict[str, int], *, size: int, hidden: int = 0, dropout: float = 0.0) -> None:
+    def __init__(self, project: dict[str, nn.Module]) -> None:
         super().__init__()
-        self.count = len(widths)
-        self.project = nn.ModuleDict({m: _projection(width, size, hidden, dropout) for m, width in widths.items()})
+        self.count, self.project = len(project), nn.ModuleDict(project)
 
     def forward(self, features: dict[str, Tensor]) -> Outputs:
         vectors = torch.cat([unit(project(features[m])) for m, project in self.project.items()], 1)
         return Outputs(vectors, vectors)
 
 
-def _projection(width: int, size: int, hidden: int, dropout: float) -> nn.Sequential:
-    if not hidden:
-        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, size))
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, size))
+def towers(widths: dict[str, int], *, size: int, hidden: int = 0, dropout: float = 0.0) -> Towers:
+    """Towers with one linear layer a modality or, with `hidden`, two with GELU and LayerNorm between, as in CLAP, arXiv 2206.04769."""
+
+    def projection(width: int) -> nn.Module:
+        if not hidden:
+            return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, size))
+        return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, size))
+
+    return Towers({m: projection(width) for m, width in widths.items()})
 
 
 def tower_size(io: IOSpec) -> int:

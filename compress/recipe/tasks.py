@@ -143,6 +143,11 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield Fault(
             ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
         )
+    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != {"image", "text"}:
+        yield Fault(
+            ("teacher", "source"),
+            f"of transformers' dual encoders CLIP's are built, which read image and text; the data has {' and '.join(recipe.modalities)}; take fit",
+        )
     if recipe.data.allow_missing:
         yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")
     if recipe.student.fusion != Fusion():

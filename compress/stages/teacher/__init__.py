@@ -31,6 +31,7 @@ from compress.models.space import own_space
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
+from compress.stages.teacher.dual import from_dual
 from compress.stages.teacher.from_run import from_run
 from compress.stages.teacher.generative import from_generative
 from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
@@ -135,6 +136,8 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     """A transformers classifier, cut to the data's labels; a sentence encoder where vectors are asked for."""
     from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
 
+    if data.task.towers:
+        return from_dual(folder, recipe, data, ctx)
     if data.task.port(data.labels).unit:
         return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
