@@ -18,14 +18,14 @@ from record import add_training_arguments, markdown_table, origin, origin_line, 
 from students import SETTINGS, load_setting, say, train
 
 
-def term(name: str, weight: float = 1.0, **options: float) -> dict[str, Any]:
+def term(name: str, weight: float = 1.0, schedule: str = "constant", **options: float | str) -> dict[str, Any]:
     """One entry of `distill.losses`."""
-    return {"name": name, "weight": weight, "options": options}
+    return {"name": name, "weight": weight, "schedule": schedule, "options": options}
 
 
 HARD = term("cross_entropy")
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "alone": [HARD],
+    "alone": [HARD],  # on the labelled rows and fresh variants of them
     "kd T=2": [HARD, term("kd", temperature=2.0)],
     "kd T=4": [HARD, term("kd", temperature=4.0)],
     "kd T=2, labels 0.1": [term("cross_entropy", 0.1), term("kd", temperature=2.0)],
@@ -37,17 +37,28 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "logit mse": [term("cross_entropy", 0.1), term("logit_mse", 0.5)],
     "kd standardised": [HARD, term("kd_standardised", temperature=2.0)],
     **{name: [HARD, term(name)] for name in ("hint", "cosine", "rkd_distance", "rkd_angle", "similarity", "pkt", "contrastive")},
-    "kd T=4, hint": [HARD, term("kd", temperature=4.0), term("hint")],
+    **{f"kd T=4, {name}": [HARD, term("kd", temperature=4.0), term(name)] for name in ("hint", "rkd_distance", "similarity", "cka")},
     "simkd": [term("simkd")],
+    "kd T=4, modalities": [
+        *(HARD, term("kd", temperature=4.0)),
+        *(term("cosine", schedule="learned", tap=m) for m in ("image", "text")),
+        term("affinity", schedule="learned", tap="image", other="text"),
+    ],
     "simkd, labels and kd T=4": [HARD, term("kd", temperature=4.0), term("simkd")],
 }
 
 
+# what each modality says, before the fusion: (R, head_width) of a fitted teacher as of the student
+TAPS = {m: {"student": f"head.project.{m}", "teacher": f"head.project.{m}"} for m in ("image", "text")}
+
+
 def overrides_of(candidate: str) -> list[str]:
-    """What the candidate changes in a recipe: its losses, and the last layer of the student where one of them needs the teacher's."""
+    """What the candidate changes in a recipe: its losses with their taps, and the last layer of the student where one needs the teacher's."""
     losses = CANDIDATES[candidate]
     kept = any(loss["name"] == "simkd" for loss in losses)
-    return [f"distill.losses={json.dumps(losses)}", *(["student.classifier=teacher"] if kept else [])]
+    taps = {name: TAPS[name] for loss in losses for key in ("tap", "other") if (name := loss["options"].get(key))}
+    named = [f"distill.taps={json.dumps(taps)}"] if taps else []
+    return [*named, f"distill.losses={json.dumps(losses)}", *(["student.classifier=teacher"] if kept else [])]
 
 
 def measure(setting: str, candidate: str, seed: int, overrides: Sequence[str], *, runs: Path, threads: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,15 @@ from record import (
     ROOT,
     add_training_arguments,
     markdown_table,
-    origin,
     origin_line,
     read_results,
     run_program,
     show_tables,
     spread,
-    write_result,
 )
-from trial import artifacts_of, judge, right_answers, run
+from trial import judge, make_missing, right_answers, tell_test, whole_run
 
-from compress.errors import CompressError, DataError
+from compress.errors import DataError
 from compress.store.artifacts import Artifact
 from compress.tables import MODALITIES
 
@@ -104,12 +102,9 @@ def measure(name: str, arm: str, seed: int, *, given: Sequence[Path], overrides:
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = [*RECIPES[name].arms(recipe)[arm], *overrides]
     places = [f"{place}={file.resolve()}" for place, file in zip(RECIPES[name].files, given, strict=True)] if given else []
-    ended = run(path, runs, limit=LIMIT_S, threads=threads, overrides=[*places, *changed, f"seed={seed}", f"name={run_name}"])
-    made = artifacts_of(runs / run_name)
-    if "bundle" not in made:
-        raise CompressError("\n".join([f"{name}, {arm}, seed {seed}: no bundle", *ended.lines[-3:]]))
+    made, told = whole_run(path, runs, run_name, overrides=[*places, *changed, f"seed={seed}"], limit=LIMIT_S, threads=threads)
     return {
-        **origin(threads=threads, libraries=("torch", "numpy", "onnxruntime")),
+        **told,
         "recipe": name,
         "arm": arm,
         "seed": seed,
@@ -117,9 +112,7 @@ def measure(name: str, arm: str, seed: int, *, given: Sequence[Path], overrides:
         "overrides": list(overrides),
         "changed": changed,
         "text": path.read_text(encoding="utf-8"),
-        "rows": {split: told["rows"] for split, told in made["data"].details["splits"].items()},
-        "run": ended.to_json(),
-        "seconds": {stage: round(artifact.seconds, 1) for stage, artifact in made.items()},
+        "rows": {split: described["rows"] for split, described in made["data"].details["splits"].items()},
         "found": judge(made, threads=threads),
         **files_of(made, threads=threads),
     }
@@ -269,17 +262,15 @@ def main() -> None:
     if show_tables(args, lambda: tables(read_results(args.results))):
         return
     given = data_of(args.data)
-    for seed in args.seeds:
-        for name in args.only:
-            arms = RECIPES[name].arms(yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")))
-            for arm in [arm for arm in arms if arm in (args.arms or arms)]:
-                out = args.results / f"{name}-{slug(arm)}-{seed}.json"
-                if not out.is_file():
-                    settings = {"overrides": args.overrides, "runs": args.runs / "modalities", "threads": args.threads}
-                    result = measure(name, arm, seed, given=given.get(name, []), **settings)
-                    write_result(out, result)
-                    test = ", ".join(f"{model} {share['value']:.2f} %" for model, share in result["found"]["test"].items())
-                    print(f"{name}, {arm}, seed {seed}: {test}", file=sys.stderr, flush=True)
+    settings = {"overrides": args.overrides, "runs": args.runs / "modalities", "threads": args.threads}
+    wanted = (
+        (f"{name}-{slug(arm)}-{seed}", partial(measure, name, arm, seed, given=given.get(name, []), **settings))
+        for seed in args.seeds
+        for name in args.only
+        for arm in RECIPES[name].arms(yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")))
+        if arm in (args.arms or [arm])
+    )
+    make_missing(args.results, wanted, tell_test)
 
 
 if __name__ == "__main__":

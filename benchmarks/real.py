@@ -16,17 +16,17 @@ sets of its own. Where the files come from:
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from losses import slug
-from record import add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables, spread, write_result
-from trial import artifacts_of, init, judge, run
+from record import add_training_arguments, markdown_table, origin_line, read_results, run_program, show_tables, spread
+from trial import add_file_arguments, given_files, init, judge, make_missing, tell_test, whole_run
 
-from compress.errors import CompressError, DataError
+from compress.errors import CompressError
 
 Files = dict[str, Path]  # split -> file
 INIT_LIMIT_S, LIMIT_S = 600.0, 24 * 3600.0
@@ -119,12 +119,9 @@ def measure(name: str, arm: str, seed: int, *, given: Sequence[Path], overrides:
         if written.exit_code:
             raise CompressError(f"{name}: compress init: {written.lines[-1]}")
     changed = [*ARMS[arm], *overrides]
-    ended = run(recipe, folder / "runs", limit=LIMIT_S, threads=threads, overrides=[*changed, f"seed={seed}", f"name={run_name}"])
-    made = artifacts_of(folder / "runs" / run_name)
-    if "bundle" not in made:
-        raise CompressError("\n".join([f"{name}, {arm}, seed {seed}: no bundle", *ended.lines[-3:]]))
+    made, told = whole_run(recipe, folder / "runs", run_name, overrides=[*changed, f"seed={seed}"], limit=LIMIT_S, threads=threads)
     return {
-        **origin(threads=threads, libraries=("torch", "numpy", "onnxruntime")),
+        **told,
         "set": name,
         "arm": arm,
         "seed": seed,
@@ -132,8 +129,6 @@ def measure(name: str, arm: str, seed: int, *, given: Sequence[Path], overrides:
         "changed": changed,
         "recipe": recipe.read_text(encoding="utf-8").replace(f"{folder}/", ""),
         "rows": made["data"].details["splits"]["train"]["rows"],
-        "run": ended.to_json(),
-        "seconds": {stage: round(artifact.seconds, 1) for stage, artifact in made.items()},
         "found": judge(made, threads=threads),
     }
 
@@ -189,26 +184,13 @@ def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
     return {"real": table(results)}
 
 
-def files_of(name: str, args: Mapping[str, Any]) -> Sequence[Path]:
-    """The files that the command line names for a set. Raises DataError where one is not there."""
-    given = args.get(name) or []
-    if len(given) != SETS[name].named:
-        raise DataError(f"--{name}: give {SETS[name].named} file(s), or leave {name} out with --only; --help says where they come from")
-    for path in given:
-        if not path.is_file():
-            raise DataError(f"--{name} {path}: no such file")
-    return given
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help=f"of {', '.join(SETS)}")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["as written"], metavar="ARM", help=f"of {', '.join(ARMS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    for name, chosen in SETS.items():
-        if chosen.named:
-            parser.add_argument(f"--{name}", nargs=chosen.named, type=Path, metavar="FILE")
+    add_file_arguments(parser, {name: chosen.named for name, chosen in SETS.items()})
     add_training_arguments(parser, "real")
     return parser.parse_args(arguments)
 
@@ -218,17 +200,15 @@ def main() -> None:
     args = parse()
     if show_tables(args, lambda: tables(read_results(args.results))):
         return
-    given = {name: files_of(name, vars(args)) for name in args.only}
-    for seed in args.seeds:
-        for name in args.only:
-            for arm in args.arms:
-                out = args.results / f"{name}-{slug(arm)}-{seed}.json"
-                if not out.is_file():
-                    settings = {"overrides": args.overrides, "runs": args.runs / "real", "threads": args.threads}
-                    result = measure(name, arm, seed, given=given[name], **settings)
-                    write_result(out, result)
-                    test = ", ".join(f"{model} {share['value']:.2f} %" for model, share in result["found"]["test"].items())
-                    print(f"{name}, {arm}, seed {seed}: {test}", file=sys.stderr, flush=True)
+    given = {name: given_files(name, SETS[name].named, vars(args)) for name in args.only}
+    settings = {"overrides": args.overrides, "runs": args.runs / "real", "threads": args.threads}
+    wanted = (
+        (f"{name}-{slug(arm)}-{seed}", partial(measure, name, arm, seed, given=given[name], **settings))
+        for seed in args.seeds
+        for name in args.only
+        for arm in args.arms
+    )
+    make_missing(args.results, wanted, tell_test)
 
 
 if __name__ == "__main__":

@@ -134,12 +134,12 @@ def open_arm(made: RunResult, arm: str, recipe: Recipe) -> nn.Module:
     from compress.models.saved import load_model
     from compress.quantizers.saved import open_quantized
 
+    if arm == "teacher":
+        return load_model(folder_of(made, "teacher"))
     student = folder_of(made, "distill")
     if arm in INT8:
         assert recipe.quantize
         return open_quantized(student, folder_of(made, "quantize") / arm.removeprefix("int8_"), recipe.quantize)
-    if arm == "teacher":
-        return load_model(folder_of(made, "teacher"))
     return load_model(student if arm == made.artifacts["distill"].details["shipped_arm"] else student / arm)
 
 

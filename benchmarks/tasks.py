@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,14 @@ from record import (
     ROOT,
     add_training_arguments,
     markdown_table,
-    origin,
     origin_line,
     read_results,
     run_program,
     show_tables,
     spread,
-    write_result,
 )
-from trial import ARMS, artifacts_of, run, student_logits
+from trial import ARMS, make_missing, student_logits, whole_run
 
-from compress.errors import CompressError
 from compress.store.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -68,20 +65,9 @@ def measure(name: str, seed: int, *, data: Path, overrides: Sequence[str], runs:
     """The result of one recipe and seed. Raises: CompressError where the run does not end in a bundle; its last lines are the message."""
     places = [f"data.options.{option}={(data / file).resolve()}" for option, file in RECIPES[name].data.items()]
     run_name, folder = f"{name}-{seed}", (runs / "tasks").resolve()
-    changed = [*places, "distill.compare_alone=true", *overrides, f"seed={seed}", f"name={run_name}"]
-    ended = run(ROOT / "recipes" / f"{name}.yaml", folder, limit=LIMIT_S, threads=threads, overrides=changed)
-    made = artifacts_of(folder / run_name)
-    if "bundle" not in made:
-        raise CompressError("\n".join([f"{name}, seed {seed}: no bundle", *ended.lines[-3:]]))
-    return {
-        **origin(threads=threads, libraries=("torch", "numpy", "onnxruntime")),
-        "recipe": name,
-        "seed": seed,
-        "overrides": list(overrides),
-        "run": ended.to_json(),
-        "seconds": {stage: round(artifact.seconds, 1) for stage, artifact in made.items()},
-        "found": judge(made, threads=threads),
-    }
+    changed = [*places, "distill.compare_alone=true", *overrides, f"seed={seed}"]
+    made, told = whole_run(ROOT / "recipes" / f"{name}.yaml", folder, run_name, overrides=changed, limit=LIMIT_S, threads=threads)
+    return {**told, "recipe": name, "seed": seed, "overrides": list(overrides), "found": judge(made, threads=threads)}
 
 
 def judge(made: Mapping[str, Artifact], *, threads: int) -> dict[str, Any]:
@@ -200,15 +186,15 @@ def main() -> None:
         return
     if not args.data:
         parser.error("give --data")
-    for seed in args.seeds:
-        for name in args.only:
-            out = args.results / f"{name}-{seed}.json"
-            if not out.is_file():
-                result = measure(name, seed, data=args.data, overrides=args.overrides, runs=args.runs, threads=args.threads)
-                write_result(out, result)
-                first = RECIPES[name].metrics[0]
-                shown = ", ".join(f"{arm} {100 * values[first]:.2f} %" for arm, values in result["found"]["arms"].items())
-                print(f"{name}, seed {seed}: {first}: {shown}", file=sys.stderr, flush=True)
+    settings = {"data": args.data, "overrides": args.overrides, "runs": args.runs, "threads": args.threads}
+    wanted = ((f"{name}-{seed}", partial(measure, name, seed, **settings)) for seed in args.seeds for name in args.only)
+    make_missing(args.results, wanted, tell)
+
+
+def tell(result: Mapping[str, Any]) -> str:
+    """The first metric of each arm."""
+    first = RECIPES[result["recipe"]].metrics[0]
+    return f"{first}: " + ", ".join(f"{arm} {100 * values[first]:.2f} %" for arm, values in result["found"]["arms"].items())
 
 
 if __name__ == "__main__":

@@ -1,25 +1,27 @@
 """A recipe as `compress init` writes it, run as a user runs it, in a process of its own; and what a finished run came to on the test split.
 
-For the programs that bring other people's data: benchmarks/odd_sets.py and benchmarks/real.py. Nothing here imports torch before a run has
-ended: on Linux a child's peak of memory counts from its parent's.
+For the programs that run whole recipes, and for those whose results are made one by one over days. Nothing here imports torch before a run
+has ended: on Linux a child's peak of memory counts from its parent's.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
-from record import ROOT
+from record import ROOT, origin, write_result
 
+from compress.errors import CompressError, DataError
 from compress.store.artifacts import Artifact, load
 from compress.store.store import RunFolder
 
@@ -87,6 +89,54 @@ def run(recipe: Path, runs: Path, *, limit: float, threads: int, overrides: Sequ
     changes = [word for override in overrides for word in ("-o", override)]
     command = [sys.executable, "-m", "compress", "run", str(recipe), "--runs", str(runs), "--threads", str(threads), *changes]
     return call(command, limit=limit, threads=threads)
+
+
+def whole_run(
+    recipe: Path, runs: Path, name: str, *, overrides: Sequence[str], limit: float, threads: int
+) -> tuple[dict[str, Artifact], dict[str, Any]]:
+    """`run` under this name, to the bundle: its artifacts by stage, and what a result says of any such run.
+
+    Raises: CompressError where the run does not end in a bundle; its last lines are the message.
+    """
+    ended = run(recipe, runs, limit=limit, threads=threads, overrides=[*overrides, f"name={name}"])
+    made = artifacts_of(runs / name)
+    if "bundle" not in made:
+        raise CompressError("\n".join([f"{runs / name}: no bundle", *ended.lines[-3:]]))
+    told = {"run": ended.to_json(), "seconds": {stage: round(artifact.seconds, 1) for stage, artifact in made.items()}}
+    return made, {**origin(threads=threads, libraries=("torch", "numpy", "onnxruntime")), **told}
+
+
+def make_missing(results: Path, wanted: Iterable[tuple[str, Callable[[], dict[str, Any]]]], told: Callable[[dict[str, Any]], str]) -> None:
+    """Makes what is `wanted`, a name and what makes it, and writes results/NAME.json, but for what is there; says what `told` makes of each."""
+    for name, make in wanted:
+        out = results / f"{name}.json"
+        if not out.is_file():
+            result = make()
+            write_result(out, result)
+            print(f"{name}: {told(result)}", file=sys.stderr, flush=True)
+
+
+def tell_test(result: Mapping[str, Any]) -> str:
+    """What the models of a `judge`d run came to."""
+    return ", ".join(f"{model} {share['value']:.2f} %" for model, share in result["found"]["test"].items())
+
+
+def add_file_arguments(parser: argparse.ArgumentParser, named: Mapping[str, int]) -> None:
+    """An option --SET for each set whose files the command line must name, `named` saying how many."""
+    for name, count in named.items():
+        if count:
+            parser.add_argument(f"--{name}", nargs=count, type=Path, metavar="FILE")
+
+
+def given_files(name: str, count: int, args: Mapping[str, Any]) -> Sequence[Path]:
+    """The `count` files that the command line names for a set. Raises DataError where one is not there."""
+    given = args.get(name) or []
+    if len(given) != count:
+        raise DataError(f"--{name}: give {count} file(s), or leave {name} out with --only; --help says where they come from")
+    for path in given:
+        if not path.is_file():
+            raise DataError(f"--{name} {path}: no such file")
+    return given
 
 
 def artifacts_of(folder: Path) -> dict[str, Artifact]:

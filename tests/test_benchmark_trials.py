@@ -142,12 +142,25 @@ def test_real_easy_vqa_keeps_the_answers_of_a_twentieth_of_the_images(program: A
 
 
 def test_real_set_without_its_files_says_what_to_give(program: Any, tmp_path: Path) -> None:
-    real = program("real")
-    assert real.files_of("easy_vqa_5", {}) == []
+    given_files = program("trial").given_files
+    assert given_files("easy_vqa_5", 0, {}) == []
     with pytest.raises(DataError, match="--cifar10: give 2 file"):
-        real.files_of("cifar10", {})
+        given_files("cifar10", 2, {})
     with pytest.raises(DataError, match="no such file"):
-        real.files_of("fruit", {"fruit": [tmp_path / "no.parquet"]})
+        given_files("fruit", 1, {"fruit": [tmp_path / "no.parquet"]})
+
+
+def test_results_that_are_there_are_not_made_again(program: Any, tmp_path: Path, capsys: Any) -> None:
+    made = []
+
+    def make(name: str) -> dict[str, Any]:
+        made.append(name)
+        return {"name": name}
+
+    for names in (("a",), ("a", "b")):
+        program("trial").make_missing(tmp_path, ((name, lambda name=name: make(name)) for name in names), lambda result: result["name"] * 2)
+    assert made == ["a", "b"] and json.loads((tmp_path / "b.json").read_text()) == {"name": "b"}
+    assert capsys.readouterr().err.splitlines() == ["a: aa", "b: bb"]
 
 
 def test_tasks_recipes_are_there_with_the_metrics_of_their_table(program: Any) -> None:

@@ -37,6 +37,10 @@ class Objective(nn.Module):
 
     `scales`: factors by term, 1 where there is none, see `starting_scales`. `widths`: (D_s, D_t) of each hidden state that is compared;
     where they differ and a loss asks for it, a projection is made, whose parameters are the objective's. `counts`: (K,) labelled rows.
+    `towers`: how many vectors a row has.
+
+    A term whose schedule is learned enters as w loss + log(1 + 1 / w), w = exp(-s) learned from s = 0: the larger a term stays the less it
+    weighs, and a small one about 1 / sqrt(loss); after arXiv 1805.06334, whose w is 1 / 2c^2.
     """
 
     def __init__(
@@ -47,10 +51,13 @@ class Objective(nn.Module):
         scales: Mapping[str, float] | None = None,
         widths: Mapping[str, tuple[int, int]] | None = None,
         counts: Tensor | None = None,
+        towers: int = 1,
     ) -> None:
         super().__init__()
         self.projections, self.with_teacher = nn.ModuleDict(), with_teacher
+        self.doubts = nn.ParameterDict()  # s of each term whose weight is learned
         self.terms: list[Term] = []
+        self.towers = towers
         self.scales = dict(scales or {})
         for loss in losses:
             if with_teacher or not reads_teacher(LOSSES[loss.name]):
@@ -65,10 +72,14 @@ class Objective(nn.Module):
         asked = inspect.signature(function).parameters
         if "counts" in asked:
             given["counts"] = counts
+        if "towers" in asked:
+            given["towers"] = self.towers
         if "project" in asked:
             student, teacher = widths.get(hidden_state(LOSSES[loss.name], loss.options) or "", (0, 0))
             self.projections[name] = nn.Identity() if student == teacher else projection(student, teacher)
             given["project"] = self.projections[name]
+        if loss.schedule == "learned":
+            self.doubts[name] = nn.Parameter(torch.zeros(()))
         self.terms.append(Term(name, loss, partial(function, **loss.options, **given)))
 
     def forward(
@@ -107,8 +118,19 @@ class Objective(nn.Module):
         if mixed:
             others, share = terms(mixed[0]), mixed[1]
             parts = {name: share * part + (1 - share) * others[name] for name, part in parts.items()}
-        total = sum(weight_at(term.config, done) * self.scales.get(term.name, 1.0) * parts[term.name] for term in self.terms)
+        total = sum(
+            weight_at(term.config, done) * self._weighed(term.name, self.scales.get(term.name, 1.0) * parts[term.name])
+            for term in self.terms
+        )
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
+
+    def _weighed(self, name: str, part: Tensor) -> Tensor:
+        return (-self.doubts[name]).exp() * part + nn.functional.softplus(self.doubts[name]) if name in self.doubts else part
+
+    @property
+    def learned(self) -> dict[str, float]:
+        """The factor of each term whose weight is learned."""
+        return {name: math.exp(-float(doubt.detach())) for name, doubt in self.doubts.items()}
 
 
 def weight_at(loss: Loss, done: float) -> float:
@@ -126,7 +148,10 @@ def weight_at(loss: Loss, done: float) -> float:
 
 def at_the_end(losses: Sequence[Loss]) -> list[Loss]:
     """The losses with the weights of the last step from now on; as they start where none would be left."""
-    last = [loss.model_copy(update={"weight": weight_at(loss, 1.0), "schedule": "constant"}) for loss in losses]
+    last = [
+        loss if loss.schedule == "learned" else loss.model_copy(update={"weight": weight_at(loss, 1.0), "schedule": "constant"})
+        for loss in losses
+    ]
     return last if any(loss.weight for loss in last) else list(losses)
 
 

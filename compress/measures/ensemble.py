@@ -8,16 +8,24 @@ import numpy as np
 
 from compress.measures import metrics
 
+STEPS = 500  # of expectation-maximisation; of a few teachers the weights stand still long before
+
 
 def combine(
-    logits: np.ndarray, how: str, *, one_of_many: bool, labels: np.ndarray | None = None, temperatures: Sequence[float] | None = None
+    logits: np.ndarray,
+    how: str,
+    *,
+    one_of_many: bool,
+    labels: np.ndarray | None = None,
+    temperatures: Sequence[float] | None = None,
+    learned: np.ndarray | None = None,
 ) -> np.ndarray:
     """(R, K) float32: the answers of all teachers that answered a row as one; NaN where none did.
 
     Of one of K labels: log sum_m w_m p_m / sum_m w_m, p the softmax of a teacher's logits; otherwise the mean of the logits (`how` is mean).
     w is by `how`: mean, agreement: 1; confidence: the largest of a teacher's probabilities; best: 1 for the teacher who gives the label
-    most, of a row without one for the most confident, 0 for the others. Confidence is that at `temperatures` (M,), what makes a teacher as
-    sure as it is right, so that none is heard for its boasting.
+    most, of a row without one for the most confident, 0 for the others; learned: `learned` (M,), as `learn_weights` finds them. Confidence is
+    that at `temperatures` (M,), what makes a teacher as sure as it is right, so that none is heard for its boasting.
     """
     there = np.isfinite(logits).all(2)  # (M, R)
     none = ~there.any(0)
@@ -27,6 +35,8 @@ def combine(
         return np.where(none[:, None], np.nan, mean).astype(np.float32)
     log_p, sure = log_softmax(logits), confidence(logits, temperatures)
     weights = sure if how == "confidence" else np.ones_like(sure)
+    if how == "learned" and learned is not None:
+        weights = np.broadcast_to(learned.astype(np.float32)[:, None], sure.shape)
     if how == "best":
         merit = np.where(there, sure, -1.0)
         if labels is not None:
@@ -37,6 +47,22 @@ def combine(
         log_w = np.log(np.where(there, weights, 0) / np.maximum(np.where(there, weights, 0).sum(0), 1e-12))
     found = log_sum(log_p + log_w[..., None])
     return np.where(none[:, None], np.nan, found).astype(np.float32)
+
+
+def learn_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M,) the weights w of the mean sum_m w_m p_m that gives labels (R,) the largest likelihood, sum_r log sum_m w_m p_m(label).
+
+    It has one maximum, which expectation-maximisation reaches: w_m becomes the mean share of teacher m in its rows' likelihood. Each teacher has
+    one row more that it alone explains, so that few rows leave the weights near equal. Rows without a label, or without every teacher's answer,
+    say nothing.
+    """
+    kept = (labels >= 0) & np.isfinite(logits).all((0, 2))
+    given = np.take_along_axis(log_softmax(logits[:, kept].astype(np.float32)), labels[kept][None, :, None], 2)[..., 0]  # (M, n) log p
+    p, weights = np.exp(given - given.max(0)), np.full(len(logits), 1 / len(logits))
+    for _ in range(STEPS):
+        parts = weights[:, None] * p
+        weights = ((parts / parts.sum(0)).sum(1) + 1) / (p.shape[1] + len(logits))
+    return weights
 
 
 def agreement(logits: np.ndarray) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from compress.recipe.needs import hidden_states
+from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 from compress.recipe.terms import Adversarial, Loss, Robustness, Tap
+from compress.tables import LOSSES
 
 
 class Data(Section):
@@ -164,7 +165,7 @@ class Distill(Section):
     losses: list[Loss] = Field(
         [Loss(name="cross_entropy"), Loss(name="kd", options={"temperature": 2.0})],
         min_length=1,
-        description="Terms of the loss; those that read labels skip unlabelled rows.",
+        description="Terms of the loss; those that read labels skip unlabelled rows. Where none reads the teacher the student trains without it.",
     )
     taps: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Tap] = Field(
         {}, description="Layers inside that losses compare, by a name of your own; the embedding, what the last layer reads, needs none."
@@ -202,10 +203,10 @@ class Distill(Section):
         ge=1,
         description="Of the teacher's stored answers the k likeliest labels of a row, for many labels: the rest share what probability is left. null: all.",
     )
-    combine: Literal["mean", "confidence", "best", "agreement"] = Field(
+    combine: Literal["mean", "learned", "confidence", "best", "agreement"] = Field(
         "mean",
-        description="How the answers of several `teachers` become one. mean: of their probabilities; confidence: that mean, each weighted by how sure it "
-        "is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
+        description="How the answers of several `teachers` become one. mean: of their probabilities; learned: that mean, with the weight of each "
+        "teacher that fits the validation labels most; confidence: each weighted by how sure it is of the row; best: of a labelled row the teacher that gives its label most, else the surest; agreement: mean, and rows on which the "
         "teachers disagree are left out of the teacher's terms as often as they do. Others than mean need one of K labels.",
     )
     train: Train = Field(Train(), description="Schedule.")
@@ -214,6 +215,11 @@ class Distill(Section):
         False,
         description="Also train the student without the teacher, on labels alone with the same schedule; it ships where validation shows it better.",
     )
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether a teacher takes part: without one a student trains on the labelled rows alone, and on fresh variants of them."""
+        return self.objective == "auto" or any(reads_teacher(LOSSES[loss.name]) for loss in self.losses)
 
     @property
     def hidden(self) -> list[str]:

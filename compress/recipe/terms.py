@@ -15,10 +15,11 @@ class Loss(Section):
     name: str = Field(description="Name in LOSSES: `compress list losses`.")
     weight: float = Field(1.0, ge=0, description="Factor of the term.")
     options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
-    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
+    schedule: Literal["constant", "linear", "cosine", "warmup", "learned"] = Field(
         "constant",
         description="How the weight goes over the steps. linear, cosine: from weight to end_weight; warmup: from end_weight to weight in the "
-        "first fifth, in which other terms lead. The int8 student is trained with the last weights.",
+        "first fifth, in which other terms lead; learned: weight times a factor that is learned with the student and starts at 1, such as for "
+        "a term of each modality. The int8 student is trained with the last weights.",
     )
     end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
 

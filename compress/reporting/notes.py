@@ -242,6 +242,8 @@ def show_teachers(targets: Targets, models: dict[str, Any]) -> dict[str, Any]:
         rows.append({"teacher": f"teacher_{number}", "from": f"{one['source']}: {one['name']}", **large, **told})
     how, agreed = targets.details["combine"], targets.details.get("agreement")
     note = f"Their answers are combined by {how}; the teacher of all other tables is what comes of it."
+    if weights := targets.details.get("weights"):
+        note += f" Validation weighs them {', '.join(f'{weight:.2f}' for weight in weights)}."
     note += (
         f" The answer to a row is heard in {100 * agreed:.0f} % of its passes in the mean, by how far they agree."
         if agreed is not None

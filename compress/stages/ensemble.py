@@ -10,7 +10,7 @@ import numpy as np
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.errors import DataError
-from compress.measures.ensemble import agreement, combine
+from compress.measures.ensemble import agreement, combine, learn_weights
 from compress.measures.softness import describe_softness, softness
 from compress.models.saved import load_model
 from compress.recipe.recipe import Recipe
@@ -44,6 +44,9 @@ def combine_answers(recipe: Recipe, *parts: Any, ctx: Context) -> Targets:
     train = np.asarray(data.split("train").labels)
     temperatures = [m.teacher.details.get("facts", {}).get("temperature", 1.0) for m in members]
     given: dict[str, Any] = {"one_of_many": task.one_of_many, "temperatures": temperatures}
+    answers = {split: np.stack([answers_of(m, split, ctx) for m in members]) for split in ("validation", "test")}
+    if how == "learned":
+        given["learned"] = learn_weights(answers["validation"], np.asarray(data.split("validation").labels))
     views = len(Views.from_json(members[0].targets.details["views"]))
     out = create(ctx.out, (views, len(train), data.outputs), recipe.distill.store_top_k)
     answered, agreed = np.ones(len(train), bool), np.ones(len(train), np.float32)
@@ -59,13 +62,20 @@ def combine_answers(recipe: Recipe, *parts: Any, ctx: Context) -> Targets:
         np.save(ctx.out / "answered.npy", answered)
     if how == "agreement":
         np.save(ctx.out / "agreement.npy", agreed)
-    unseen = {split: combine(np.stack([answers_of(m, split, ctx) for m in members]), how, **given) for split in ("validation", "test")}
+    unseen = {split: combine(logits, how, **given) for split, logits in answers.items()}
     np.save(ctx.out / "answers-test.npy", unseen["test"])
-    return described(recipe, members, out, answered, agreed, unseen["validation"], ctx)
+    return described(recipe, members, out, answered, agreed, unseen["validation"], ctx, given.get("learned"))
 
 
 def described(
-    recipe: Recipe, members: list[Member], out: Any, answered: np.ndarray, agreed: np.ndarray, validation: np.ndarray, ctx: Context
+    recipe: Recipe,
+    members: list[Member],
+    out: Any,
+    answered: np.ndarray,
+    agreed: np.ndarray,
+    validation: np.ndarray,
+    ctx: Context,
+    learned: np.ndarray | None = None,
 ) -> Targets:
     """What is told of the combined answers: how good and how soft they are, and of which teachers they are."""
     data, task, how = members[0].data, members[0].data.task, recipe.distill.combine
@@ -87,6 +97,9 @@ def described(
     if how == "agreement":
         details["agreement"] = float(agreed.mean())
         ctx.say(f"ensemble: rows weigh {agreed.mean():.2f} in the mean, {int((agreed < 0.5).sum()):,} of {len(agreed):,} less than half")
+    if learned is not None:
+        details["weights"] = [round(float(weight), 4) for weight in learned]
+        ctx.say(f"ensemble: validation weighs the teachers {', '.join(f'{weight:.2f}' for weight in learned)}")
     if task.one_of_many:
         soft = [softness(rows, labels[split]) for split, rows in (("train", out), ("validation", [validation]))]
         if all(soft):

@@ -33,6 +33,7 @@ from compress.ranks.layers import over_ranks
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import agreed, load_checkpoint, save_checkpoint, seed_everything
+from compress.training.choice import Choice
 from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
@@ -67,16 +68,17 @@ def train(
     objective: Objective,
     config: Train,
     ctx: Context,
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[nn.Module], np.ndarray],
     label: str,
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
-    known: float | None = None,
+    known: np.ndarray | None = None,
     gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
     perturb: Perturb | None = None,
 ) -> History:
-    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
+    """Trains `model` in place and leaves its best weights in it (choice.py). `freeze` is (share of the steps, what is then done to the model).
 
-    `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
+    `validate` gives gains (n,), how good the answer to each validation row is; `known` are those of a model that is good as it comes: then its
+    first weights count among the best.
     `gentle`: a share of the rate, and the parameters that learn at it. `perturb`: what a batch becomes before the model sees it.
     """
     ranks = here()
@@ -90,8 +92,8 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=device.type in FUSED or None)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     total = total_steps(config, batches.steps)
-    start = History(planned_steps=total, best=-math.inf if known is None else known)
-    run = _Run(model, objective, optimizer, scaler, start, ctx.out / "checkpoint" / f"{label}.pt")
+    start = History(planned_steps=total, best=-math.inf if known is None else float(known.mean()))
+    run = _Run(model, objective, optimizer, scaler, start, Choice(known), ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
     whole = next((part for part in model.modules() if isinstance(part, Classifier)), None)  # encodes inputs once for all of their rows
     batches = batches.deal(whole.encoders if whole else ())
@@ -126,7 +128,9 @@ def train(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
             if validates:
-                run.validated(ranks.same(float(validate(model))), loss.item(), {name: part.item() for name, part in parts.items()})
+                run.validated(
+                    np.asarray(ranks.same(validate(model).tolist())), loss.item(), {name: part.item() for name, part in parts.items()}
+                )
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
@@ -147,18 +151,26 @@ class _Run:
     """The state of one training run that a checkpoint holds."""
 
     def __init__(
-        self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: Scaler, history: History, path: Path
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Scaler,
+        history: History,
+        choice: Choice,
+        path: Path,
     ) -> None:
         self.pair = nn.ModuleList([model, objective])
-        self.optimizer, self.scaler, self.history, self.path = optimizer, scaler, history, path
+        self.optimizer, self.scaler, self.history, self.choice, self.path = optimizer, scaler, history, choice, path
         self.device = device_of(model)
         self.best_state = copy_state(self.pair)
         self.since_gain = 0
 
-    def validated(self, accuracy: float, loss: float, terms: dict[str, float]) -> None:
-        """Notes one validation; of equally good weights the later ones are kept, because their rate was lower."""
-        self.since_gain = 0 if accuracy > self.history.best else self.since_gain + 1
-        if accuracy >= self.history.best:
+    def validated(self, gains: np.ndarray, loss: float, terms: dict[str, float]) -> None:
+        """Notes one validation, gains (n,), and keeps the weights where they are the choice."""
+        accuracy, (stays, rose) = float(gains.mean()), self.choice.take(gains)
+        self.since_gain = 0 if rose else self.since_gain + 1
+        if stays:
             self.history.best, self.history.best_step = accuracy, self.history.steps
             self.best_state = copy_state(self.pair)
         self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss, "terms": terms})
@@ -171,7 +183,12 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         state: dict[str, Any] = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
-        return state | {"scaler": self.scaler.state_dict(), "history": self.history.to_json(), "since_gain": self.since_gain}
+        return state | {
+            "scaler": self.scaler.state_dict(),
+            "history": self.history.to_json(),
+            "since_gain": self.since_gain,
+            "choice": self.choice.state(),
+        }
 
     def restore(self) -> None:
         """Puts the checkpoint's state back, if there is one; of several processes all start with what the first one has."""
@@ -184,6 +201,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.best_state, self.since_gain = state["best"], state["since_gain"]
+        self.choice.restore(state["choice"])
         self.history = History(**state["history"])
         self.history.resumed_at = self.history.steps
 

@@ -21,6 +21,7 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
+from compress.models.towers import count_towers
 from compress.placement import CPU, ask, device_of, move
 from compress.ranks.group import here
 from compress.recipe.needs import hidden_states, reads_teacher
@@ -107,7 +108,7 @@ def choose_losses(
             once = {"min_steps": plan.steps, "max_steps": plan.steps, "validate_every": plan.steps / arena.batches.steps}
             short = config.model_copy(update={**once, "patience": None, "trackers": []})
             label = f"pilot {name}".replace("/", "-") + (f", fold {fold}" if plan.folds else "")
-            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.score, label=label)
+            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.marks, label=label)
             found.append(history.best)
         scores[name] = sum(found) / len(found)
     best = max(scores, key=lambda name: scores[name])  # the first of equals: the recipe's own
@@ -139,7 +140,7 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     counts = None  # of one of K labels
     if labels.ndim == 1 and labels.dtype.kind in "iu":
         counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=student.logits.shape[1]))
-    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts)
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, towers=count_towers(model))
 
 
 @torch.no_grad()

@@ -119,3 +119,25 @@ def test_batch_without_any_answer_has_no_term_of_the_teacher():
     total, parts = Objective([Loss(name="kd")])(student, teacher, torch.tensor([0, 1]), answered=torch.tensor([False, False]))
     total.backward()
     assert parts["kd"].item() == 0 and student.logits.grad.abs().sum() == 0
+
+
+def test_learned_weight_grows_for_a_small_term_and_shrinks_for_a_large_one() -> None:
+    # w loss + log(1 + 1 / w) is least where w (1 + w) = 1 / loss: of 2 at w = (sqrt(3) - 1) / 2, of 1/6 at w = 2
+    student, labels = Outputs(torch.zeros(1, 2)), torch.zeros(1, dtype=torch.int64)
+    terms = {"logit_mse": 2.0, "logit_l1": 1 / 6}
+    objective = Objective([Loss(name=name, schedule="learned", weight=0.5) for name in terms], scales={"logit_mse": 2.0, "logit_l1": 1 / 6})
+    teacher = Outputs(torch.tensor([[1.0, -1.0]]))  # both terms are 1 before they are scaled
+    total, parts = objective(student, teacher, labels)
+    assert total.item() == pytest.approx(sum(0.5 * (size + math.log(2)) for size in terms.values())) and parts["logit_mse"] == 1
+    optimizer = torch.optim.SGD(objective.parameters(), lr=1.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        objective(student, teacher, labels)[0].backward()
+        optimizer.step()
+    assert objective.learned == pytest.approx({"logit_mse": (3**0.5 - 1) / 2, "logit_l1": 2.0}, rel=1e-3)
+
+
+def test_learned_weights_are_kept_for_the_int8_student() -> None:
+    loss = Loss(name="kd", schedule="learned")
+    assert at_the_end([loss]) == [loss] and list(Objective([loss]).state_dict()) == ["doubts.kd"]
+    assert Objective([Loss(name="kd")]).learned == {} and weight_at(loss, 0.7) == 1.0

@@ -18,16 +18,15 @@ data: {{source: easy_vqa, inputs: {{image: {{size: 64}}}}}}
 teacher: {{source: fit, encoders: {{image: {{model: efficientnet_lite2}}}}}}
 student: {{encoders: {{image: {{model: mobilenet_v4}}}}, classifier: {classifier}}}
 plugins: {plugins}
-distill:
-  losses: [{losses}]
-  taps: {taps}
+distill: {{losses: [{losses}], taps: {taps}{more}}}
 """
 
 
 @pytest.fixture
 def load(tmp_path: Path):
-    def load(losses: str, *, classifier: str = "own", plugins: str = "[]", taps: str = "{}"):
-        (tmp_path / "a.yaml").write_text(RECIPE.format(losses=losses, classifier=classifier, plugins=plugins, taps=taps))
+    def load(losses: str, *, classifier: str = "own", plugins: str = "[]", taps: str = "{}", more: str = ""):
+        told = {"losses": losses, "classifier": classifier, "plugins": plugins, "taps": taps, "more": more and f", {more}"}
+        (tmp_path / "a.yaml").write_text(RECIPE.format(**told))
         return load_recipe(tmp_path / "a.yaml").recipe
 
     return load
@@ -58,11 +57,12 @@ def test_loss_whose_teacher_may_be_none_needs_none() -> None:
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ("{name: simkd}", r"a.yaml:7 distill.losses\[0\].name: simkd leads to .*set student.classifier to teacher"),
+        ("{name: simkd}", r"a.yaml:6 distill.losses\[0\].name: simkd leads to .*set student.classifier to teacher"),
         (
             "{name: hint, options: {tap: mid}}",
-            r"a.yaml:7 distill.losses\[0\].options.tap: no hidden state 'mid'; there is embedding, and distill.taps",
+            r"a.yaml:6 distill.losses\[0\].options.tap: no hidden state 'mid'; there is embedding, and distill.taps",
         ),
+        ("{name: affinity, options: {other: text}}", r"losses\[0\].options.other: no hidden state 'text'; there is embedding"),
         ("{name: hint, options: {project: 1}}", "options.project: unknown option"),
         ("{name: focal, options: {counts: [1]}}", "options.counts: unknown option"),
     ],
@@ -70,6 +70,14 @@ def test_loss_whose_teacher_may_be_none_needs_none() -> None:
 def test_loss_that_cannot_have_what_it_needs_is_a_fault(load, losses: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load(losses)
+
+
+@pytest.mark.parametrize("word", ["compare_alone: true", "rounds: 2"])
+def test_words_of_a_teacher_are_a_fault_where_no_loss_reads_one(load, word: str) -> None:
+    with pytest.raises(RecipeError, match=rf"distill.{word.split(':')[0]}: no term of distill.losses reads a teacher"):
+        load("{name: focal}", more=word)
+    assert load("{name: kd}", more=word).distill.asks_teacher
+    assert load("{name: focal}", more=f"{word}, objective: auto").distill.asks_teacher and not load("{name: focal}").distill.asks_teacher
 
 
 TAPS = "{mid: {student: encoders.image.body, teacher: encoders.image.layer2, reads: attention}, other: {student: a, teacher: b}}"
@@ -81,6 +89,7 @@ def test_taps_are_heard_only_where_a_loss_compares_them(load) -> None:
     assert distill.student_taps == {"mid": ("encoders.image.body", "attention")}
     assert distill.teacher_taps == {"mid": ("encoders.image.layer2", "attention")}
     assert load("{name: kd}", taps=TAPS).distill.teacher_taps == {}
+    assert load("{name: affinity, options: {tap: mid, other: other}}", taps=TAPS).distill.hidden == ["mid", "other"]
 
 
 @pytest.mark.parametrize(

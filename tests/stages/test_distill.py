@@ -94,6 +94,21 @@ def test_student_alone_never_sees_the_teacher_or_an_unlabelled_row(call, monkeyp
     assert (seen["alone"].data.labels[seen["alone"].order] >= 0).all()
 
 
+def test_losses_of_labels_alone_train_on_labelled_rows_without_a_teacher(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batches] = []
+
+    def spy(model, batches, **settings):
+        seen.append(batches)
+        return real(model, batches, **settings)
+
+    real = stage.train
+    monkeypatch.setattr(stage, "train", spy)
+    artifact, _ = call("distill.losses=[{name: cross_entropy}]", "distill.compare_alone=false", "distill.train.epochs=1")
+    (batches,) = seen
+    assert batches.data.targets is None and (batches.data.labels[batches.order] >= 0).all()
+    assert artifact.details["shipped_arm"] == "distilled" and artifact.details["teaching"] == {}
+
+
 def test_distilling_again_gives_the_same_files(call, whole_run, tmp_path: Path) -> None:
     call()
     published = whole_run.result.artifacts["distill"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compress.errors import RecipeError
-from compress.measures.ensemble import agreement, combine
+from compress.measures.ensemble import agreement, combine, learn_weights
 from compress.pipeline import RunResult, plan, run
 from compress.recipe.grammar import load_recipe
 from compress.training.batches import Batches, Rows
@@ -46,13 +46,33 @@ def test_best_is_the_teacher_of_the_label_or_the_surest() -> None:
     assert shares(combine(P, "best", one_of_many=True)) == [0.9, 0.1, 0.8]
 
 
-@pytest.mark.parametrize("how", ["mean", "confidence", "best", "agreement"])
+def test_learned_weights_are_those_of_the_likeliest_mixture() -> None:
+    draw = np.random.default_rng(0)
+    labels, wrong = draw.integers(2, size=4000), np.arange(4000) % 4 == 0
+    right = np.log(np.where(np.eye(2)[np.where(wrong, 1 - labels, labels)] > 0, 0.9, 0.1))  # says 0.9, and is right in 3 of 4 rows
+    guess = np.log(np.full((4000, 2), 0.5))
+    found = learn_weights(np.stack([right, guess]).astype(np.float32), labels)
+    # d/dw of 0.75 log(0.5 + 0.4 w) + 0.25 log(0.5 - 0.4 w) is 0 at 0.4 w = 0.5 (0.75 - 0.25)
+    np.testing.assert_allclose(found, [0.625, 0.375], atol=2e-3)
+    assert shares(combine(P, "learned", one_of_many=True, learned=np.array([0.75, 0.25])))[0] == 0.8  # 0.75 * 0.9 + 0.25 * 0.5
+
+
+def test_learned_weights_are_equal_where_no_row_says_anything() -> None:
+    logits = np.stack([P[0], np.full_like(P[0], np.nan)])
+    np.testing.assert_allclose(learn_weights(logits, np.array([0, 1, 0])), [0.5, 0.5])
+    np.testing.assert_allclose(learn_weights(P, np.array([-1, -1, -1])), [0.5, 0.5])
+    far = np.array([[[0.0, -900.0]], [[0.0, -1000.0]]], np.float32)  # both give the label nothing that a float holds
+    assert np.isfinite(learn_weights(far, np.array([1]))).all()
+
+
+@pytest.mark.parametrize("how", ["mean", "learned", "confidence", "best", "agreement"])
 def test_rows_that_a_teacher_did_not_answer_are_the_others_and_equal_teachers_are_one(how: str) -> None:
     some = P.copy()
     some[0, 0], some[:, 1] = np.nan, np.nan
-    found = combine(some, how, one_of_many=True, labels=np.array([0, 0, 0]))
+    given = {"one_of_many": True, "labels": np.array([0, 0, 0]), "learned": np.array([0.75, 0.25])}
+    found = combine(some, how, **given)
     assert shares(found)[::2] == [0.5, 0.8] and np.isnan(found[1]).all()
-    np.testing.assert_allclose(combine(np.stack([P[0], P[0]]), how, one_of_many=True), P[0], atol=1e-6)
+    np.testing.assert_allclose(combine(np.stack([P[0], P[0]]), how, **given), P[0], atol=1e-6)
 
 
 def test_numbers_are_averaged_as_they_are() -> None:
@@ -190,6 +210,12 @@ def test_answers_of_one_teacher_are_kept_once_for_all_recipes(several: RunResult
     assert single["targets"].fingerprint == several.artifacts["targets_1"].fingerprint
 
 
+def test_weights_learnt_on_validation_are_kept_and_told(folder: Path) -> None:
+    ensemble = make(write(folder, "learned", *TABLES, distill="combine: learned, "), last="ensemble").artifacts["ensemble"]
+    weights = ensemble.details["weights"]
+    assert sum(weights) == pytest.approx(1, abs=1e-3) and weights[1] > 0.6  # the table of answers is always right, and sure
+
+
 def test_rows_that_only_one_teacher_answered_are_taught_by_it(several: RunResult, folder: Path) -> None:
     made = make(write(folder, "agreeing", *TABLES, distill="combine: agreement, "), last="ensemble").artifacts["ensemble"]
     agreed, logits = np.load(made.file("agreement.npy")), np.load(made.file("logits.npy"))
@@ -212,7 +238,7 @@ def test_rows_that_only_one_teacher_answered_are_taught_by_it(several: RunResult
         (TABLES, "teacher: live, ", "distill.teacher: several teachers have stored answers, which are combined once"),
         (TABLES, "losses: [{name: hint}], ", r"distill.losses\[0\].name: hint compares the teacher's embedding, and"),
         (TABLES[:1], "combine: best, ", "distill.combine: there is one teacher, so nothing is combined"),
-        (TABLES, "combine: worst, ", "distill.combine: must be one of mean, confidence, best, agreement"),
+        (TABLES, "combine: worst, ", "distill.combine: must be one of mean, learned, confidence, best, agreement"),
     ],
 )
 def test_what_several_teachers_cannot_have_is_a_fault_with_its_place(folder: Path, teachers: list[str], distill: str, said: str) -> None:

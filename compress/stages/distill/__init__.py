@@ -41,7 +41,7 @@ from compress.training.checkpoint import seed_everything
 from compress.training.imbalance import against_imbalance
 from compress.training.loop import History, predict, train
 from compress.training.rows import in_other_words, model_io, open_rows, training_rows
-from compress.training.teaching import choose_teaching, objective_for, save_projections
+from compress.training.teaching import Teaching, choose_teaching, objective_for, save_projections
 from compress.training.views import draw_views
 
 SAME_POINTS = 0.5  # two students whose difference is known to lie within are the same
@@ -78,7 +78,11 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)
     begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
     fresh = partial(fresh_copy, begun, recipe.distill.student_taps, device=ctx.device)
-    taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
+    unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
+    if recipe.distill.asks_teacher:
+        taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
+    else:
+        taught = Teaching(unaided, objective_for(recipe.distill.losses, fresh(), unaided, with_teacher=False), {})
     model = fresh()
     details |= {"parameters": count_parameters(model), "teaching": taught.notes}
     ctx.say(
@@ -101,10 +105,12 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
         model, objective, details["history"] = last.model, last.objective, last.history
         details["rounds_in_words"] = describe_rounds(details["rounds"])
     save_projections(objective, ctx.out)
+    if objective.learned:
+        details["learned_weights"] = objective.learned
+        ctx.say(f"distill: learned weights: {', '.join(f'{name} {weight:.2f}' for name, weight in objective.learned.items())}")
     arms, shipped = {"distilled": model}, "distilled"
     if recipe.distill.compare_alone:
         arms["alone"] = started  # with a last layer of its own
-        unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
         alone = labels_alone(recipe.distill.losses, data)
         objective = objective_for(alone, arms["alone"], unaided, with_teacher=False)
         details["history_alone"] = run(recipe, arms["alone"], unaided, check, data, ctx, "alone", objective=objective).to_json()
@@ -145,7 +151,7 @@ def run(
         objective=objective,
         config=schedule,
         ctx=ctx,
-        validate=lambda m: data.task.score(predict(m, check), check.data.labels),
+        validate=lambda m: data.task.marks(predict(m, check), check.data.labels),
         label=label,
         perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
     )
