@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from number_rows import write_numbers
 
 from compress.errors import RecipeError
 from compress.making import check_batches
@@ -18,30 +18,11 @@ from compress.store.artifacts import Artifact, load
 
 Start = Callable[..., list[subprocess.Popen[str]]]
 STAGES = ("data", "features", "teacher", "targets", "distill", "quantize")
-RECIPE = """\
-name: dealt
-data:
-  source: manifest
-  options: {train: train.csv, test: test.csv, columns: {numbers: sensor, label: answer}}
-  inputs: {numbers: {size: 6}}
-teacher: {source: fit, encoders: {numbers: {model: raw}}, head_width: 32, train: {epochs: 2, batch_size: 16, validate_every: 0.2}}
-student: {encoders: {numbers: {options: {width: 16}}}, dropout: 0.1}
-distill: {losses: [{name: cross_entropy}, {name: kd}, {name: dist}], train: {epochs: 2, batch_size: 16, validate_every: 0.2}, compare_alone: true}
-quantize: {calibration_batches: 4, teacher: both, train: {epochs: 1, batch_size: 16, validate_every: 0.2}}
-"""
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of six numbers, of which the first says the answer."""
-    folder, draw = tmp_path_factory.mktemp("dealt"), np.random.default_rng(0)
-    for split, count in (("train", 200), ("test", 40)):
-        rows = [
-            f"{' '.join(f'{value:.4f}' for value in values)},{'up' if values[0] > 0 else 'down'}" for values in draw.normal(size=(count, 6))
-        ]
-        (folder / f"{split}.csv").write_text("\n".join(["sensor,answer", *rows]))
-    (folder / "recipe.yaml").write_text(RECIPE)
-    return folder / "recipe.yaml"
+    return write_numbers(tmp_path_factory.mktemp("dealt"))
 
 
 @pytest.fixture(scope="module")
