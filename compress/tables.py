@@ -156,6 +156,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "ensemble": Stage(
         "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
+    "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
     "distill": Stage("compress.stages.distill:distill", 11, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",

@@ -61,7 +61,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     if "logits" not in details:
         details["logits"] = predict(model.to(ctx.device), Batches(rows, INFERENCE_BATCH, shuffle=False))
     logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
-    details["facts"], metrics = judge(logits, labels, data)
+    details["facts"], metrics = judge(logits, labels, data) if there.any() else ({}, {})
     if data.task.one_of_many:
         details["softness"] = softness([logits], labels)
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
@@ -72,6 +72,10 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
 def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A head trained on what the frozen encoders made of each distinct input in each view, put together with these encoders."""
     config = recipe.teacher
+    if not known(data.split("train").labels).any():
+        raise RecipeError(
+            "teacher.source: no training row has a label, so a head cannot be fitted; take a teacher that knows the labels already"
+        )
     seed_everything(ctx.seed)
     options = {"encoders": features.details["encoders"], "hidden": config.head_width}
     for m in recipe.modalities:
