@@ -5,32 +5,28 @@ A step is: fingerprint; in the store? take it; else call the stage in a partial 
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from compress.context import Context, never_silent
+from compress.making import assist, make
 from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
-from compress.placement import AUTO
+from compress.placement import AUTO, own_device
+from compress.ranks.group import Group, join
 from compress.recipe.grammar import LoadedRecipe
 from compress.recipe.packages import require_packages
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of, describe_run, summarise_costs
-from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, write_json_atomic
+from compress.store.artifacts import Artifact, fingerprint, write_json_atomic
 from compress.store.beside import BESIDE, Beside
-from compress.store.cost import Cost
-from compress.store.ingredients import licences, only, source_of
 from compress.store.keys import Keys, PlannedStage, link_name, number, stage_of
 from compress.store.run_result import RunResult
-from compress.store.store import storage_errors
-from compress.tables import STAGES, resolve
+from compress.tables import STAGES
 
 
 class Step(Protocol):
@@ -98,9 +94,23 @@ def run(
     last: str | None = None,
     say: Callable[[str], None] = print,
 ) -> RunResult:
-    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one."""
-    require_packages(loaded.recipe)
-    steps, started = Keys(with_teacher_inputs(loaded), runs, threads, say, device), time.monotonic()
+    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one.
+
+    Of several processes that a launcher started (compress/ranks/) only the first one's result says anything.
+    """
+    group = join()
+    with group.session() if group else nullcontext():
+        require_packages(loaded.recipe)
+        steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0))
+        if group and group.rank:
+            assist(steps, group)
+            return RunResult({}, [], steps.folder.path)
+        return run_stages(steps, loaded, first=first, last=last, group=group)
+
+
+def run_stages(steps: Keys, loaded: LoadedRecipe, *, first: str | None, last: str | None, group: Group | None) -> RunResult:
+    """`run` in the only process, or in the first of several."""
+    started, say, runs = time.monotonic(), steps.say, steps.store.runs
     result = RunResult({}, [], steps.folder.path)
     last = link_name(last, len(steps.recipe.teachers)) if last in OF_TEACHER else last  # of several teachers the last one's
     anew = [name for name in STAGES if number(name) >= number(first)] if first else []
@@ -115,7 +125,7 @@ def run(
         if artifact is None and name in BESIDE and link_name(name, of) != last:
             return beside.start(link_name(name, of), made_of)
         verb = "reused" if artifact else "made"
-        return note(link_name(name, of), artifact or make(steps, name, made_of, parents, result, of), verb)
+        return note(link_name(name, of), artifact or make(steps, name, made_of, parents, result, of, group), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact, say)) is None:
@@ -161,37 +171,3 @@ def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, de
 
     with suppress(_LastStage):
         chain(step, loaded.recipe)
-
-
-def make(steps: Keys, name: str, made_of: dict[str, Any], parents: tuple[Artifact | None, ...], result: RunResult, of: int = 0) -> Artifact:
-    """Calls one stage in its partial folder and publishes what it leaves there."""
-    with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
-        ctx = Context(folder, steps.recipe.seed, steps.threads, say, steps.loaded.base, steps.device, steps.watch)
-        if "torch" in STAGES[name].libraries:
-            importlib.import_module("torch").set_num_threads(steps.threads)
-        part = only(steps.of(of).recipe, STAGES[name].reads)
-        with Cost(folder / CHECKPOINT / "spent.json") as cost:
-            artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **given(name, steps, result))
-        made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
-        return steps.store.publish(folder, made, made_of=made_of)
-
-
-def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
-    """What a stage gets besides its part of the recipe and its artifacts."""
-    if name == "data":
-        return {"source": source_of(steps.loaded)}
-    if name == "report":
-        return {"stages": costs_of(result.artifacts, reused=steps.reused)}
-    if name == "bundle":
-        return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
-    return {}
-
-
-def opened(artifact: Artifact | None) -> Any:
-    """Prepared data are handed on open, everything else as the artifact that it is."""
-    if isinstance(artifact, DataArtifact):
-        from compress.data.prepared import open_data
-
-        assert artifact.path
-        return open_data(artifact.path)
-    return artifact

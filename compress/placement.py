@@ -37,6 +37,20 @@ def find_device(asked: str = AUTO) -> str:
     return wanted
 
 
+def own_device(asked: str, local: int) -> str:
+    """The device of process number `local` of a machine where each has its own: of auto and cuda the accelerator of that number."""
+    if asked not in (AUTO, "cuda") or (asked == AUTO and not _may_have_accelerator()):
+        return asked
+    several = [name for name in _accelerators() if name.startswith("cuda")]
+    return several[local] if local < len(several) else asked
+
+
+def collective_backend() -> str:
+    """What processes talk with: gloo between processors, nccl between CUDA devices."""
+    torch = _torch()
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and torch.distributed.is_nccl_available() else "gloo"
+
+
 def arithmetic(device: str) -> str:
     """bfloat16 where the device calculates in it faster than in float32, else float32: what models that only answer may use.
 

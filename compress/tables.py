@@ -43,6 +43,7 @@ TASKS = {
     "regression": "compress.tasks.regression:Regression",
     "embedding": "compress.tasks.embedding:Embedding",
     "verification": "compress.tasks.verification:Verification",
+    "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
 }
 IMAGE_ENCODERS = {
@@ -82,6 +83,7 @@ MODELS = {
     "transformers_teacher": "compress.models.transformers_model:transformers_teacher",
     "zero_shot": "compress.models.zero_shot:zero_shot",
     "onnx_teacher": "compress.models.onnx_teacher:onnx_teacher",
+    "dual_teacher": "compress.models.dual:dual_teacher",
     "sentence_teacher": "compress.models.sentence:sentence_teacher",
     "cifar_resnet": "compress.models.cifar_resnet:cifar_resnet",
 }
@@ -102,6 +104,9 @@ LOSSES = {
     "label_contrast": "compress.losses.vectors:label_contrast",
     "vector_kd": "compress.losses.vectors:vector_kd",
     "vector_neighbours": "compress.losses.vectors:vector_neighbours",
+    "tower_contrast": "compress.losses.towers:tower_contrast",
+    "tower_affinity": "compress.losses.towers:tower_affinity",
+    "tower_neighbours": "compress.losses.towers:tower_neighbours",
     "token_cross_entropy": "compress.losses.words:token_cross_entropy",
     "token_kd": "compress.losses.words:token_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
@@ -143,7 +148,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 7, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 8, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
@@ -157,10 +162,10 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
     "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
-    "distill": Stage("compress.stages.distill:distill", 11, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "distill": Stage("compress.stages.distill:distill", 12, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
-        8,
+        9,
         ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,
@@ -181,7 +186,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy", "torch"),
     ),
-    "bundle": Stage("compress.stages.bundle:bundle", 5, ("data.inputs", "engine", "bundle"), ("numpy",)),
+    "bundle": Stage("compress.stages.bundle:bundle", 6, ("data.inputs", "engine", "bundle"), ("numpy", "onnx")),
 }
 
 TABLES: dict[str, dict[str, str]] = {
@@ -196,7 +201,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts", "lengths")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths", "towers")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

@@ -172,12 +172,44 @@ def ast(published: Path, data: Path) -> list[str]:
     ]
 
 
+def clip(published: Path, data: Path) -> list[str]:
+    """A small CLIP with its processor, and photographs with two captions each."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    words = ["a", "red", "blue", "square", "picture"]
+    vocabulary = [*(chr(c) + end for c in range(97, 123) for end in ("", "</w>")), *(f"{word}</w>" for word in words[1:])]
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    merges = [(word[:i], word[i] + "</w>" * (i == len(word) - 1)) for word in words[1:] for i in range(1, len(word))]
+    vocabulary += sorted({a + b for a, b in merges} - set(vocabulary))
+    tokenizer = CLIPTokenizer(vocab={token: place for place, token in enumerate(vocabulary)}, merges=merges)
+    small = {**SIZES, "initializer_range": 0.5}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {**small, **ends, "vocab_size": len(vocabulary), "max_position_embeddings": 40}
+    CLIPModel(CLIPConfig(text_config=text, vision_config={**small, "image_size": 64, "patch_size": 32}, projection_dim=24)).save_pretrained(
+        published
+    )
+    CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64), tokenizer).save_pretrained(published)
+    for split, count in (("train", 24), ("test", 8)):
+        lines = ["image,text"]
+        for i in range(count):
+            Image.new("RGB", (70, 64), colour(i)).save(data / f"{split}{i}.png")
+            lines += [f"{split}{i}.png,a {('red', 'blue')[i % 2]} {what} {chr(97 + i)}" for what in ("square", "picture")]
+        (data / f"{split}.csv").write_text("\n".join(lines))
+    own = [
+        f"data.options={{train: '{data}/train.csv', test: '{data}/test.csv'}}",
+        "data.task_options={size: 24}",
+        "data.inputs.image.size=64",
+    ]
+    return [*own, "data.validation_fraction=0.25", "student.encoders.image={model: mobilenet_v4, options: {width: 0.25, out: 16}}", TEXT]
+
+
 COPIES: dict[str, Callable[[Path, Path], list[str]]] = {
     "vqa_vilt": vilt,
     "medical_vqa": vqa_rad,
     "sst2_bert": sst2,
     "imagenet_resnet50": resnet,
     "speech_commands_ast": ast,
+    "clip_retrieval": clip,
 }
 
 

@@ -112,7 +112,7 @@ def train_once(name: str, out: Path, kill: tuple[str, int] | None) -> None:
         objective=StepOrDie([Loss(name="cross_entropy"), Loss(name="kd")]),
         config=Train(epochs=3, batch_size=4, checkpoint_seconds=0, trackers=[]),
         ctx=Context(out, seed=3, say=lambda line: None),
-        validate=lambda m: task("single_label").score(predict(m, check), rows.labels),
+        validate=lambda m: task("single_label").marks(predict(m, check), rows.labels),
         label="toy",
         freeze=(0.6, freeze_ranges) if name in QUANTIZED else None,
     )

@@ -19,18 +19,19 @@ WORDS = ("errors", "io_spec", "context", "tables", "placement")  # the shared vo
 # a module or package -> what it may import besides itself and `device`; each line may use what stands in the lines before it
 LAYERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(WORDS, WORDS),
+    "ranks": WORDS,
     "recipe": WORDS,
     "measures": WORDS,
     "examples": WORDS,
     "store": (*WORDS, "recipe", "examples"),
     "graphs": WORDS,
     "losses": (*WORDS, "recipe"),  # a loss knows no model, a model no loss
-    "models": (*WORDS, "recipe"),
+    "models": (*WORDS, "recipe", "ranks"),
     "modalities": (*WORDS, "recipe", "store", "models"),
     "tasks": (*WORDS, "measures"),
     "data": (*WORDS, "recipe", "store", "modalities", "tasks"),
-    "quantizers": (*WORDS, "recipe", "models"),
-    "training": (*WORDS, "recipe", "store", "losses", "models", "modalities", "tasks", "data"),
+    "quantizers": (*WORDS, "recipe", "models", "ranks"),
+    "training": (*WORDS, "recipe", "ranks", "store", "losses", "models", "modalities", "tasks", "data"),
     **dict.fromkeys(("listing", "doctor"), (*WORDS, "recipe")),
     "fleet": (*WORDS, "recipe", "listing"),
     "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "tasks", "data", "fleet"),
@@ -38,7 +39,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *(*WORDS, "recipe", "store", "measures", "graphs", "losses", "models", "modalities", "tasks", "data", "quantizers"),
         *("training", "reporting", "examples"),
     ),
-    "pipeline": (*WORDS, "recipe", "store", "modalities", "data", "reporting"),
+    "making": (*WORDS, "ranks", "recipe", "store", "data", "reporting"),
+    "pipeline": (*WORDS, "ranks", "recipe", "store", "modalities", "reporting", "making"),
     "sweeping": (*WORDS, "recipe", "store"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
     "cli": (

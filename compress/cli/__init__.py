@@ -93,6 +93,9 @@ def run(
 
     if with_parent:
         _end_with_parent()
+    from compress.ranks.group import join
+
+    join()  # of several processes the first one alone prints, an error in the recipe too
     _check_stages({"--from": first, "--until": last})
     if last and (budget or junit):
         raise RecipeError([f"--until {last}: a budget is checked at the end of the run; leave out --budget and --junit, or --until"])

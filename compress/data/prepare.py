@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from compress.data.baseline import describe_baselines
 from compress.data.columns import as_one
 from compress.data.duplicates import crossing, describe_groups, describe_near
+from compress.data.pairs import name_alike
 from compress.data.prepared import open_data
 from compress.data.presence import lacking, owned, point_elsewhere
 from compress.data.rows import BadRows, Rows, encode, may_lack_labels, names_of, slices_of
@@ -63,7 +64,8 @@ def prepare(
     )
     slices, named = slices_of(tables), {"labels": labels, "kinds": kinds, "groups": groups}
     balanced = {"balanced": True} if config.imbalance != "none" else {}
-    asked = asked.with_facts({**asked.learn(answers, labels), **balanced})
+    towers = {"towers": list(modalities)} if asked.towers else {}
+    asked = asked.with_facts({**asked.learn(answers, labels), **balanced, **towers})
     splits = {
         name: encode(name, table, config, modalities=modalities, task=asked, bad=bad, slices=slices, **named)
         for name, table in tables.items()
@@ -116,21 +118,31 @@ def _read(source: Source, modalities: tuple[str, ...], asked: Task, config: Data
     for split in ("train", "test"):
         if split not in tables:
             raise DataError(f"data: the source has no {split} split; there are {', '.join(tables) or 'none'}")
+    _require(tables, *modalities)
+    if asked.towers and not any(asked.column in table.column_names for table in tables.values()):
+        tables = name_alike(tables, modalities, asked.column)
     for split, table in tables.items():
         if asked.column not in table.column_names and may_lack_labels(config, split):
-            table = tables[split] = table.append_column(asked.column, pa.nulls(table.num_rows, pa.string()))
-        for column in (*modalities, asked.column):
-            if column not in table.column_names:
-                raise DataError(
-                    f"data: {split} has no column {column!r}; there are {', '.join(table.column_names) or 'none'}. "
-                    f"data.options.columns.{column} names another column; data.inputs says which inputs are read."
-                )
+            tables[split] = table.append_column(asked.column, pa.nulls(table.num_rows, pa.string()))
+    _require(tables, asked.column)
+    for split, table in tables.items():
         if not table.num_rows:
             raise DataError(f"data: {split} has no rows")
         place = table.column_names.index(asked.column)
         cells = asked.cells(table.column(place), f"data: {split}: column {asked.column!r}")
         tables[split] = table.set_column(place, asked.column, cells)
     return tables
+
+
+def _require(tables: dict[str, pa.Table], *columns: str) -> None:
+    """Raises DataError for a column that a split has not."""
+    for split, table in tables.items():
+        for column in columns:
+            if column not in table.column_names:
+                raise DataError(
+                    f"data: {split} has no column {column!r}; there are {', '.join(table.column_names) or 'none'}. "
+                    f"data.options.columns.{column} names another column; data.inputs says which inputs are read."
+                )
 
 
 def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -> tuple[dict[str, Rows], np.ndarray | None]:

@@ -139,7 +139,7 @@ def encode(
 ) -> Rows:
     """The usable rows of a table; rows with a blank input, no label or an unknown one go to `bad`. No file is opened. slices: the values of
     each column that accuracy is told by."""
-    encoded = {modality: _distinct(table.column(modality)) for modality in modalities}
+    encoded = {modality: distinct(table.column(modality)) for modality in modalities}
     answers, unlabelled = task.encode(table.column(task.column), labels)
     rows = Rows(
         split=split,
@@ -213,7 +213,7 @@ def slices_of(tables: dict[str, pa.Table]) -> dict[str, list[str]]:
     return found
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, Distinct]:
+def distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, Distinct]:
     """Codes (R,) int32 into the distinct values, -1 where blank. File contents are told apart by a 128-bit digest."""
     binary = not pa.types.is_string(column.type)
     keys = _digests(column) if binary else pc.if_else(pa.chunked_array([pa.array(_blank(column))]), None, column)

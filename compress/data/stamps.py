@@ -50,14 +50,17 @@ def stamps(
     folds: int = 5,
     fold: int = 0,
     seed: int = 0,
+    label: str = "category",
 ) -> Source:
     """The stamps in `path` (relative to the recipe; else of the installed package): a row for each picture and language that it is `spoken` in (fr).
 
     The text is the name in `language`, the same in each row of a picture; a picture that nobody speaks of is one row without a sound. Categories of
-    fewer than `least` pictures are left out. Test is the `fold`th of `folds` parts, dealt by `seed` picture by picture within each category.
+    fewer than `least` pictures are left out. `label`: category, or name, so that pictures that are called the same are alike. Test is the `fold`th of `folds` parts, dealt by `seed` picture by picture within each category.
     """
     if not 0 <= fold < folds or folds < 2:
         raise RecipeError(f"data.options.fold: {fold}; folds are counted from 0 and there are {folds} of them, which must be 2 or more")
+    if label not in ("category", "name"):
+        raise RecipeError(f"data.options.label: {label!r}; it is category or name")
     heard, root = list(spoken or ["fr"]), _root(base, path)
     found, left_out = _stamps(root, heard)
     counts = Counter(stamp.category for stamp in found)
@@ -67,10 +70,10 @@ def stamps(
     if not kept:
         raise DataError(f"data.options.least: no category has {least} pictures; the largest has {max(counts.values())}")
     _check_languages(kept, language, heard)
-    options = f"{language} {','.join(heard)} {least} {folds} {fold} {seed}"
+    options = f"{language} {','.join(heard)} {least} {folds} {fold} {seed}" + (" by name" if label == "name" else "")
     return Source(
         identity=f"stamps {_digest(kept)} {options}",
-        read=lambda: _split(kept, language, heard, _test(kept, folds=folds, fold=fold, seed=seed)),
+        read=lambda: _split(kept, language, heard, _test(kept, folds=folds, fold=fold, seed=seed), by_name=label == "name"),
         licence="GPL-2 (the artists of Tux Paint)",
         left_out=left_out,
     )
@@ -147,7 +150,7 @@ def _test(found: list[Stamp], *, folds: int, fold: int, seed: int) -> set[str]:
     return set(order[fold::folds])
 
 
-def _split(found: list[Stamp], language: str, heard: list[str], test: set[str]) -> dict[str, pa.Table]:
+def _split(found: list[Stamp], language: str, heard: list[str], test: set[str], *, by_name: bool) -> dict[str, pa.Table]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -155,14 +158,14 @@ def _split(found: list[Stamp], language: str, heard: list[str], test: set[str]) 
     for stamp in found:
         part = rows["test" if stamp.name in test else "train"]
         inputs = str(stamp.picture.resolve()), stamp.names.get(language) or None
-        told = (stamp.category, stamp.name)
+        told = (stamp.names.get(language) if by_name else stamp.category, stamp.name)
         sounds = [(*inputs, str(stamp.spoken[code].resolve()), *told, code) for code in heard if code in stamp.spoken]
         part += sounds or [(*inputs, None, *told, "unspoken")]
     names = ("image", "text", "audio", "label", "group", "kind")
-    categories = pa.array(sorted({stamp.category for stamp in found}))
+    labels = pa.array(sorted({row[3] for part in rows.values() for row in part if row[3]}))
     tables = {}
     for split, part in rows.items():
         columns = {name: pa.array([row[place] for row in part], pa.string()) for place, name in enumerate(names)}
-        columns["label"] = pa.DictionaryArray.from_arrays(pc.index_in(columns["label"], categories), categories)
+        columns["label"] = pa.DictionaryArray.from_arrays(pc.index_in(columns["label"], labels), labels)
         tables[split] = pa.table(columns)
     return tables

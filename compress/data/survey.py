@@ -53,7 +53,7 @@ def survey(
     what.
     """
     if task != TASK and label is None:
-        raise DataError(f"--task {task}: a column of names is guessed, others are not; --label COLUMN says which it is")
+        raise DataError(f"--task {task}: the column of the answers is guessed where they are names; here --label COLUMN says which it is")
     tables = {split: read_every_column(split, path) for split, path in files.items()}
     for split, table in tables.items():
         if not table.num_rows:

@@ -20,6 +20,8 @@ def rank_against(predictor: Predictor, answer: dict[str, Any], path: str | Path,
     rank = getattr(answerer(predictor.bundle.task), "rank", None)
     if rank is None:
         raise DeviceError(f"answers of the task {predictor.bundle.task!r} are no vectors that rank; leave --against out")
+    if "vector" not in answer:
+        raise DeviceError(f"--against ranks by one input, and {' and '.join(answer['vectors'])} are given; leave one of them")
     items, vectors = read_gallery(predictor, Path(path), size=len(answer["vector"]))
     return rank(answer, vectors, items, top)  # type: ignore[no-any-return]
 
@@ -28,15 +30,14 @@ def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[s
     """Names of the items, and their vectors (N, D).
 
     .npy: vectors (N, D) as they are, of this model or of its teacher; .txt: on each line what would stand behind the option of the model's
-    input; a folder: each file in it; any other file: itself. Raises: DeviceError, with the item that cannot be read.
+    input; a folder: each file in it; any other file: itself. Of a model with a tower for each input the first that can read the first item
+    reads all, lines as texts before all else and files as texts only then. Raises: DeviceError, with the item that cannot be read.
     """
     if path.suffix == ".npy":
         return _stored(path, size)
-    if len(predictor.bundle.asked) > 1:
-        raise DeviceError(
-            f"--against {path}: a model that reads {' and '.join(predictor.bundle.asked)} ranks stored vectors alone, a .npy file"
-        )
-    (name,) = predictor.bundle.asked
+    asked = predictor.bundle.asked
+    if len(asked) > 1 and not predictor.bundle.towers:
+        raise DeviceError(f"--against {path}: a model that reads {' and '.join(asked)} ranks stored vectors alone, a .npy file")
     try:
         if path.is_dir():
             items = sorted(file.name for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -52,7 +53,17 @@ def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[s
         ) from error
     if not items:
         raise DeviceError(f"--against {path}: there is nothing in it to rank")
-    return items, _encode(predictor, name, items, values)
+    as_lines = path.suffix == ".txt" and not path.is_dir()
+    names = sorted(asked, key=lambda name: (name == "text") != as_lines)
+    return items, _encode(predictor, next((name for name in names if _reads(predictor, name, values[0])), names[0]), items, values)
+
+
+def _reads(predictor: Predictor, name: str, value: Any) -> bool:
+    try:
+        predictor.read({name: value})
+    except DeviceError:
+        return False
+    return True
 
 
 def _encode(predictor: Predictor, name: str, items: list[str], values: list[Any]) -> np.ndarray:

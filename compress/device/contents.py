@@ -24,6 +24,7 @@ class Model:
     precision: str
     tolerance: float  # largest difference of a golden logit, as a share of the largest magnitude
     logits: str  # its array in golden.npz
+    towers: dict[str, str] = field(default_factory=dict)  # input -> the file that makes its vector; none where inputs are joined
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class BundleFolder:
         return PRESENT in self.inputs
 
     @property
+    def towers(self) -> bool:
+        """Whether each input has a vector of its own, so that one of them is enough."""
+        return "towers" in self.facts
+
+    @property
     def asked(self) -> list[str]:
         """The ports that a sample has values for."""
         return [name for name in self.inputs if name != PRESENT]
@@ -63,7 +69,7 @@ def read_bundle(folder: Path) -> BundleFolder:
         return BundleFolder(
             folder=folder,
             identity=hash_file(folder / MANIFEST),
-            models=tuple(Model(**{key: line[key] for key in Model.__dataclass_fields__}) for line in table["models"]),
+            models=tuple(Model(**{key: line[key] for key in Model.__dataclass_fields__ if key in line}) for line in table["models"]),
             chosen=table["chosen"],
             labels=tuple(labels),
             inputs={port["name"]: port for port in spec["inputs"]},

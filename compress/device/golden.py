@@ -48,18 +48,25 @@ def read_golden(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_golden(
-    session: Any, path: Path, *, tolerance: float, logits: str = "logits", decisions: Decisions | None = None
+    session: Any,
+    path: Path,
+    *,
+    tolerance: float,
+    logits: str = "logits",
+    decisions: Decisions | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
     """How close `session` comes to the recorded answers: {max_difference, agreement, samples}.
 
     `max_difference` is the largest difference of a logit as a share of the largest recorded magnitude, `agreement` the share of the
-    task's decisions that are the same (None: there are none; without `decisions` those of one of K labels). Raises GoldenError above `tolerance` or for a value that is not finite.
+    task's decisions that are the same (None: there are none; without `decisions` those of one of K labels). `part`: which of so many equal parts
+    of the recorded logits the session gives. Raises GoldenError above `tolerance` or for a value that is not finite.
     """
     arrays = read_golden(path)
     missing = [name for name in (*session.inputs, logits) if name not in arrays]
     if missing:
         raise GoldenError(f"{path}: holds no array {missing[0]!r}; it holds {', '.join(sorted(arrays))}")
-    expected = arrays[logits]  # (N, K)
+    expected = np.split(arrays[logits], part[1], axis=1)[part[0]]  # (N, K)
     actual = session.run({name: arrays[name] for name in session.inputs})["logits"]
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise GoldenError(

@@ -83,6 +83,9 @@ def verify(arguments: argparse.Namespace, folder: Path) -> None:
     models = [contents.find_model(bundle, arguments.model)] if arguments.model else bundle.models
     options = {"runtime": arguments.runtime, "threads": arguments.threads, "tolerance": arguments.tolerance}
     golden = {model.name: bundles.check_model(bundle, model, **options) for model in models}
+    for model in models:
+        towers = bundles.check_towers(bundle, model, **options)
+        golden |= {f"{model.name}, {tower}": found for tower, found in towers.items()}
     signature = "verified" if arguments.key else "not checked: give --key" if (folder / SIGNATURE).exists() else "none"
     lines = [f"{len(files)} files as listed; signature: {signature}"]
     for name, result in golden.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .bundle import open_model, read_inputs
+from .bundle import around_towers, open_model, open_towers, read_inputs
 from .choose import stored_choice
 from .contents import PRESENT, BundleFolder, Model, find_model, read_bundle
 from .errors import DeviceError
@@ -40,19 +41,21 @@ class Predictor:
         found = find_model(bundle, model or stored_choice(bundle, runtime=runtime))
         assets = [asset for name in bundle.inputs for asset in reader(name).ASSETS]
         check_files(bundle.folder, read_manifest(bundle.folder), names=assets)
-        self._hold(bundle, found, open_model(bundle, found, runtime=runtime, threads=threads), runtime)
+        opened = open_towers if bundle.towers else open_model
+        self._hold(bundle, found, opened(bundle, found, runtime=runtime, threads=threads), runtime)
 
     @classmethod
     def around(cls, bundle: BundleFolder, model: Model, session: Any, *, runtime: str = "onnxruntime_cpu") -> Predictor:
         """A predictor of a model that is open already, whose folder holds what its inputs are read with; no file is checked."""
         predictor = cls.__new__(cls)
-        predictor._hold(bundle, model, session, runtime)
+        predictor._hold(bundle, model, around_towers(bundle, session) if bundle.towers else session, runtime)
         return predictor
 
     def predict(self, **given: Any) -> dict[str, Any]:
         """The answer of the bundle's task to one value for each input, named as its port; "model" says which model gave it.
 
-        Where the model takes rows that lack inputs, one value is enough, and "missing" lists the inputs without one.
+        Where the model takes rows that lack inputs, one value is enough, and "missing" lists the inputs without one. Where each input has a
+        vector of its own, the answer is of those that are given.
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
@@ -70,9 +73,11 @@ class Predictor:
                 feeds.append(self.read(row))
             except DeviceError as error:
                 raise DeviceError(f"row {number}: {error}") from error
-        for start in range(0, len(feeds), most):
-            some = feeds[start : start + most]
-            answers += self.answer({name: np.concatenate([feed[name] for feed in some]) for name in self._shapes})
+        for names, alike in groupby(feeds, key=tuple):
+            group = list(alike)
+            for start in range(0, len(group), most):
+                some = group[start : start + most]
+                answers += self.answer({name: np.concatenate([feed[name] for feed in some]) for name in names})
         return answers
 
     def predict_windows(self, hop: float, **given: Any) -> list[dict[str, Any]]:
@@ -97,11 +102,14 @@ class Predictor:
             if name not in self._shapes:
                 raise DeviceError(f"this model reads no {name}; leave it out")
         feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
-        if missing and not (self.bundle.takes_gaps and len(missing) < len(asked)):
-            wanted = " or ".join(reader(name).OPTION for name in (missing if self.bundle.takes_gaps else missing[:1]))
+        some = self.bundle.takes_gaps or self.bundle.towers
+        if missing and not (some and len(missing) < len(asked)):
+            wanted = " or ".join(reader(name).OPTION for name in (missing if some else missing[:1]))
             raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")
         for name, shape in self._shapes.items():
             value = given.get(name)
+            if value is None and self.bundle.towers:
+                continue
             if value is None:
                 feeds[name] = pattern(asked, missing) if name == PRESENT else stand_in(self.bundle.inputs[name])
                 continue
@@ -113,7 +121,8 @@ class Predictor:
         """The second half: an answer for each row of the arrays (R, ...), R at most what the model takes at once."""
         outputs, count = self.run(feeds), len(next(iter(feeds.values())))
         rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
-        answers = [{**self._answer(row, self.bundle.labels, facts=self.bundle.facts), "model": self.model.name} for row in rows]
+        facts = {**self.bundle.facts, "towers": [*feeds]} if self.bundle.towers else self.bundle.facts
+        answers = [{**self._answer(row, self.bundle.labels, facts=facts), "model": self.model.name} for row in rows]
         if not self.bundle.takes_gaps:
             return answers
         names = self.bundle.asked

@@ -1,4 +1,5 @@
-"""One graph as several: what each input needs alone, and what joins them, so that an input which many rows share is computed once."""
+"""One graph as several: what each input needs alone, and what joins them, so that an input which many rows share is computed once, and a
+device that has one of the inputs needs no other."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from compress.errors import CompressError
 from compress.graphs.graph import Graph, attribute
 
 
@@ -51,6 +53,27 @@ def split_by_input(model: onnx.ModelProto) -> Parts | None:
             alone[port] = _part(graph, inputs=[port], extra=[], outputs=ends)
     left = [port for port in ports if any(port in node.input for node in joint)]
     return Parts(alone, _part(graph, inputs=left, extra=[types[name] for name in cut], outputs=list(graph.proto.output)))
+
+
+def split_towers(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
+    """The towers of a model whose output is one vector for each input behind each other: a graph each, from that input to `logits` (R, D)
+    float32. Raises CompressError for any other model."""
+    graph = Graph(onnx.shape_inference.infer_shapes(model))
+    ports, (output,) = [port.name for port in model.graph.input], graph.output_names
+    owners, types = _owners(graph, ports), {info.name: info for info in graph.proto.value_info}
+    end = graph.producer(output)
+    while end is not None and end.op_type == "Cast":
+        end = graph.producer(end.input[0])
+    makers = [graph.producer(name) for name in end.input] if end is not None and end.op_type == "Concat" else []
+    if [owners[id(node)] for node in makers if node is not None] != [{port} for port in ports]:
+        raise CompressError(f"{output} is not made of one vector for each of {', '.join(ports)}, so there are no towers to cut")
+    assert end is not None
+    towers = {}
+    for port, name in zip(ports, end.input, strict=True):
+        tower = towers[port] = _part(graph, inputs=[port], extra=[], outputs=[types[name]])
+        tower.graph.node.append(helper.make_node("Cast", [name], [output], name=f"{port}_{output}", to=TensorProto.FLOAT))
+        tower.graph.output[0].name, tower.graph.output[0].type.tensor_type.elem_type = output, TensorProto.FLOAT
+    return towers
 
 
 def _owners(graph: Graph, ports: list[str]) -> dict[int, set[str]]:

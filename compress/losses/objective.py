@@ -37,6 +37,7 @@ class Objective(nn.Module):
 
     `scales`: factors by term, 1 where there is none, see `starting_scales`. `widths`: (D_s, D_t) of each hidden state that is compared;
     where they differ and a loss asks for it, a projection is made, whose parameters are the objective's. `counts`: (K,) labelled rows.
+    `towers`: how many vectors a row has.
 
     A term whose schedule is learned enters as w loss + log(1 + 1 / w), w = exp(-s) learned from s = 0: the larger a term stays the less it
     weighs, and a small one about 1 / sqrt(loss); after arXiv 1805.06334, whose w is 1 / 2c^2.
@@ -50,11 +51,13 @@ class Objective(nn.Module):
         scales: Mapping[str, float] | None = None,
         widths: Mapping[str, tuple[int, int]] | None = None,
         counts: Tensor | None = None,
+        towers: int = 1,
     ) -> None:
         super().__init__()
         self.projections, self.with_teacher = nn.ModuleDict(), with_teacher
         self.doubts = nn.ParameterDict()  # s of each term whose weight is learned
         self.terms: list[Term] = []
+        self.towers = towers
         self.scales = dict(scales or {})
         for loss in losses:
             if with_teacher or not reads_teacher(LOSSES[loss.name]):
@@ -69,6 +72,8 @@ class Objective(nn.Module):
         asked = inspect.signature(function).parameters
         if "counts" in asked:
             given["counts"] = counts
+        if "towers" in asked:
+            given["towers"] = self.towers
         if "project" in asked:
             student, teacher = widths.get(hidden_state(LOSSES[loss.name], loss.options) or "", (0, 0))
             self.projections[name] = nn.Identity() if student == teacher else projection(student, teacher)

@@ -1,5 +1,7 @@
 """Metrics of retrieval by label: a query (R, D) ranks a gallery by cosine, and what has its label is a hit; in numpy, block by block.
 
+The gallery is that of the other rows (`rank_by_label`), or what another modality makes of all rows (`rank_across`).
+
 Rank and hits count what is equally near as if drawn in random order, so that vectors that are all the same are worth chance, not luck.
 """
 
@@ -49,11 +51,37 @@ def rank_by_label(queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) 
     place = np.flatnonzero(sound)
     if len(place) > MOST:
         place = place[np.arange(MOST) * len(place) // MOST]
+    return _rank(queries, labels, stored, place, without_own=True)
+
+
+def rank_across(queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) -> Ranks:
+    """How each query (R, D) finds its like in a gallery (R, D) of another modality, whose row i belongs to query i and is one of its likes.
+
+    Rows of one label with the same vector are one item of the gallery: ten pictures of one name do not put that name there ten times.
+    labels as in `rank_by_label`.
+    """
+    stored = unit(gallery)
+    place = _distinct(stored, np.flatnonzero((labels >= 0) & np.isfinite(stored).all(1)), labels)
+    return _rank(unit(queries), labels, stored, place, without_own=False)
+
+
+def _distinct(vectors: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One of all `rows` (n,) that have the same label and vector: equal ones lie side by side in the order of a direction drawn by chance."""
+    direction = np.random.default_rng(0).normal(size=vectors.shape[1])
+    rows = rows[np.lexsort((vectors[rows] @ direction, labels[rows]))]
+    before, after = rows[:-1], rows[1:]
+    same = (labels[before] == labels[after]) & ((vectors[before] * vectors[after]).sum(1) > 1 - NEAR)
+    return np.asarray(rows[np.append(True, ~same)[: len(rows)]])
+
+
+def _rank(queries: np.ndarray, labels: np.ndarray, stored: np.ndarray, place: np.ndarray, *, without_own: bool) -> Ranks:
+    """Of queries (R, D) among the rows `place` (G,) of `stored` (R, D), both of length 1."""
     stored, found = stored[place], np.zeros((3, len(queries)))
     step = max(1, BLOCK // max(1, len(place)))
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))
-        found[:, rows] = _count(np.nan_to_num(queries[rows]) @ stored.T, labels[rows][:, None] == labels[place], rows[:, None] == place)
+        own = (rows[:, None] == place) & without_own
+        found[:, rows] = _count(np.nan_to_num(queries[rows]) @ stored.T, labels[rows][:, None] == labels[place], own)
     found[:, (labels < 0) | ~np.isfinite(queries).all(1)] = 0
     return Ranks(*found)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.io_spec import Port
+from compress.ranks.dealing import count_all
 
 
 class RunningScale(nn.Module):
@@ -20,7 +21,7 @@ class RunningScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            return self.norm(x) if len(x) > 1 else self._scale(x)
+            return self.norm(x) if count_all(x) > 1 else self._scale(x)
         return self._scale(x)
 
     def _scale(self, x: Tensor) -> Tensor:

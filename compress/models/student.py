@@ -14,6 +14,7 @@ from compress.models.classifier import Classifier, Head, LinearHead, TokenHead
 from compress.models.reuse import ReusedClassifier
 from compress.models.space import OwnSpace, Unit
 from compress.models.tokens import count_tokens
+from compress.models.towers import tower_size, towers
 from compress.models.word_head import WordHead, per_word
 from compress.tables import FUSIONS, resolve
 from compress.tables import encoders as encoders_of
@@ -38,6 +39,8 @@ def student(
     head: nn.Module
     if modality := per_word(io, built):
         head = WordHead(io, modality, widths[modality], dropout=dropout)
+    elif size := tower_size(io):
+        return Classifier(built, towers(widths, size=size, dropout=dropout))
     elif len(widths) == 1:
         ((modality, width),) = widths.items()
         head = LinearHead(modality, width, classes, dropout=dropout)
@@ -66,6 +69,8 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
     widths.pop(PRESENT, None)
     if telling:
         return Classifier(parts, WordHead(io, telling, widths[telling], hidden=hidden, dropout=0.1))
+    if size := tower_size(io):
+        return Classifier(parts, towers(widths, size=size, hidden=hidden, dropout=0.1))
     if unit and len(built) == 1:
         return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes)))
     head = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from compress.errors import RecipeError
 from compress.models.classifier import by_row
 from compress.models.layers import ConvNorm
+from compress.ranks.dealing import everyones
 
 GRID = 8  # places a side of an attention map: layers of any size can then be compared
 Tap = tuple[str, str]  # dotted path of the layer; "vector" or "attention"
@@ -38,7 +39,7 @@ def attach_taps(model: nn.Module, taps: Mapping[str, Tap], *, side: str) -> Call
             m = path.split(".")[1] if path.startswith("encoders.") else None  # a distinct input is encoded once for all of its rows
             count = len(outputs.logits) if m is None else len(inputs[m])
             row = row_of(seen.pop(name), reads, count, f"distill.taps.{name}.{side}: {path!r}")
-            read[name] = row if m is None or rows is None else by_row({m: row}, rows)[m]
+            read[name] = row if m is None or rows is None else by_row({m: everyones(row, m)}, rows)[m]
         return outputs._replace(taps=read)
 
     handles = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]

@@ -47,7 +47,7 @@ class ZeroShot(RowModel):
 def zero_shot(io: IOSpec, *, config_folder: str, width: int, mean: list[float], deviation: list[float]) -> nn.Module:
     """The architecture of a tower from its own config.json, with fresh weights."""
     kind = tower_for(io.modalities)
-    return _around(kind(_eager(kind.config_class.from_pretrained(config_folder))), io, width=width, mean=mean, deviation=deviation)
+    return _around(kind(eager(kind.config_class.from_pretrained(config_folder))), io, width=width, mean=mean, deviation=deviation)
 
 
 def tower_for(modalities: tuple[str, ...]) -> Any:
@@ -65,12 +65,12 @@ def open_zero_shot(folder: Path, io: IOSpec, prompts: Sequence[Sequence[str]], *
 
     Raises: DependencyError for files that are missing or incomplete, RecipeError for a model that is no such encoder.
     """
-    model = _open_both(folder)
+    model = open_both(folder)
     config = model.config
     kind = tower_for(io.modalities)
     own = config.vision_config if kind.main_input_name == "pixel_values" else config.text_config
     own.projection_dim = config.projection_dim
-    tower = kind(_eager(own))
+    tower = kind(eager(own))
     state = model.state_dict()
     tower.load_state_dict({name: state[name] for name in tower.state_dict()})
     classifier = _around(tower, io, width=config.projection_dim, mean=mean, deviation=deviation)
@@ -104,16 +104,17 @@ def end_token(config: Any, tokenizer: Tokenizer) -> int:
     return tokenizer.get_vocab_size(with_added_tokens=True) - 1 if end == LEGACY_END else end
 
 
-def _around(tower: Any, io: IOSpec, *, width: int, mean: list[float], deviation: list[float]) -> ZeroShot:
-    return ZeroShot(tower, width=width, labels=io.outputs[0].shape[0], mean=mean, deviation=deviation)
-
-
-def _eager(config: Any) -> Any:
+def eager(config: Any) -> Any:
+    """The configuration, asking for plain attention."""
     config._attn_implementation = "eager"  # what the exporter takes: see TransformersTeacher
     return config
 
 
-def _open_both(folder: Path) -> Any:
+def open_both(folder: Path) -> Any:
+    """The dual encoder in a local folder with both of its towers, in eval mode.
+
+    Raises: DependencyError for files that are missing or incomplete, RecipeError for a model that is no such encoder.
+    """
     from safetensors import SafetensorError
 
     transformers = load_transformers()
@@ -121,7 +122,7 @@ def _open_both(folder: Path) -> Any:
     try:
         kind = transformers.AutoConfig.from_pretrained(folder).model_type
         if kind != "clip":
-            raise RecipeError(f"teacher: {folder} is a model of type {kind}; source zero_shot takes dual encoders of type clip")
+            raise RecipeError(f"teacher: {folder} is a model of type {kind}; of dual encoders those of type clip are built")
         model, found = transformers.CLIPModel.from_pretrained(folder, **settings)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise DependencyError(
@@ -132,3 +133,7 @@ def _open_both(folder: Path) -> Any:
             f"teacher: {folder}: the weights lack {len(absent)} of the model's parts, such as {absent[:3]}; save it whole"
         )
     return model.eval()
+
+
+def _around(tower: Any, io: IOSpec, *, width: int, mean: list[float], deviation: list[float]) -> ZeroShot:
+    return ZeroShot(tower, width=width, labels=io.outputs[0].shape[0], mean=mean, deviation=deviation)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compress.ranks.dealing import largest
+
 MOMENTUM = 0.01  # weight of a new batch in the moving average, once there were 1 / MOMENTUM batches
 BINS = 2048  # of the histogram
 CANDIDATES = 128  # clips that are tried for the smallest squared error
 
 
 def largest_magnitude(x: Tensor) -> Tensor:
-    """max |x| as a scalar; one pass and no copy, unlike x.abs().amax()."""
+    """max |x| as a scalar, in a batch that is dealt to several processes over all of it; one pass and no copy, unlike x.abs().amax()."""
     low, high = torch.aminmax(x.detach())
-    return torch.maximum(-low, high)
+    return largest(torch.maximum(-low, high))
 
 
 class MinMax(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 from compress.recipe.declarations import class_literal
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
+from compress.recipe.sections import Fusion
 from compress.recipe.yaml_source import Fault, Place
 
 DEFAULT = "single_label"
@@ -21,6 +22,7 @@ UNBUILT = {  # what is not built -> other names that people look for it under
 OTHER_NAMES = {  # what is built -> other names that people look for it under
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
     "verification": ("speaker_verification", "face_verification"),
+    "retrieval": ("clip", "clap", "dual_encoder", "two_towers", "cross_modal_retrieval", "image_text_retrieval"),
 }
 LEFT_OUT = {  # encoders that are left out on purpose -> why
     **dict.fromkeys(
@@ -46,8 +48,10 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
         yield from _check_storage(recipe, tables)
+        yield from _check_judge(recipe, tables)
         yield from _check_attacks(recipe, tables)
         yield from _check_inputs(recipe, tables)
+        yield from _check_towers(recipe, tables)
 
 
 def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -98,6 +102,16 @@ def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
         yield Fault(("distill", "store_top_k"), f"{recipe.data.task} has no likeliest labels that could be kept; leave it out")
 
 
+def _check_judge(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault where answers of another kind than one of K labels are to be named, or judged by the teacher's."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    for word, asked in (("judge", recipe.data.judge == "teacher"), ("names", bool(recipe.data.names))):
+        if asked and entry and not _literal(entry, "one_of_many"):
+            yield Fault(
+                ("data", word), f"is for one of K labels, and {recipe.data.task} learns from labels what an answer is; leave it out"
+            )
+
+
 def _check_attacks(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where there is no image to change."""
     if any(_literal(tables["MODALITIES"].get(m, ""), "pixels") for m in recipe.modalities):
@@ -129,6 +143,28 @@ def _check_inputs(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
             ):
                 if section and getattr(section, word) != value:
                     yield Fault((place, "inputs", m, word), f"{recipe.data.task} needs it to be {str(value).lower()}")
+
+
+def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for what cannot be where each input has a vector of its own."""
+    entry = tables["TASKS"].get(recipe.data.task)
+    if not entry or not _literal(entry, "towers"):
+        return
+    if len(recipe.modalities) == 1:
+        yield Fault(
+            ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
+        )
+    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != {"image", "text"}:
+        yield Fault(
+            ("teacher", "source"),
+            f"of transformers' dual encoders CLIP's are built, which read image and text; the data has {' and '.join(recipe.modalities)}; take fit",
+        )
+    if recipe.data.allow_missing:
+        yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")
+    if recipe.student.fusion != Fusion():
+        yield Fault(("student", "fusion"), f"the towers of {recipe.data.task} are not joined; leave it out")
+    if recipe.student.classifier == "teacher":
+        yield Fault(("student", "classifier"), f"{recipe.data.task} has no classifier; leave it out")
 
 
 def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

@@ -51,6 +51,14 @@ whose manifest lists every file; the library is that of a release of ONNX Runtim
     cmake --build ../golden && ../golden/golden .
 """
 }
+TOWERS = """
+Each input has a vector of its own, and those that belong together lie near each other. Give one of them, and what it is held against: a folder
+of files, lines in a .txt file, or stored vectors in a .npy file (N, {size}).
+
+    python run.py predict {option} ... --against PATH
+
+`towers/MODEL-INPUT.onnx` makes the vectors of one input alone.
+"""
 GAPS = "; any but one may be left out, and the answer says which were missing"
 
 
@@ -66,6 +74,9 @@ def readme(name: str, io_spec: IOSpec, *, examples: Collection[str] = ()) -> str
         values=", ".join(f"{port.name}={_example(reader, port)}" for port, reader in read),
         ports=", ".join(f"{port.name}: {port.dtype} of shape {port.shape}" for port in io_spec.inputs),
     )
+    output = io_spec.outputs[0]
+    if output.unit and output.each > 1:
+        text += TOWERS.format(size=output.shape[0] // output.each, option=literal(readers[0], "OPTION"))
     return text + "".join(EXAMPLES[example] for example in examples)
 
 

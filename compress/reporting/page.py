@@ -17,6 +17,7 @@ from compress.reporting.cells import cell, count, percent, show_bytes, significa
 from compress.reporting.markdown import against_teacher, differing_in_words, origin
 from compress.reporting.plots import plot_bars, plot_curves, plot_terms, plot_tradeoff
 from compress.reporting.quality import quality_parts
+from compress.reporting.retrieval import retrieval_parts
 
 MAX_BARS = 30
 CONTENTS = "<!-- contents -->"
@@ -52,7 +53,7 @@ def render_page(
         measurements=measurements,
         models=models,
         batches=_batches(models),
-        metrics={name: entry["unit"] for name, entry in models[summary["shipped_model"]].get("metrics", {}).items()},
+        **retrieval_parts(models, compared, shipped=summary["shipped_model"]),
         compared=compared,
         variants=sorted({m["runtime"] for m in models.values() if m["role"] == "variant"}),
         extras=extras,

@@ -1,8 +1,8 @@
 """bundle: ONNX files, assets and golden samples in; one folder out that a device needs nothing beside, and that proves itself.
 
-`model.onnx` is the chosen file, `models/` holds the others, `mobile/` those of other runtimes; `run.py` with the folder `device` is the runner, and
-`examples/` has what `bundle.examples` asks for, and `manifest.json` the hash of every file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden
-answers.
+`model.onnx` is the chosen file, `models/` holds the others, `towers/` each one's towers where inputs have vectors of their own, `mobile/` files of other
+runtimes; `run.py` with the folder `device` is the runner, `examples/` has what `bundle.examples` asks for, and `manifest.json` the hash of every
+file. The same arguments give the same bytes. Nothing is handed on before each model gave its golden answers.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from typing import Any
 
 import numpy as np
 import yaml
+from onnx import load as load_onnx
 
 import compress.device
 from compress.context import Context
 from compress.data.prepared import PreparedData
+from compress.device.bundle import check_towers
+from compress.device.contents import read_bundle
 from compress.device.errors import DeviceError
 from compress.device.golden import check_golden, write_golden
 from compress.device.manifest import MANIFEST, hash_file, verify_folder, write_manifest
 from compress.device.sessions import Session, open_session
 from compress.errors import BundleError
 from compress.examples import LICENCES, write_example
+from compress.graphs.split import split_towers
 from compress.io_spec import PRESENT, IOSpec
 from compress.measures.metrics import wilson_interval
 from compress.modalities.modality import modality
@@ -141,11 +145,12 @@ def write_bundle(
     out.mkdir(parents=True, exist_ok=True)
     try:
         files = _copy_models(out, models, chosen)
+        towers = _cut_towers(out, files) if task.towers else {}
         sessions = {name: open_session(out / file) for name, file in files.items()}
         _check_ports(sessions, io_spec)
         arrays = _with_other_answers(golden, sessions, chosen)
         write_golden(out / "golden.npz", arrays)
-        table = [_describe_model(out, name, file, chosen) for name, file in files.items()]
+        table = [_describe_model(out, name, file, chosen) | ({"towers": towers[name]} if towers else {}) for name, file in files.items()]
         _write_json(out / "models.json", {"chosen": chosen, "task": task.name, "facts": task.facts, "models": table})
         closeness = {name: _check_answers(out, name, session, chosen, task) for name, session in sessions.items()}
         _write_assets(out, io_spec=io_spec, labels=labels, assets=assets, recipe_yaml=recipe_yaml)
@@ -162,6 +167,11 @@ def write_bundle(
         _copy_runner(out, io_spec, task)
         write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
         manifest = verify_folder(out)
+        if towers:
+            opened = read_bundle(out)
+            for model in opened.models:
+                found = check_towers(opened, model, runtime="onnxruntime_cpu", threads=1)
+                closeness |= {f"{model.name}, {tower}": one for tower, one in found.items()}
     except DeviceError as error:
         raise BundleError(f"bundle: {error}") from error
     sizes = [entry["size"] for entry in manifest["files"].values()]
@@ -281,6 +291,17 @@ def _copy_models(out: Path, models: dict[str, Path], chosen: str) -> dict[str, s
         except FileNotFoundError as error:
             raise BundleError(f"bundle: model {name!r}: {models[name]} is missing; run the export again") from error
     return files
+
+
+def _cut_towers(out: Path, files: dict[str, str]) -> dict[str, dict[str, str]]:
+    """towers/NAME-INPUT.onnx for each model and each of its inputs, which makes that input's vector alone; model -> input -> place in the bundle."""
+    found: dict[str, dict[str, str]] = {}
+    (out / "towers").mkdir()
+    for name, file in files.items():
+        for port, tower in split_towers(load_onnx(out / file)).items():
+            found.setdefault(name, {})[port] = place = f"towers/{name}-{port}.onnx"
+            (out / place).write_bytes(tower.SerializeToString(deterministic=True))
+    return found
 
 
 def _check_ports(sessions: dict[str, Session], io_spec: IOSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -26,9 +26,9 @@ class Embedding(SingleLabel):
     """
 
     column = "label"
-    losses = ("label_contrast", "vector_kd", "vector_neighbours")
+    losses: ClassVar[tuple[str, ...]] = ("label_contrast", "vector_kd", "vector_neighbours")
     hidden = True
-    objective = ({"name": "vector_kd"}, {"name": "vector_neighbours"})
+    objective: ClassVar[tuple[dict[str, Any], ...]] = ({"name": "vector_kd"}, {"name": "vector_neighbours"})
     rivals = {"vector_kd": {"name": "vector_kd"}, "vector_neighbours": {"name": "vector_neighbours"}}
     metric = "recall_at_1"
     measure = "queries that find their like first"
@@ -80,12 +80,12 @@ class Embedding(SingleLabel):
             return np.nan_to_num((unit(answers) * unit(labels)).sum(1))
         return rank_by_label(answers, np.asarray(labels), answers).recall(1)
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
+    def marks(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """As of every task, on at most SCORED rows."""
         rows = np.arange(len(labels))
         if len(rows) > SCORED:
             rows = rows[np.arange(SCORED) * len(rows) // SCORED]
-        return super().score(logits[rows], np.asarray(labels)[rows])
+        return super().marks(logits[rows], np.asarray(labels)[rows])
 
     def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """The metrics of this model's queries in a gallery of the teacher's vectors."""

@@ -38,7 +38,7 @@ class SingleLabel(Task):
         "teacher_label",
     )
     hidden = True
-    objective = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 2.0}})
+    objective: ClassVar[tuple[dict[str, Any], ...]] = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 2.0}})
     rivals = {
         "kd, T = 1": {"name": "kd", "options": {"temperature": 1.0}},
         "kd, T = 4": {"name": "kd", "options": {"temperature": 4.0}},

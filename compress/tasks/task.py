@@ -60,6 +60,9 @@ class Task:
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     open_set: ClassVar[bool] = False  # validation and test may have answers that train has not: what an answer may be is told by all splits
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
+    towers: ClassVar[bool] = (
+        False  # each input has a vector of its own; which there are is fact `towers`, and without a column rows that share one are alike
+    )
     foreign: ClassVar[tuple[str, ...]] = (
         "folder",
         "hub",
@@ -188,12 +191,16 @@ class Task:
             p: np.ndarray = self.runner.probability({"logits": logits}, {"logits": logits}, facts=self.facts)
         return p.astype(np.float32)
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        """Mean gain of the labelled rows, the higher the better; raises CompressError where there is none."""
+    def marks(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(n,) float64 gains of the labelled rows; raises CompressError where there is none."""
         there = known(labels)
         if not there.any():
             raise CompressError(f"no labelled row among {len(labels)} to score; a validation split needs labels")
-        return float(self.gains(self.answers(logits[there]), np.asarray(labels)[there]).mean())
+        return self.gains(self.answers(logits[there]), np.asarray(labels)[there]).astype(np.float64)
+
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean gain of the labelled rows, the higher the better."""
+        return float(self.marks(logits, labels).mean())
 
     def decisions(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M,) by how much a logit may move before each decision tips, and (M,) the decisions; logits (R, K)."""

@@ -78,11 +78,11 @@ class Verification(Embedding):
             return super().gains(answers[:, :-1], labels[:, :-1])
         return told_right(answers[:, :-1], labels, answers[:, :-1], answers[:, -1])
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> float:
+    def marks(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """As of every task; where no threshold is known, with that of these very rows."""
         if "threshold" in self.facts:
-            return super().score(logits, labels)
-        return self.with_facts({"threshold": 0.0, **self.fit(logits, labels)}).score(logits, labels)
+            return super().marks(logits, labels)
+        return self.with_facts({"threshold": 0.0, **self.fit(logits, labels)}).marks(logits, labels)
 
     def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """The equal error rate of this model's vectors against stored ones of the teacher's."""

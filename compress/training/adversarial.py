@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.losses.objective import Objective
+from compress.ranks.dealing import Part, ask_all
 from compress.recipe.terms import Adversarial
 from compress.training.batches import Batch
 
@@ -18,18 +19,24 @@ BYTES = (0, 255)
 
 
 def attack(
-    loss: Callable[[Tensor], Tensor], clean: Tensor, *, epsilon: int, steps: int, generator: torch.Generator | None = None
+    loss: Callable[[Tensor], Tensor],
+    clean: Tensor,
+    *,
+    epsilon: int,
+    steps: int,
+    generator: torch.Generator | None = None,
+    part: Part | None = None,
 ) -> Tensor:
     """(N, H, W, 3) uint8 near `clean`, the same shape: sign steps up `loss`, each kept within epsilon levels (of 255) and within a byte.
 
     One step from the image itself is FGSM; of several, the first starts anywhere in the box. Rounded at the end, so that what is attacked
-    is a picture that a file can hold.
+    is a picture that a file can hold. `part`: of a batch that is dealt to several processes what `clean` is, whose noise is drawn whole.
     """
     start = clean.float()
     size = float(epsilon) if steps == 1 else REACH * epsilon / steps
     found = start
     if steps > 1:
-        noise = torch.rand(start.shape, generator=generator).to(start.device)
+        noise = draw_for(start.shape, part, generator).to(start.device)
         found = (start + epsilon * (2 * noise - 1)).clamp(*BYTES)
     for _ in range(steps):
         found = found.detach().requires_grad_()
@@ -62,11 +69,19 @@ def attack_batch(
     model.eval()
 
     def loss(images: Tensor) -> Tensor:
-        outputs = model({**batch.inputs, pixels: images}, batch.rows)
+        outputs = ask_all(model, {**batch.inputs, pixels: images}, batch.rows, batch.parts)
         given = {"done": done, "shift": batch.shift, "answered": batch.answered}
         return objective(outputs, batch.teacher, batch.labels, batch.mixed, **given)[0]
 
-    found = attack(loss, clean, epsilon=config.epsilon, steps=config.steps, generator=draw)
+    part = (batch.parts or {}).get(pixels)
+    found = attack(loss, clean, epsilon=config.epsilon, steps=config.steps, generator=draw, part=part)
     model.train(was)
-    chosen = (torch.rand(len(clean), generator=draw) < config.share).to(clean.device)
+    chosen = (draw_for((len(clean),), part, draw) < config.share).to(clean.device)
     return replace(batch, inputs={**batch.inputs, pixels: torch.where(chosen[:, None, None, None], found, clean)})
+
+
+def draw_for(shape: Sequence[int], part: Part | None, generator: torch.Generator | None) -> Tensor:
+    """Numbers from 0 to 1 of that shape (n, ...): of a part of a batch those that one process would draw for it."""
+    if part is None:
+        return torch.rand(*shape, generator=generator)
+    return torch.rand(part.total, *shape[1:], generator=generator)[part.own]

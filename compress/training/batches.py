@@ -6,7 +6,8 @@ rows. So an image with ten questions is encoded once, and so is a question about
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor
 
 from compress.context import Context
+from compress.errors import RecipeError
 from compress.io_spec import PRESENT, Outputs
 from compress.modalities.draws import uniforms
 from compress.placement import move
+from compress.ranks.dealing import ROWS, Parts, gather, own_of, part_of
+from compress.ranks.group import here
 from compress.recipe.sections import Train
 from compress.tasks.labels import known, unlabelled
 from compress.training.schedule import fit_schedule, pass_steps, schedule_line
@@ -78,11 +82,19 @@ class Batch:
     mixed: tuple[Tensor, float] | None = None
     shift: Tensor | None = None
     answered: Tensor | None = None
+    parts: Parts | None = None  # what of it this process has of a batch that several are dealt: inputs of a modality, rows of `teacher`
 
     def to(self, device: torch.device) -> Batch:
         """The same with its tensors on another device."""
-        places = {f.name: move(getattr(self, f.name), device) for f in fields(self) if f.name not in ("index", "grouping")}
+        places = {f.name: move(getattr(self, f.name), device) for f in fields(self) if f.name not in ("index", "grouping", "parts")}
         return replace(self, **places)
+
+    def heard(self) -> Batch:
+        """The same with the teacher's answers to all rows, those of a batch that is dealt too."""
+        if self.parts is None or self.teacher is None:
+            return self
+        own = self.parts[ROWS]
+        return replace(self, teacher=self.teacher.map(lambda x: gather(x, own)))
 
 
 class Batches:
@@ -98,6 +110,7 @@ class Batches:
         self.order = order
         self.groups, starts = np.unique(owner[order], return_index=True)  # grouping inputs that have rows
         self.starts = np.append(starts, len(order))
+        self.dealt: tuple[str, ...] | None = None  # modalities of which this process has its part; None: a batch is whole
         self.odds = None
         if data.strata is not None and shuffle:
             self.odds = even_odds(data.strata[order], np.repeat(np.arange(len(self.groups)), np.diff(self.starts)))
@@ -107,14 +120,28 @@ class Batches:
         """Batches of one pass: when shuffled the incomplete last one is dropped, unless it is the only one."""
         return pass_steps(len(self.groups), self.batch_size) if self.shuffle else -(-len(self.groups) // self.batch_size)
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of one pass from `first_step` on."""
+    def deal(self, modalities: Iterable[str]) -> Batches:
+        """The same, of which the processes that work together have a part each: of the rows, and of the inputs of these modalities.
+
+        Raises: RecipeError where a batch has fewer inputs than there are processes.
+        """
+        world, least = here().world, min(self.batch_size, len(self.groups))
+        if world == 1:
+            return self
+        if least < world:
+            raise RecipeError(f"train.batch_size: a batch of {least} inputs cannot be dealt to {world} processes; start {least} at most")
+        own = copy(self)
+        own.dealt = tuple(modalities)
+        return own
+
+    def epoch(self, epoch: int, first_step: int = 0, every: int = 1) -> Iterator[Batch]:
+        """The batches of one pass from `first_step` on, or `every` second one, third one and so on of them."""
         places = np.arange(len(self.groups))
         if self.odds is not None:
             places = np.random.default_rng((self.seed, epoch)).choice(places, size=len(places), p=self.odds)
         elif self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(places)
-        for step in range(first_step, self.steps):
+        for step in range(first_step, self.steps, every):
             yield self.collect(places[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
 
     def collect(self, places: np.ndarray, epoch: int = 0, step: int = 0) -> Batch:
@@ -122,48 +149,67 @@ class Batches:
         data, counts = self.data, np.diff(self.starts)[places]
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         index = self.order[np.repeat(self.starts[places], counts) + offsets]  # (r,) row numbers
-        inputs, rows, seen = {}, {}, {}
         view, owners = np.zeros(len(places), np.int64), self.groups[places]
+        fresh = self.shuffle and data.targets is None and bool(data.views.fresh)
+        draw, mixture, partners = np.random.default_rng((self.seed, epoch, step)), (), owners
+        if fresh:
+            mixture, partners = data.views.mixture(draw), draw.permutation(len(places))
+        elif self.shuffle and len(data.views) > 1:
+            view = draw.integers(len(data.views), size=len(places))
+        labels, mixed, share = np.asarray(data.labels[index]), None, 1.0
+
+        def read(array: np.ndarray, m: str, which: np.ndarray) -> Tensor:
+            """Distinct inputs (n, ...) of modality m, by their numbers (n,); of the grouping one by places (n,) of the batch, in their variant."""
+            nonlocal share
+            if m != data.group:
+                return torch.from_numpy(take(array, which))
+            if mixture:  # with inputs that another process has
+                whole = data.views.refresh(torch.from_numpy(take(array, owners)), epoch, owners)
+                whole, share = data.views.mix(whole, partners, mixture)
+                return whole[torch.from_numpy(which)]
+            values, numbers = torch.from_numpy(take(array, owners[which])), owners[which]
+            if fresh:
+                return data.views.refresh(values, epoch, numbers)
+            return data.views.apply(values, view[which], numbers) if view.any() else values
+
+        parts: Parts | None = None if self.dealt is None else {ROWS: part_of(len(index))}
+        inputs, rows, distinct = {}, {}, {}
         for m, which in data.rows.items():
             if m == data.group:
-                distinct, inverse = owners, np.repeat(np.arange(len(places)), counts)
+                distinct[m], inverse = np.arange(len(places)), np.repeat(np.arange(len(places)), counts)
             else:
-                distinct, inverse = np.unique(which[index], return_inverse=True)
-            inputs[m], rows[m] = torch.from_numpy(take(data.inputs[m], distinct)), torch.from_numpy(inverse.astype(np.int64))
-            if data.live:
-                seen[m] = torch.from_numpy(take(data.live.inputs[m], distinct))
-        labels, mixed = np.asarray(data.labels[index]), None
-        if self.shuffle and data.targets is None and data.views.fresh:
-            draw = np.random.default_rng((self.seed, epoch, step))
-            mixture, partners = data.views.mixture(draw), draw.permutation(len(places))
-            for given in (seen, inputs) if data.live else (inputs,):  # the teacher sees what the student sees
-                given[data.group] = data.views.refresh(given[data.group], epoch, owners)
-                if mixture:
-                    given[data.group], share = data.views.mix(given[data.group], partners, mixture)
-            if mixture:
-                labels, others = pair_labels(labels, partners, counts)
-                mixed = as_tensor(others), share
-        elif self.shuffle and len(data.views) > 1:
-            view = np.random.default_rng((self.seed, epoch, step)).integers(len(data.views), size=len(places))
-            inputs[data.group] = data.views.apply(inputs[data.group], view, owners)
-        teacher = None
+                distinct[m], inverse = np.unique(which[index], return_inverse=True)
+            rows[m] = torch.from_numpy(inverse.astype(np.int64))
+            if parts is not None and m in (self.dealt or ()):
+                parts[m] = part_of(len(distinct[m]))
+            inputs[m] = read(data.inputs[m], m, distinct[m][own_of(parts, m)])
+        if mixture:
+            labels, others = pair_labels(labels, partners, counts)
+            mixed = as_tensor(others), share
+        own, teacher = own_of(parts, ROWS), None  # of the teacher's answers only these are read: see `Batch.heard`
         if data.targets is not None:
-            stored = {"logits": data.targets, **data.hidden}
-            views = np.repeat(view, counts)
-            teacher = Outputs.of({name: torch.from_numpy(array[views, index].astype(np.float32)) for name, array in stored.items()})
+            stored, views = {"logits": data.targets, **data.hidden}, np.repeat(view, counts)[own]
+            teacher = Outputs.of({name: torch.from_numpy(array[views, index[own]].astype(np.float32)) for name, array in stored.items()})
         if data.live:
+            seen, asked = {}, {}
+            for m in data.rows:  # the teacher sees what the student sees
+                used, place = np.unique(rows[m][own].numpy(), return_inverse=True)
+                seen[m], asked[m] = read(data.live.inputs[m], m, distinct[m][used]), torch.from_numpy(place.astype(np.int64))
             with torch.no_grad():
-                teacher = data.live.call(seen, rows)
+                teacher = data.live.call(seen, asked)
         if self.shuffle and self.hide:  # from the student alone: the teacher answers what the row holds
             present = np.asarray(data.inputs[PRESENT])[np.asarray(data.rows[PRESENT])[index]]  # (r, M)
-            inputs[PRESENT] = torch.from_numpy(hide(present, self.hide, seed=self.seed, epoch=epoch, index=index))
             rows[PRESENT] = torch.arange(len(index))
+            if parts and PRESENT in parts:  # an input for each row
+                parts[PRESENT] = parts[ROWS]
+            left = hide(present, self.hide, seed=self.seed, epoch=epoch, index=index)[own_of(parts, PRESENT)]
+            inputs[PRESENT] = torch.from_numpy(left)
         shift = None if data.shift is None else torch.from_numpy(data.shift.astype(np.float32))
         answered = None if data.answered is None or data.targets is None else torch.from_numpy(data.answered[index])
         if data.agreed is not None and data.targets is not None and self.shuffle:
             heard = torch.from_numpy(uniforms(self.seed, epoch, index, 1)[:, 0] < data.agreed[index])
             answered = heard if answered is None else answered & heard
-        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift, answered)
+        return Batch(inputs, rows, as_tensor(labels), teacher, index, owners, mixed, shift, answered, parts)
 
 
 def hide(present: np.ndarray, chance: float, *, seed: int, epoch: int, index: np.ndarray) -> np.ndarray:

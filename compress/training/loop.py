@@ -25,10 +25,15 @@ from compress.context import Context
 from compress.errors import CompressError, DependencyError
 from compress.io_spec import Outputs
 from compress.losses.objective import Objective
+from compress.models.classifier import Classifier
 from compress.placement import CPU, ask, device_of, training_precision
+from compress.ranks.dealing import ask_all, gather_rows, sum_gradients
+from compress.ranks.group import here
+from compress.ranks.layers import over_ranks
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
-from compress.training.checkpoint import load_checkpoint, save_checkpoint, seed_everything
+from compress.training.checkpoint import agreed, load_checkpoint, save_checkpoint, seed_everything
+from compress.training.choice import Choice
 from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
@@ -63,19 +68,21 @@ def train(
     objective: Objective,
     config: Train,
     ctx: Context,
-    validate: Callable[[nn.Module], float],
+    validate: Callable[[nn.Module], np.ndarray],
     label: str,
     freeze: tuple[float, Callable[[nn.Module], None]] | None = None,
-    known: float | None = None,
+    known: np.ndarray | None = None,
     gentle: tuple[float, Sequence[nn.Parameter]] = (1.0, ()),
     perturb: Perturb | None = None,
 ) -> History:
-    """Trains `model` in place and leaves its best weights in it. `freeze` is (share of the steps, what is then done to the model).
+    """Trains `model` in place and leaves its best weights in it (choice.py). `freeze` is (share of the steps, what is then done to the model).
 
-    `known` is the validation accuracy of a model that is good as it comes: then its first weights count among the best.
+    `validate` gives gains (n,), how good the answer to each validation row is; `known` are those of a model that is good as it comes: then its
+    first weights count among the best.
     `gentle`: a share of the rate, and the parameters that learn at it. `perturb`: what a batch becomes before the model sees it.
     """
-    accelerator = Accelerator(log_with=trackers(config) or None, project_dir=str(ctx.out / "logs"), cpu=True)
+    ranks = here()
+    accelerator = Accelerator(log_with=(not ranks.rank and trackers(config)) or None, project_dir=str(ctx.out / "logs"), cpu=True)
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
     device, precision = torch.device(ctx.device), training_precision(config.precision, ctx.device)
@@ -85,15 +92,17 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=device.type in FUSED or None)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     total = total_steps(config, batches.steps)
-    start = History(planned_steps=total, best=-math.inf if known is None else known)
-    run = _Run(model, objective, optimizer, scaler, start, ctx.out / "checkpoint" / f"{label}.pt")
+    start = History(planned_steps=total, best=-math.inf if known is None else float(known.mean()))
+    run = _Run(model, objective, optimizer, scaler, start, Choice(known), ctx.out / "checkpoint" / f"{label}.pt")
     run.restore()
+    whole = next((part for part in model.modules() if isinstance(part, Classifier)), None)  # encodes inputs once for all of their rows
+    batches = batches.deal(whole.encoders if whole else ())
     if run.history.resumed_at:
         ctx.say(f"{label}: going on from step {run.history.resumed_at} of {total}")
     every = max(1, round(config.validate_every * batches.steps))
     frozen_from = math.ceil(freeze[0] * total) if freeze else total + 1
     started = saved = time.monotonic()
-    with ctx.progress(label, total, unit="steps", done=run.history.steps) as progress:
+    with over_ranks(model, whole), ctx.progress(label, total, unit="steps", done=run.history.steps) as progress:
         note = ""
         for step in range(run.history.steps, 0 if run.history.stopped_early else total):
             if step % batches.steps == 0 or step == run.history.resumed_at:
@@ -103,7 +112,7 @@ def train(
             set_rate(optimizer, config, step, total)
             logs, validates = step % LOG_EVERY == 0, (step + 1) % every == 0 or step + 1 == total
             saves = time.monotonic() - saved >= config.checkpoint_seconds
-            batch, done = next(stream).to(device), step / max(1, total - 1)
+            batch, done = next(stream).to(device).heard(), step / max(1, total - 1)
             loss, parts = train_step(
                 *(model, optimizer, perturb(model, batch, objective, step, done) if perturb else batch, objective, config),
                 done=done,
@@ -119,7 +128,9 @@ def train(
                     {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "rate": optimizer.param_groups[0]["lr"]}, step=step
                 )
             if validates:
-                run.validated(validate(model), loss.item(), {name: part.item() for name, part in parts.items()})
+                run.validated(
+                    np.asarray(ranks.same(validate(model).tolist())), loss.item(), {name: part.item() for name, part in parts.items()}
+                )
                 accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
@@ -130,7 +141,8 @@ def train(
                 saved = time.monotonic()
     run.history.seconds += time.monotonic() - started
     run.save()  # a stage that trains twice does not repeat this part
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # not by end_training, which would end the group of processes, too
+        tracker.finish()
     run.pair.load_state_dict(run.best_state)
     return run.history
 
@@ -139,37 +151,57 @@ class _Run:
     """The state of one training run that a checkpoint holds."""
 
     def __init__(
-        self, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, scaler: Scaler, history: History, path: Path
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Scaler,
+        history: History,
+        choice: Choice,
+        path: Path,
     ) -> None:
         self.pair = nn.ModuleList([model, objective])
-        self.optimizer, self.scaler, self.history, self.path = optimizer, scaler, history, path
+        self.optimizer, self.scaler, self.history, self.choice, self.path = optimizer, scaler, history, choice, path
         self.device = device_of(model)
         self.best_state = copy_state(self.pair)
         self.since_gain = 0
 
-    def validated(self, accuracy: float, loss: float, terms: dict[str, float]) -> None:
-        """Notes one validation; of equally good weights the later ones are kept, because their rate was lower."""
-        self.since_gain = 0 if accuracy > self.history.best else self.since_gain + 1
-        if accuracy >= self.history.best:
+    def validated(self, gains: np.ndarray, loss: float, terms: dict[str, float]) -> None:
+        """Notes one validation, gains (n,), and keeps the weights where they are the choice."""
+        accuracy, (stays, rose) = float(gains.mean()), self.choice.take(gains)
+        self.since_gain = 0 if rose else self.since_gain + 1
+        if stays:
             self.history.best, self.history.best_step = accuracy, self.history.steps
             self.best_state = copy_state(self.pair)
         self.history.curve.append({"step": self.history.steps, "accuracy": accuracy, "loss": loss, "terms": terms})
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint, in the first process."""
+        if not here().rank:
+            save_checkpoint(self.path, self.state(), self.device)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         state: dict[str, Any] = {"pair": self.pair.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best_state}
-        state |= {"scaler": self.scaler.state_dict(), "history": self.history.to_json(), "since_gain": self.since_gain}
-        save_checkpoint(self.path, state, self.device)
+        return state | {
+            "scaler": self.scaler.state_dict(),
+            "history": self.history.to_json(),
+            "since_gain": self.since_gain,
+            "choice": self.choice.state(),
+        }
 
     def restore(self) -> None:
-        """Puts the checkpoint's state back, if there is one."""
+        """Puts the checkpoint's state back, if there is one; of several processes all start with what the first one has."""
         state = load_checkpoint(self.path, self.device)
+        if here().world > 1:
+            state = agreed(state or self.state(), self.device)
         if state is None:
             return
         self.pair.load_state_dict(state["pair"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.best_state, self.since_gain = state["best"], state["since_gain"]
+        self.choice.restore(state["choice"])
         self.history = History(**state["history"])
         self.history.resumed_at = self.history.steps
 
@@ -194,13 +226,14 @@ def train_step(
     """
     model.train()
     with layers_in(precision, batch.labels.device):
-        outputs = model(batch.inputs, batch.rows)
+        outputs = ask_all(model, batch.inputs, batch.rows, batch.parts)
     outputs = outputs.map(lambda x: x.float()) if precision in AUTOCAST else outputs
     loss, parts = objective(outputs, batch.teacher, batch.labels, batch.mixed, done=done, shift=batch.shift, answered=batch.answered)
     if look and not torch.isfinite(loss):
         raise CompressError(f"{place}: {describe_fault(parts, outputs, batch.teacher, batch.index)}; {way_out(config)}")
     optimizer.zero_grad()
     scaler.scale(loss).backward()
+    sum_gradients(model.parameters(), objective.parameters())
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_([*model.parameters(), *objective.parameters()], config.gradient_clip)
     scaler.step(optimizer)
@@ -232,19 +265,15 @@ def way_out(config: Train) -> str:
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Batches) -> np.ndarray:
-    """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was."""
-    was_training = model.training
-    model.eval()
-    out: np.ndarray | None = None
-    for batch in batches.epoch(0):
-        logits = ask(model, batch.inputs, batch.rows).logits.float().cpu().numpy()
-        if out is None:
-            out = np.full((len(batches.data.labels), logits.shape[1]), np.nan, np.float32)
-        out[batch.index] = logits
-    model.train(was_training)
-    if out is None:
+    """Logits of every row, in the rows' order: (R, K) float32. Leaves the model's mode as it was. Several processes take turns with batches."""
+    was_training, ranks, found = model.training, here(), []
+    if not batches.steps:
         raise CompressError("there are no rows to predict")
-    return out
+    model.eval()
+    for batch in batches.epoch(0, ranks.rank, ranks.world):
+        found.append((batch.index, ask(model, batch.inputs, batch.rows).logits.float().cpu()))
+    model.train(was_training)
+    return gather_rows(found, batches.order, len(batches.data.labels)).numpy()
 
 
 def set_rate(optimizer: torch.optim.Optimizer, config: Train, step: int, total: int) -> None:

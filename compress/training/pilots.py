@@ -36,10 +36,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Arena:
-    """What pilots train on, and how good a student is on rows that it has not seen."""
+    """What pilots train on, and how good a student's answers (n,) are on rows that it has not seen."""
 
     batches: Batches
-    score: Callable[[nn.Module], float]
+    marks: Callable[[nn.Module], np.ndarray]
 
 
 def plan_pilots(total: int, rivals: int, *, validation: int, train: int) -> Plan | str:
@@ -61,7 +61,7 @@ def arenas(rows: Rows, check: Batches, batches: Batches, plan: Plan, *, data: Pr
     Rows in other words have no label: they go with their input, and those that are inputs of their own are trained on in any case.
     """
     if not plan.folds:
-        return [Arena(batches, lambda model: data.task.score(predict(model, check), check.data.labels))]
+        return [Arena(batches, lambda model: data.task.marks(predict(model, check), check.data.labels))]
     split, seed = data.split("train"), batches.seed
     part = deal(split.clusters, data.task.strata(np.asarray(split.labels)), FOLDS, seed=seed)
     owner = np.asarray(rows.rows[rows.group])
@@ -76,7 +76,7 @@ def _arena(rows: Rows, plain: Rows, held: np.ndarray, batches: Batches, data: Pr
     scored = held & known(plain.labels)
     exam = Batches(plain, 512, shuffle=False, keep=scored)
 
-    def score(model: nn.Module) -> float:
-        return data.task.score(predict(model, exam)[scored], np.asarray(plain.labels)[scored])
+    def marks(model: nn.Module) -> np.ndarray:
+        return data.task.marks(predict(model, exam)[scored], np.asarray(plain.labels)[scored])
 
-    return Arena(Batches(rows, batches.batch_size, seed=batches.seed, keep=~held, hide=batches.hide), score)
+    return Arena(Batches(rows, batches.batch_size, seed=batches.seed, keep=~held, hide=batches.hide), marks)

@@ -21,7 +21,9 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
+from compress.models.towers import count_towers
 from compress.placement import CPU, ask, device_of, move
+from compress.ranks.group import here
 from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss
@@ -60,13 +62,13 @@ def choose_teaching(
     ctx: Context,
 ) -> Teaching:
     """How the student is taught. `rows` hold the stored answers; `fresh()` is the student before its first step; `targets`: their folder."""
-    noted = _read(ctx.out)
+    noted = here().same(_read(ctx.out))
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
         live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps, device=ctx.device)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
-            noted |= _weigh(config.teacher, taught, fresh, ctx)
+            noted |= here().from_first(lambda: _weigh(config.teacher, taught, fresh, ctx))
         rows = taught if noted["teacher"] == "live" else rows
     batches = Batches(rows, config.train.batch_size, seed=ctx.seed)
     model, batch = fresh(), batches.collect(np.arange(min(64, len(batches.groups))))
@@ -76,7 +78,7 @@ def choose_teaching(
     losses = [Loss.model_validate(loss) for loss in noted["losses"]]
     objective = objective_for(losses, model, rows)
     if "scales" not in noted:
-        noted["scales"] = balance(model, batch, objective) if config.balance else {}
+        noted["scales"] = here().same(balance(model, batch, objective)) if config.balance else {}
         _write(ctx.out, noted)
     objective.scales = noted["scales"]
     return Teaching(rows, objective, {name: value for name, value in noted.items() if value})
@@ -106,7 +108,7 @@ def choose_losses(
             once = {"min_steps": plan.steps, "max_steps": plan.steps, "validate_every": plan.steps / arena.batches.steps}
             short = config.model_copy(update={**once, "patience": None, "trackers": []})
             label = f"pilot {name}".replace("/", "-") + (f", fold {fold}" if plan.folds else "")
-            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.score, label=label)
+            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.marks, label=label)
             found.append(history.best)
         scores[name] = sum(found) / len(found)
     best = max(scores, key=lambda name: scores[name])  # the first of equals: the recipe's own
@@ -138,7 +140,7 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     counts = None  # of one of K labels
     if labels.ndim == 1 and labels.dtype.kind in "iu":
         counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=student.logits.shape[1]))
-    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts)
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, towers=count_towers(model))
 
 
 @torch.no_grad()

@@ -66,6 +66,13 @@ def test_each_spoken_language_is_a_row_and_an_unspoken_picture_lacks_its_sound(p
     assert [(row["kind"], row["audio"]) for row in found if row["group"] == "town/bank"] == [("unspoken", None)]
 
 
+def test_the_name_may_be_the_label(package: Path) -> None:
+    named = {row["text"]: row["label"] for row in every_row(package, label="name")}
+    assert named["A crow."] == "A crow." and len(set(named.values())) == len(PLACES)
+    with pytest.raises(RecipeError, match=r"data.options.label: 'kind'; it is category or name"):
+        every_row(package, label="kind")
+
+
 def test_folds_are_dealt_by_picture_and_cover_all_once(package: Path) -> None:
     tests = [set(stamps(base=package, path=".", fold=fold).read()["test"]["group"].to_pylist()) for fold in range(5)]
     assert sorted(name for names in tests for name in names) == sorted(PLACES)

@@ -8,7 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.graphs.split import split_by_input
+from compress.errors import CompressError
+from compress.graphs.split import split_by_input, split_towers
 
 RANDOM = np.random.default_rng(0)
 CONSTANTS = {
@@ -126,3 +127,42 @@ def test_graph_that_looks_across_the_rows_is_not_cut(axes: list[int] | None) -> 
         split_by_input(model_of([*nodes, node("MatMul", ["b", "w_image"], ["wide"]), node("MatMul", ["wide", "w_out"], ["logits"])]))
         is None
     )
+
+
+def towers(*, half: bool = False) -> onnx.ModelProto:
+    """logits = [image @ w_image, the mean over tokens of table[text]]; `half`: joined in float16 and cast behind that."""
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["table", "text"], ["words"]),
+        node("ReduceMean", ["words", "axis"], ["text_state"], keepdims=0),
+        node("MatMul", ["image", "w_image"], ["image_state"]),
+    ]
+    states = ["image_state", "text_state"]
+    if half:
+        nodes += [node("Cast", [state], [f"{state}_half"], to=TensorProto.FLOAT16) for state in states]
+        nodes += [
+            node("Concat", [f"{state}_half" for state in states], ["both"], axis=1),
+            node("Cast", ["both"], ["logits"], to=TensorProto.FLOAT),
+        ]
+    else:
+        nodes.append(node("Concat", states, ["logits"], axis=1))
+    return model_of(nodes)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_towers_compute_their_part_of_the_whole(half: bool) -> None:
+    model = towers(half=half)
+    feeds = {"image": RANDOM.standard_normal((5, 4)).astype(np.float32), "text": RANDOM.integers(0, 10, (5, 3))}
+    whole = ort.InferenceSession(model.SerializeToString()).run(["logits"], feeds)[0]
+    cut = split_towers(model)
+    parts = []
+    for name, part in cut.items():
+        onnx.checker.check_model(part)
+        parts.append(ort.InferenceSession(part.SerializeToString()).run(["logits"], {name: feeds[name]})[0])
+    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
+    assert [*cut] == ["image", "text"] and {tensor.name for tensor in cut["image"].graph.initializer} == {"w_image"}
+
+
+def test_a_model_that_joins_its_inputs_has_no_towers() -> None:
+    with pytest.raises(CompressError, match="logits is not made of one vector for each of image, text"):
+        split_towers(two_inputs(quantized=False))

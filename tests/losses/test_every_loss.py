@@ -29,7 +29,7 @@ FROM_STATES = [name for name in LOSSES if hidden_state(LOSSES[name], {})]
 def bind(name: str, project: nn.Module | None = None) -> Callable[..., Tensor]:
     """The loss with what the program gives it."""
     function = resolve(LOSSES[name])
-    given: dict[str, Any] = {"counts": COUNTS, "project": project or nn.Identity()}
+    given: dict[str, Any] = {"counts": COUNTS, "project": project or nn.Identity(), "towers": 2}
     return partial(function, **{key: value for key, value in given.items() if key in inspect.signature(function).parameters})
 
 
@@ -39,8 +39,13 @@ def draw(name: str, seed: int = 0, *, rows: int = ROWS) -> tuple[Outputs, Output
     def one(width: int) -> Tensor:
         return torch.randn(rows, width, generator=generator).requires_grad_()
 
-    labels = labels_of(name, torch.randint(CLASSES - 1, (rows,), generator=generator))
-    return Outputs(one(CLASSES), one(WIDE)), Outputs(one(CLASSES), one(WIDE)), labels
+    labels, width = labels_of(name, torch.randint(CLASSES - 1, (rows,), generator=generator)), of_towers(name) * CLASSES
+    return Outputs(one(width), one(WIDE)), Outputs(one(width), one(WIDE)), labels
+
+
+def of_towers(name: str) -> int:
+    """How many vectors behind each other a loss reads."""
+    return 2 if "towers" in inspect.signature(resolve(LOSSES[name])).parameters else 1
 
 
 def of_task(name: str) -> str:
@@ -69,7 +74,7 @@ def agreeing(name: str) -> tuple[Outputs, Outputs, Tensor]:
     """A student equal to a teacher that is sure and right, and whose states lie at right angles, so that each loss is at its least."""
     labels = torch.arange(CLASSES)
     logits = {"multi_label": 120 * torch.eye(CLASSES) - 60, "regression": torch.eye(CLASSES)}.get(of_task(name), 60 * torch.eye(CLASSES))
-    sure = Outputs(logits, 3.0 * torch.eye(CLASSES))
+    sure = Outputs(logits.repeat(1, of_towers(name)), 3.0 * torch.eye(CLASSES))
     return sure.map(torch.clone), sure, labels_of(name, labels)
 
 
@@ -189,6 +194,11 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         raw = np.array([np.linalg.norm(x[i] - x[j]) for i, j in pairs])
         return raw / raw.mean()
 
+    def across(x: np.ndarray, gallery: np.ndarray, i: int, a: int) -> np.ndarray:
+        """Of row i's vector in tower a, who is near among the vectors of the other tower, T = 0.07."""
+        one, other = np.split(x, 2, 1)[a], np.split(gallery, 2, 1)[1 - a]
+        return softmax(np.array([angle_cosine(one[i], other[j]) for j in rows]), 0.07)
+
     def gram(x: np.ndarray) -> np.ndarray:
         raw = x @ x.T
         return np.array([row / np.linalg.norm(row) for row in raw])
@@ -237,6 +247,9 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "vector_neighbours": lambda: [
             kl(*(softmax(np.array([angle_cosine(x[i], t[j]) for j in rows]), 0.1) for x in (t, s))) for i in rows
         ],
+        "tower_contrast": lambda: [np.mean([-np.log(across(s, s, i, a)[p]) for p in rows if y[p] == y[i]]) for i in rows for a in (0, 1)],
+        "tower_affinity": lambda: [kl(across(t, t, i, a), across(s, s, i, a)) for i in rows for a in (0, 1)],
+        "tower_neighbours": lambda: [kl(across(t, t, i, a), across(s, t, i, a)) for i in rows for a in (0, 1)],
         "hint": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "simkd": lambda: [((s[r] - t[r]) ** 2).mean() for r in rows],
         "hint_l1": lambda: [np.abs(s[r] - t[r]).mean() for r in rows],

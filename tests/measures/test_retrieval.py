@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compress.measures import retrieval
-from compress.measures.retrieval import rank_by_label, unit
+from compress.measures.retrieval import rank_across, rank_by_label, unit
 
 
 def on_a_circle(*degrees: float) -> np.ndarray:
@@ -70,3 +70,26 @@ def test_a_large_gallery_is_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> N
 def test_unit_has_no_direction_for_zeros_and_for_what_is_not_finite() -> None:
     found = unit(np.array([[3.0, 4.0], [0.0, 0.0], [np.inf, 1.0]]))
     assert found[0] == pytest.approx([0.6, 0.8]) and np.isnan(found[1:]).all()
+
+
+def test_a_query_finds_its_partner_in_a_gallery_of_another_modality():
+    # texts of a, b and c; the pictures of a and b point at their texts, that of c at b's: hits at 1, 1 and, behind b, at 2
+    texts = np.eye(3, dtype=np.float32)
+    pictures = np.array([[1, 0, 0], [0, 1, 0], [0, 2, 1]], np.float32)
+    ranks = rank_across(pictures, np.arange(3), texts)
+    assert ranks.recall(1).tolist() == [1, 1, 0] and ranks.reciprocal().tolist() == [1, 1, 0.5]
+
+
+def test_a_text_of_many_rows_stands_once_in_the_gallery():
+    # nine pictures of a share one text, which the picture of b is nearest to: its own text is the second item, not the tenth
+    labels = np.array([0] * 9 + [1])
+    texts = np.array([[1, 0]] * 9 + [[0, 1]], np.float32)
+    pictures = np.array([[1, 0]] * 9 + [[2, 1]], np.float32)
+    ranks = rank_across(pictures, labels, texts)
+    assert ranks.recall(2)[-1] == 1 and ranks.reciprocal()[-1] == 0.5
+
+
+def test_vectors_that_are_all_the_same_find_by_chance_across_modalities():
+    ranks = rank_across(np.ones((4, 2)), np.arange(4), np.ones((4, 2)))
+    assert ranks.recall(1) == pytest.approx([0.25] * 4)
+    assert not rank_across(np.ones((2, 2)), np.array([-1, 0]), np.full((2, 2), np.nan)).recall(1).any()

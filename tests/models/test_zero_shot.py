@@ -91,7 +91,7 @@ def test_what_is_no_dual_encoder_is_refused(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(RecipeError, match="answers to image or text alone, not to image and text"):
         open_zero_shot(folder, io_spec(image_size=16, text_length=6, vocabulary=8, classes=2), PROMPTS, **COLOURS)
     BertConfig().save_pretrained(tmp_path / "bert")
-    with pytest.raises(RecipeError, match="a model of type bert; source zero_shot takes dual encoders of type clip"):
+    with pytest.raises(RecipeError, match="a model of type bert; of dual encoders those of type clip are built"):
         open_zero_shot(tmp_path / "bert", io_spec(image_size=16, classes=2), PROMPTS, **COLOURS)
     (folder / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(DependencyError, match="cannot load"):

@@ -30,6 +30,8 @@ from compress.training.batches import Batches
 from compress.training.loop import predict
 from compress.training.rows import training_rows
 
+ROWS = 40  # validation rows where a test says how good the answers are
+
 
 @pytest.fixture
 def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
@@ -57,7 +59,7 @@ def open_state(whole_run, folder: Path, config) -> nn.Module:
 
 def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.5])  # fp32, calibrated; training then gains, which a student of a few steps need not do
-    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.7))
+    monkeypatch.setattr(SingleLabel, "marks", lambda self, logits, labels: np.full(ROWS, next(scores, 0.7)))
     artifact, said, config = call()
     assert folders(tmp_path) == {"ptq", "qat"}
     assert set(artifact.details["validation"]) == {"fp32", "int8_ptq", "int8_qat"}
@@ -68,12 +70,15 @@ def test_training_leaves_the_trained_and_the_calibrated_student(call, whole_run,
     assert said[-1].startswith("quantize: validation fp32 ")
 
 
-@pytest.mark.parametrize(("errors", "kept"), [(0.5, True), (2, False)])
-def test_calibrated_weights_are_kept_where_they_are_better_by_a_standard_error(call, monkeypatch: pytest.MonkeyPatch, errors, kept) -> None:
-    error = 0.01
-    scores = iter([0.9, 0.7])  # fp32, calibrated; then the trained weights, each time they are scored
-    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.7 - errors * error))
-    monkeypatch.setattr(stage, "standard_error", lambda differences: error)
+@pytest.mark.parametrize(("lost", "won", "kept"), [(3, 2, True), (9, 2, False)])
+def test_calibrated_weights_are_kept_where_they_are_better_by_a_standard_error(
+    call, monkeypatch: pytest.MonkeyPatch, lost: int, won: int, kept: bool
+) -> None:
+    calibrated = np.arange(ROWS) < 0.7 * ROWS
+    trained = calibrated.copy()
+    trained[:lost], trained[-won:] = False, True
+    marks = iter([calibrated, calibrated])  # fp32, calibrated; then the trained weights, each time they are scored
+    monkeypatch.setattr(SingleLabel, "marks", lambda self, logits, labels: next(marks, trained).astype(np.float64))
     artifact, _, _ = call()
     assert (artifact.details["history"]["best_step"] > 0) == kept
 
@@ -123,7 +128,7 @@ def test_teacher_of_the_recipe_teaches_the_int8_form_of_a_distilled_student(call
 
 def test_training_that_does_harm_leaves_the_calibrated_student(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.8])  # fp32, calibrated; then every trained state
-    monkeypatch.setattr(SingleLabel, "score", lambda self, logits, labels: next(scores, 0.5))
+    monkeypatch.setattr(SingleLabel, "marks", lambda self, logits, labels: np.full(ROWS, next(scores, 0.5)))
     artifact, _, _ = call()
     assert (artifact.details["history"]["best"], artifact.details["history"]["best_step"]) == (0.8, 0)
     ptq, qat = (load_file(tmp_path / name / "model.safetensors")["head.output.weight"] for name in ("ptq", "qat"))

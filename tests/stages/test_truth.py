@@ -118,5 +118,7 @@ def test_what_needs_a_label_is_refused_where_there_is_none(folder: Path) -> None
         make(folder, "labels", "distill", distill="losses: [{name: cross_entropy}], ")
     with pytest.raises(DataError, match="no column 'label'"):
         make(folder, "refused", "data", judge="")
+    with pytest.raises(RecipeError, match="data.names: is for one of K labels, and multi_label learns"):
+        make(folder, "tags", "data", judge=f"{JUDGE}\n  task: multi_label")
     with pytest.raises(RecipeError, match="data.judge: several teachers have no answer in common"):
         make(folder, "several", "data", teacher=f"teachers: [{TABLE}, {TABLE}]")

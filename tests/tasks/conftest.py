@@ -43,11 +43,34 @@ data:
   inputs: {{text: {{length: 12, words: true}}}}
 teacher:
   source: fit
-  encoders: {{text: {{model: drawn}}}}
+  encoders: {{text: {{model: drawn_{name}}}}}
   head_width: 32
   train: {{epochs: 20, batch_size: 16, learning_rate: 5.0e-3}}
 student: {{encoders: {{text: {{options: {{layers: 1, width: 16, heads: 2, feedforward: 32}}, initialise: random}}}}}}
 distill: {{train: {{epochs: 30, batch_size: 16, learning_rate: 1.0e-2}}, compare_alone: true}}
+quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
+export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
+benchmark: {{batches: [1], rounds: 10, warmup: 1}}
+"""
+PAIRS = """\
+name: {name}
+plugins: [words.py]
+data:
+  source: manifest
+  task: {task}
+  task_options: {{size: 8}}
+  options: {{train: train.csv, validation: validation.csv, test: test.csv, columns: {{numbers: sensor, text: words, label: answer}}}}
+  inputs: {{numbers: {{size: 6}}, text: {{length: 10}}}}
+teacher:
+  source: fit
+  encoders: {{numbers: {{model: raw}}, text: {{model: drawn_{name}}}}}
+  head_width: 32
+  train: {{epochs: 12, batch_size: 32, learning_rate: 5.0e-3}}
+student:
+  encoders:
+    numbers: {{options: {{width: 16}}}}
+    text: {{options: {{layers: 1, width: 16, heads: 2, feedforward: 32}}, initialise: random}}
+distill: {{train: {{epochs: 16, batch_size: 32, learning_rate: 1.0e-2}}, compare_alone: true}}
 quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
 export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
 benchmark: {{batches: [1], rounds: 10, warmup: 1}}
@@ -72,7 +95,7 @@ def drawn(port):
     return Drawn(vocabulary=60, length=port.shape[0], width=16, layers=0, heads=1, feedforward=1)
 
 
-TEXT_ENCODERS = {{"drawn": drawn}}
+TEXT_ENCODERS = {{"drawn_{name}": drawn}}
 """
 
 
@@ -99,6 +122,27 @@ ANSWERS: dict[str, Callable[[np.ndarray], str]] = {
 OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}", "verification": "{size: 4}"}
 
 
+def write_pairs(folder: Path, *, train: int = 320, test: int = 80) -> None:
+    """A file a split with the columns sensor, words, which say of the first four numbers whether they are above 0 among words that say
+    nothing, and answer, what they say; and an encoder of drawn word vectors with its tokenizer.json."""
+    draw = np.random.default_rng(0)
+    known = [("hot", "cold"), ("wet", "dry"), ("loud", "still"), ("high", "low")]
+    idle = [f"s{place}" for place in range(30)]
+    for split, count in (("train", train), ("validation", test), ("test", test)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sensor", "words", "answer"])
+            for _ in range(count):
+                values = draw.normal(size=6)
+                said = [yes if value > 0 else no for value, (yes, no) in zip(values, known, strict=False)]
+                sensor = " ".join(f"{v:.4f}" for v in values)
+                rows.writerow([sensor, " ".join([*said, *draw.choice(idle, size=2)]), " ".join(said)])
+    learn_vocabulary([*(word for pair in known for word in pair), *idle], folder / "tokenizer.json")
+    (folder / "words.py").write_text(
+        DRAWN.replace("WordEncoder", "TextEncoder").replace("=60", "=200").format(folder=str(folder), name=folder.name.rstrip("0123456789"))
+    )
+
+
 def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
     """train.csv and test.csv with the columns sentence and answer, an encoder of drawn word vectors and its tokenizer.json."""
     draw, known = np.random.default_rng(0), list(WORDS)
@@ -110,7 +154,7 @@ def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
                 words = [known[place] for place in draw.integers(len(known), size=draw.integers(3, 8))]
                 rows.writerow([" ".join(words), " ".join(WORDS[word] for word in words)])
     learn_vocabulary(known, folder / "tokenizer.json")
-    (folder / "words.py").write_text(DRAWN.format(folder=str(folder)))
+    (folder / "words.py").write_text(DRAWN.format(folder=str(folder), name=folder.name.rstrip("0123456789")))
 
 
 def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:
@@ -125,6 +169,9 @@ def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int 
                 rows.writerow([" ".join(f"{v:.4f}" for v in values), answer(values)])
 
 
+OTHERS = {"token_labels": (write_words, READS_WORDS), "retrieval": (write_pairs, PAIRS)}  # how to write their rows, and the recipe
+
+
 @pytest.fixture(scope="session")
 def task_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The recipe of a task by its name, beside its rows."""
@@ -136,8 +183,8 @@ def task_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
             if task in ANSWERS:
                 write_rows(folder, ANSWERS[task])
             else:
-                write_words(folder)
-            text = (RECIPE if task in ANSWERS else READS_WORDS).format(name=task, task=task)
+                OTHERS[task][0](folder)
+            text = (RECIPE if task in ANSWERS else OTHERS[task][1]).format(name=task, task=task)
             if task in OPTIONS:
                 text = text.replace("  inputs:", f"  task_options: {OPTIONS[task]}\n  inputs:", 1)
             (folder / "recipe.yaml").write_text(text)

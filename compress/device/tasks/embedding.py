@@ -31,19 +31,25 @@ def rank(answer: Mapping[str, Any], gallery: np.ndarray, items: Sequence[str], t
 
 
 def decisions(logits: np.ndarray, facts: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(R,) how far each number of all vectors (R, D) may move before another of these rows is a row's nearest, and (R,) which is; none of 2.
+    """(R,) how far each number of all vectors (R, D) may move before another of these rows is a row's nearest, and (R,) which is; none of 2."""
+    return nearest_of(logits, logits, others=True)
+
+
+def nearest_of(queries: np.ndarray, gallery: np.ndarray, *, others: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """`decisions` of which row of a gallery (R, D) is nearest to each query (R, D); `others`: the row itself is none.
 
     Moved by e in each number, a vector moves by e sqrt(D), and a difference of two cosines by at most 4 e sqrt(D).
     """
-    rows, size = logits.shape
-    if rows < 3:
+    rows, size = queries.shape
+    if rows < 2 + others:
         return np.zeros(0), np.zeros(0, np.int64)
     margins, nearest = np.zeros(rows), np.zeros(rows, np.int64)
     step = max(1, BLOCK // rows)
     for start in range(0, rows, step):
-        cosines = logits[start : start + step] @ logits.T
+        cosines = queries[start : start + step] @ gallery.T
         place = np.arange(len(cosines))
-        cosines[place, start + place] = -np.inf
+        if others:
+            cosines[place, start + place] = -np.inf
         nearest[start : start + step] = cosines.argmax(1)
         top = np.partition(cosines, rows - 2, axis=1)[:, -2:]
         margins[start : start + step] = (top[:, 1] - top[:, 0]) / (4 * size**0.5)

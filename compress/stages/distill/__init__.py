@@ -163,7 +163,7 @@ def run(
         objective=objective,
         config=schedule,
         ctx=ctx,
-        validate=lambda m: data.task.score(predict(m, check), check.data.labels),
+        validate=lambda m: data.task.marks(predict(m, check), check.data.labels),
         label=label,
         perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
     )

@@ -31,6 +31,7 @@ from compress.models.space import own_space
 from compress.models.student import over_features
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Loss, Train
+from compress.stages.teacher.dual import from_dual
 from compress.stages.teacher.from_run import from_run
 from compress.stages.teacher.generative import from_generative
 from compress.stages.teacher.heard import from_answers, from_onnx, judge, validation_words
@@ -90,11 +91,11 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
     rows, check = against_imbalance(open_all_views(features, data.split("train")), data), open_features(features, data.split("validation"))
     for m, encoder in model.encoders.items():
         encoder[1].fit(rows.inputs[m])
-    body, validation, known_score = over_features(model), Batches(check, 512, shuffle=False), None
+    body, validation, known_gains = over_features(model), Batches(check, 512, shuffle=False), None
     details: dict[str, Any] = {"encoders": features.details["encoders"]}
     if space := own_space(model):
         space.fit(rows.inputs[space.modality])
-        known_score = data.task.score(predict(body, validation), check.labels)
+        known_gains = data.task.marks(predict(body, validation), check.labels)
     if any(p.requires_grad for p in body.parameters()):
         batches, schedule = scheduled_batches(rows, config.train, label="teacher", ctx=ctx, labelled=True)
         history = train(
@@ -103,9 +104,9 @@ def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) ->
             objective=on_labels(data, config.smoothing),
             config=schedule,
             ctx=ctx,
-            validate=lambda m: data.task.score(predict(m, validation), check.labels),
+            validate=lambda m: data.task.marks(predict(m, validation), check.labels),
             label="teacher",
-            known=known_score,
+            known=known_gains,
         )
         details["history"] = history.to_json()
     else:
@@ -139,6 +140,8 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
     """A transformers classifier, cut to the data's labels; a sentence encoder where vectors are asked for."""
     from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
 
+    if data.task.towers:
+        return from_dual(folder, recipe, data, ctx)
     if data.task.port(data.labels).unit:
         return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
@@ -250,7 +253,7 @@ def fine_tune(
     rows = against_imbalance(open_rows(data.split("train"), io, ctx.out, teacher=True, views=views), data)
     check = open_rows(data.split("validation"), io, ctx.out, teacher=True)
     validation = Batches(check, INFERENCE_BATCH, shuffle=False)
-    before = data.task.score(predict(model.to(ctx.device), validation), check.labels)
+    before = data.task.marks(predict(model.to(ctx.device), validation), check.labels)
     batches, schedule = scheduled_batches(rows, config, label="fine_tune", ctx=ctx, labelled=True)
     history = train(
         model,
@@ -258,20 +261,21 @@ def fine_tune(
         objective=on_labels(data, smoothing),
         config=schedule,
         ctx=ctx,
-        validate=lambda m: data.task.score(predict(m, validation), check.labels),
+        validate=lambda m: data.task.marks(predict(m, validation), check.labels),
         label="fine_tune",
         known=before,
         gentle=gentle,
     )
     ctx.say(
-        f"teacher: validation {data.task.measure} {100 * before:.2f} % before fine-tuning, {100 * history.best:.2f} % after {history.steps} steps"
+        f"teacher: validation {data.task.measure} {100 * before.mean():.2f} % before fine-tuning, {100 * history.best:.2f} % after {history.steps} steps"
     )
-    return {**history.to_json(), "before": before}
+    return {**history.to_json(), "before": float(before.mean())}
 
 
 def on_labels(data: PreparedData, smoothing: float) -> Objective:
     """The task's loss on labels alone, of which a share may be spread over all of them."""
-    return Objective([Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})], with_teacher=False)
+    loss = Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})
+    return Objective([loss], with_teacher=False, towers=data.task.port(data.labels).each)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -31,13 +31,9 @@ def from_zero_shot(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn
     """One tower with the labels' prompts as its last layer."""
     config = recipe.teacher
     folder = fetch(str(config.id), str(config.revision)) if config.id else ctx.base / str(config.path)
-    for file in ("config.json", TOKENIZER):
-        if not (folder / file).is_file():
-            raise DependencyError(
-                f"teacher: {folder} has no {file}; save the model there, with tokenizer.save_pretrained of the fast tokenizer"
-            )
+    require_whole(folder)
     if any(TOKENIZER in modality(m).assets for m in recipe.modalities):
-        pad_with_end(folder, ctx.out / TOKENIZER)
+        write_tokenizer(folder, ctx.out)
     io = model_io(data, teacher_words(recipe), ctx.out)
     size = next((port.shape[0] for port in io.inputs if len(port.shape) == 3), None)
     processor = read_processor(folder, size=size)
@@ -54,14 +50,23 @@ def from_zero_shot(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn
     return model, io, {"prompts": prompts, "note": processor.note}
 
 
-def pad_with_end(folder: Path, out: Path) -> None:
-    """Writes the dual encoder's tokenizer.json, which fills short texts with its end token where it says nothing of it."""
+def require_whole(folder: Path) -> None:
+    """Raises DependencyError where a dual encoder's configuration or tokenizer is not there."""
+    for file in ("config.json", TOKENIZER):
+        if not (folder / file).is_file():
+            raise DependencyError(
+                f"teacher: {folder} has no {file}; save the model there, with tokenizer.save_pretrained of the fast tokenizer"
+            )
+
+
+def write_tokenizer(folder: Path, out: Path) -> None:
+    """Writes the dual encoder's tokenizer.json to the folder `out`; it fills short texts with its end token where it says nothing of it."""
     from compress.models.pretrained import load_transformers
 
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     if tokenizer.padding:
-        shutil.copyfile(folder / TOKENIZER, out)
+        shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
         return
     end = end_token(load_transformers().AutoConfig.from_pretrained(folder), tokenizer)
     tokenizer.enable_padding(pad_id=end, pad_token=tokenizer.id_to_token(end))
-    tokenizer.save(str(out), pretty=False)
+    tokenizer.save(str(out / TOKENIZER), pretty=False)

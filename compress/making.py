@@ -1,0 +1,99 @@
+"""One stage made: by this process, or by all processes of a run where it trains something."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compress.context import Context, never_silent
+from compress.ranks.group import Group, acting, here
+from compress.recipe.recipe import Recipe
+from compress.reporting.summary import costs_of
+from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, load
+from compress.store.cost import Cost
+from compress.store.ingredients import licences, only, source_of
+from compress.store.keys import Keys
+from compress.store.run_result import RunResult
+from compress.store.store import storage_errors
+from compress.tables import STAGES, resolve
+
+
+def make(
+    steps: Keys,
+    name: str,
+    made_of: dict[str, Any],
+    parents: tuple[Artifact | None, ...],
+    result: RunResult,
+    of: int = 0,
+    group: Group | None = None,
+) -> Artifact:
+    """Calls one stage in its partial folder and publishes what it leaves there. `group`: the processes that help where it trains."""
+    with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
+        with Cost(folder / CHECKPOINT / "spent.json") as cost, together(steps, name, parents, of, group):
+            artifact = call(steps, name, parents, folder, say, of, **given(name, steps, result))
+        made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
+        return steps.store.publish(folder, made, made_of=made_of)
+
+
+def call(steps: Keys, name: str, parents: tuple[Artifact | None, ...], folder: Path, say: Any, of: int, **more: Any) -> Artifact:
+    """What the stage's function gives."""
+    threads = max(1, steps.threads // here().nearby)
+    ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch)
+    if "torch" in STAGES[name].libraries:
+        importlib.import_module("torch").set_num_threads(threads)
+    part = only(steps.of(of).recipe, STAGES[name].reads)
+    artifact: Artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **more)
+    return artifact
+
+
+def trains(name: str, recipe: Recipe) -> bool:
+    """Whether several processes make a stage together: it trains something, and on all of its rows."""
+    return name in ("distill", "quantize") or (
+        name == "teacher" and (recipe.teacher.source == "fit" or recipe.teacher.fine_tune is not None)
+    )
+
+
+@contextmanager
+def together(steps: Keys, name: str, parents: tuple[Artifact | None, ...], of: int, group: Group | None) -> Iterator[None]:
+    """Inside, the other processes of the run make the stage as well, and all of them are one batch's."""
+    if group is None or not trains(name, steps.of(of).recipe):
+        yield
+        return
+    group.tell(
+        {"stage": name, "of": of, "parents": [parent and [steps.made_by[parent.fingerprint], parent.fingerprint] for parent in parents]}
+    )
+    with acting(group.ranks):
+        yield
+
+
+def assist(steps: Keys, group: Group) -> None:
+    """What all processes but the first do: help in each stage that it tells of, and publish nothing."""
+    while (told := group.hear()) is not None:
+        parents = tuple(one and load(steps.store.entry(*one)) for one in told["parents"])
+        with acting(group.ranks), group.folder() as folder:
+            call(steps, told["stage"], parents, folder, lambda line: None, told["of"])
+
+
+def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:
+    """What a stage gets besides its part of the recipe and its artifacts."""
+    if name == "data":
+        return {"source": source_of(steps.loaded)}
+    if name == "report":
+        return {"stages": costs_of(result.artifacts, reused=steps.reused)}
+    if name == "bundle":
+        return {"resolved": steps.recipe.model_dump(mode="json"), "licences": licences(steps.loaded)}
+    return {}
+
+
+def opened(artifact: Artifact | None) -> Any:
+    """Prepared data are handed on open, everything else as the artifact that it is."""
+    if isinstance(artifact, DataArtifact):
+        from compress.data.prepared import open_data
+
+        assert artifact.path
+        return open_data(artifact.path)
+    return artifact

@@ -1,0 +1,48 @@
+"""Which weights of a training stay: the latest that are not worse on validation than the best by more than one standard error.
+
+The best of many validations on few rows is luck: of 21 on 57 photographs one had 82.5 % where all others had 37 to 74, and its weights 55.4 % of
+1,322 test rows. So what is the best is told by the mean of neighbouring validations, a later one counts as equal within the error of the
+difference, row by row (the rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), and of equals the later ones stay,
+because their rate was lower.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from compress.measures.metrics import standard_error
+
+NEIGHBOURS = 3  # validations whose mean says how good the weights of that time were
+ROUNDING = 1e-9
+
+
+class Choice:
+    """Told of each validation in turn, it says which weights stay. Gains are (n,): how good the answer to each validation row is."""
+
+    def __init__(self, known: np.ndarray | None = None) -> None:
+        """known: gains of weights that are good before the first step."""
+        self.recent: list[np.ndarray] = []
+        self.best = None if known is None else np.asarray(known, np.float64)
+
+    def take(self, gains: np.ndarray) -> tuple[bool, bool]:
+        """Whether these weights stay in place of those before, and whether the best has become better."""
+        gains = np.asarray(gains, np.float64)
+        self.recent = [*self.recent, gains][-NEIGHBOURS:]
+        level = np.mean(self.recent, 0)
+        rose = self.best is None or level.mean() > self.best.mean() + ROUNDING
+        best = self.best = level if rose or self.best is None else self.best
+        behind = best - gains
+        return bool(behind.mean() <= standard_error(behind) + ROUNDING), rose
+
+    def state(self) -> dict:
+        """What a checkpoint holds of it."""
+        return {
+            "recent": [torch.from_numpy(gains) for gains in self.recent],
+            "best": None if self.best is None else torch.from_numpy(self.best),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Goes on from `state`."""
+        self.recent = [gains.numpy() for gains in state["recent"]]
+        self.best = None if state["best"] is None else state["best"].numpy()
