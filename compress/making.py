@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from compress.context import Context, never_silent
+from compress.errors import RecipeError
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
 from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, load
 from compress.store.cost import Cost
-from compress.store.ingredients import licences, only, source_of
+from compress.store.ingredients import licences, only, source_of, trainings
 from compress.store.keys import Keys
 from compress.store.run_result import RunResult
 from compress.store.store import storage_errors
@@ -55,6 +56,13 @@ def trains(name: str, recipe: Recipe) -> bool:
     return name in ("distill", "quantize") or (
         name == "teacher" and (recipe.teacher.source == "fit" or recipe.teacher.fine_tune is not None)
     )
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Raises RecipeError where a batch of the recipe cannot be dealt to so many processes; one that fits a small set is looked at before its training."""
+    least = min(training.batch_size for training in trainings(recipe))
+    if least < processes:
+        raise RecipeError(f"train.batch_size: a batch of {least} inputs cannot be dealt to {processes} processes; start {least} at most")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
-from compress.making import assist, make
+from compress.making import assist, check_batches, make
 from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
 from compress.placement import AUTO, own_device
@@ -101,6 +101,7 @@ def run(
     group = join()
     with group.session() if group else nullcontext():
         require_packages(loaded.recipe)
+        check_batches(loaded.recipe, group.world if group else 1)
         steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0))
         if group and group.rank:
             assist(steps, group)

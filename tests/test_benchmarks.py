@@ -261,6 +261,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "edge",
         "backbones",
         "lstm",
+        "ranks",
         "odd_sets",
         "real",
         "modalities",

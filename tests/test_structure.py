@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
     "cli": (
         *WORDS,
+        "ranks",
         "recipe",
         "store",
         "measures",

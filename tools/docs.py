@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the checkout that this file is part of, and no other that is installed
 OTHERS = {  # what has no first line to read
     "Makefile": "the two commands: `make run` and `make test`",
     "README.md": "what, why, how, and the figures that matter most",
@@ -93,8 +94,47 @@ def write_exit_codes() -> str:
     return f"```text\n{textwrap.dedent(tree)}\n```\n\n{missed}"
 
 
+def write_scale() -> str:
+    """A thousand million images and 64 GPUs, by the formulas that `compress plan` uses."""
+    from compress.recipe import cost
+
+    rows, classes, processes, rate_hz, parameters = 10**9, 1000, 64, 1000, 5_000_000
+    image, answer = 224 * 224 * 3, cost.stored_bytes(1, 1, classes, 10)
+    read = cost.step_bytes({"image": (1, image)}, 1, answer) * rate_hz
+    size = cost.checkpoint_bytes(parameters)
+    write, between = size / cost.DISK_RATE_HZ, cost.failure_seconds(processes)
+    best = cost.checkpoint_interval(write, between)
+    stored, live = cost.answers_asked(1, rows, steps=3 * rows // 4096, batch_rows=4096)
+    lines = {
+        "inputs, as bytes of pixels": ("N H W 3", f"{rows * image / 1e12:,.0f} TB"),
+        "answers, whole (`kd`, `dkd`, `dist`)": ("V R K 2", f"{cost.stored_bytes(1, rows, classes) / 1e9:,.0f} GB"),
+        "answers, the 10 largest (`distill.store_top_k`)": ("V R (4 k + 2)", f"{cost.stored_bytes(1, rows, classes, 10) / 1e9:,.0f} GB"),
+        "a hidden state of 512 numbers (`hint`, `simkd`, `cosine`)": ("V R D 2", f"{cost.hidden_bytes(1, rows, 512) / 1e9:,.0f} GB"),
+        "of the 10 largest, what each process reads in a pass": (
+            "over processes",
+            f"{cost.stored_bytes(1, rows, classes, 10) / processes / 1e9:,.2f} GB",
+        ),
+        "what a GPU reads, at 1,000 images a second": ("(H W 3 + 4 k + 2) a second", f"{read / 1e6:,.0f} MB/s"),
+        "what 64 of them read": ("", f"{processes * read / 1e9:,.1f} GB/s"),
+        "rows that the teacher answers, stored, one view": ("V R", f"{stored:,}"),
+        "the same live, three passes": ("steps x rows of a batch", f"{live:,}"),
+        "a checkpoint of a student of 5 M parameters": (
+            "16 P",
+            f"{size / 1e6:,.0f} MB, {write:.1f} s at {cost.DISK_RATE_HZ / 1e6:,.0f} MB/s",
+        ),
+        "between two failures of 64 processes": ("2,111 days over processes", f"{between / 86_400:,.0f} days"),
+        "best interval between checkpoints": (
+            "sqrt(2 C M)",
+            f"{best / 60:,.0f} minutes; every 30 s loses {100 * cost.lost_share(30, write, between):.1f} %",
+        ),
+    }
+    head = "| what | formula | 10^9 images of 224 pixels, 1,000 labels, 64 GPUs |\n| --- | --- | ---: |"
+    return "\n".join([head, *(f"| {what} | {formula} | {value} |" for what, (formula, value) in lines.items())])
+
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {  # document -> markers -> what stands between them
     "README.md": {"folders": write_folders},
+    "docs/scale.md": {"scale": write_scale},
     "docs/guide.md": {"commands": write_commands, "exit-codes": write_exit_codes},
     "docs/tree.md": {"tree": write_tree},
 }

@@ -54,8 +54,15 @@ def check(recipe: RecipePath, override: Overrides = None) -> None:
 
 
 @app.command()
-def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None, device: Device = "auto", runs: Runs = RUNS) -> None:
-    """Say for each stage whether it would be reused or run, and why."""
+def plan(
+    recipe: RecipePath,
+    override: Overrides = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    runs: Runs = RUNS,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Tell costs for so many processes.")] = 1,
+) -> None:
+    """Say for each stage whether it would be reused or run, and why, and what asking the teacher and training the student costs."""
     from compress.recipe.grammar import load_recipe
 
     loaded = load_recipe(recipe, override or [])
@@ -66,7 +73,7 @@ def plan(recipe: RecipePath, override: Overrides = None, threads: Threads = None
         print(f"{stage.index:>2}-{stage.name:<14} {stage.action:<6} {stage.reason}")
     from compress.data.forecast import forecast
 
-    for line in forecast(loaded.recipe, planned, runs):
+    for line in forecast(loaded.recipe, planned, runs, processes=processes):
         print(line)
 
 

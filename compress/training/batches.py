@@ -21,9 +21,9 @@ from compress.modalities.draws import uniforms
 from compress.placement import move
 from compress.ranks.dealing import ROWS, Parts, gather, own_of, part_of
 from compress.ranks.group import here
+from compress.recipe.schedule import fit_schedule, pass_steps, schedule_line
 from compress.recipe.sections import Train
 from compress.tasks.labels import known, unlabelled
-from compress.training.schedule import fit_schedule, pass_steps, schedule_line
 from compress.training.views import Views
 
 INFERENCE_BATCH = 50  # grouping inputs a call without gradients; larger ones ran no faster on a CPU

@@ -30,11 +30,11 @@ from compress.placement import CPU, ask, device_of, training_precision
 from compress.ranks.dealing import ask_all, gather_rows, sum_gradients
 from compress.ranks.group import here
 from compress.ranks.layers import over_ranks
+from compress.recipe.schedule import total_steps
 from compress.recipe.sections import Train
 from compress.training.batches import Batch, Batches
 from compress.training.checkpoint import agreed, load_checkpoint, save_checkpoint, seed_everything
 from compress.training.choice import Choice
-from compress.training.schedule import total_steps
 
 LOG_EVERY = 20  # steps between two scalars, and between two looks at whether the loss is a number, where a look waits for an accelerator
 Perturb = Callable[[nn.Module, Batch, Objective, int, float], Batch]  # of a step and the share of all steps that is done

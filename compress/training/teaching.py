@@ -26,6 +26,7 @@ from compress.placement import CPU, ask, device_of, move
 from compress.ranks.group import here
 from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.recipe import Recipe
+from compress.recipe.schedule import total_steps
 from compress.recipe.sections import Loss
 from compress.store.artifacts import CHECKPOINT
 from compress.tables import LOSSES
@@ -34,7 +35,6 @@ from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import train
 from compress.training.pilots import FOLDS, arenas, plan_pilots
-from compress.training.schedule import total_steps
 from compress.training.views import draw_views, mixes
 
 PROJECTIONS = "projections.safetensors"

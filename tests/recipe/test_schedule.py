@@ -2,8 +2,8 @@
 
 import pytest
 
+from compress.recipe.schedule import PASS_STEPS, SMALLEST_BATCH, fit_batch, fit_schedule, schedule_line
 from compress.recipe.sections import Train
-from compress.training.schedule import PASS_STEPS, SMALLEST_BATCH, fit_batch, fit_schedule, schedule_line
 
 
 def test_a_large_set_is_trained_on_as_the_recipe_says():
