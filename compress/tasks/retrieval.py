@@ -123,7 +123,7 @@ class Retrieval(Embedding):
     def show(self, answer: np.ndarray, names: list[str]) -> str:
         """A label's name, or how the vector of each tower begins."""
         if np.ndim(answer) == 0:
-            return super().show(answer, names)
+            return super().show(answer, names) if names else f"label {answer}"
         return "; ".join(f"{name} {super(Retrieval, self).show(part[0], names)}" for name, part in self.by_tower(answer[None]).items())
 
     def sentence(self, names: list[str]) -> str:

@@ -53,7 +53,7 @@ def attacked(student: TorchModel, data: PreparedData, rows: np.ndarray, *, epsil
         return {}
     assert student.path and student.io_spec
     model, pixels = load_model(student.path), pixels_of(student.io_spec.modalities)
-    objective = Objective([Loss(name=data.task.losses[0])], with_teacher=False)
+    objective = Objective([Loss(name=data.task.losses[0])], with_teacher=False, towers=data.task.port(data.labels).each)
     opened = open_rows(data.split("test"), student.io_spec, student.path)
     images, draw = np.array(opened.inputs[pixels]), torch.Generator().manual_seed(seed)
     keep = np.zeros(len(opened.labels), bool)
