@@ -119,3 +119,19 @@ def test_batch_without_any_answer_has_no_term_of_the_teacher():
     total, parts = Objective([Loss(name="kd")])(student, teacher, torch.tensor([0, 1]), answered=torch.tensor([False, False]))
     total.backward()
     assert parts["kd"].item() == 0 and student.logits.grad.abs().sum() == 0
+
+
+def test_vectors_that_may_be_cut_are_taught_whole_and_cut():
+    # the teacher at (1, 0, 0), the student at (0, 0, 1): 1 - cos is 1; cut to two numbers the student has none of them: 1; cut of (3, 4, 5): 1 - 3/5
+    teacher = Outputs(torch.tensor([[1.0, 0.0, 0.0]]))
+    one, two = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[3.0, 4.0, 5.0]])
+    objective = Objective([Loss(name="vector_kd")], prefixes=[2])
+    labels = torch.tensor([0])
+    assert objective(Outputs(one), teacher, labels)[0].item() == pytest.approx(1)
+    whole = 1 - 3 / math.sqrt(50)
+    assert objective(Outputs(two), teacher, labels)[0].item() == pytest.approx((whole + 1 - 3 / 5) / 2)
+    towers = Objective(
+        [Loss(name="vector_kd")], towers=2, prefixes=[2]
+    )  # each tower is cut by itself, so the zeros behind count for nothing
+    both = [Outputs(torch.cat([x, x], 1)) for x in (two, teacher.logits)]
+    assert towers(*both, labels)[0].item() == pytest.approx((whole + 1 - 3 / 5) / 2)
