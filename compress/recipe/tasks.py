@@ -154,10 +154,12 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield Fault(
             ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
         )
-    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != {"image", "text"}:
+    rooms = tables["MODALITIES"]
+    seen_and_read = {m for m, room in rooms.items() if _literal(room, "pixels") or _literal(room, "worded")}
+    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != seen_and_read:
         yield Fault(
             ("teacher", "source"),
-            f"of transformers' dual encoders CLIP's are built, which read image and text; the data has {' and '.join(recipe.modalities)}; take fit",
+            f"of transformers' dual encoders CLIP's are built, which read {' and '.join(sorted(seen_and_read))}; the data has {' and '.join(recipe.modalities)}; take fit",
         )
     if recipe.data.allow_missing:
         yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")

@@ -13,7 +13,7 @@ def retrieval_parts(models: Mapping[str, Any], names: Sequence[str], *, shipped:
     """{metrics, retrieval} for the page: name -> unit of the metrics that are of no direction, and those that are: {columns, rows}, a row for
     each direction, gallery and model."""
     found, columns = models[shipped].get("metrics", {}), []
-    rows: dict[tuple[str, str, str], list[float]] = {}
+    rows: dict[tuple[str, str, str], list[float | None]] = {}
     for name in found:
         if not (told := OF_DIRECTION.fullmatch(name)):
             continue

@@ -58,7 +58,7 @@ plugins: [words.py]
 data:
   source: manifest
   task: {task}
-  task_options: {{size: 8}}
+  task_options: {{size: 8, dimensions: [4]}}
   options: {{train: train.csv, validation: validation.csv, test: test.csv, columns: {{numbers: sensor, text: words, label: answer}}}}
   inputs: {{numbers: {{size: 6}}, text: {{length: 10}}}}
 teacher:
@@ -119,7 +119,7 @@ ANSWERS: dict[str, Callable[[np.ndarray], str]] = {
     "embedding": single,
     "verification": single,
 }
-OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}", "verification": "{size: 4}"}
+OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4, dimensions: [2]}", "verification": "{size: 4}"}
 
 
 def write_pairs(folder: Path, *, train: int = 320, test: int = 80) -> None:

@@ -275,7 +275,8 @@ def fine_tune(
 def on_labels(data: PreparedData, smoothing: float) -> Objective:
     """The task's loss on labels alone, of which a share may be spread over all of them."""
     loss = Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})
-    return Objective([loss], with_teacher=False, towers=data.task.port(data.labels).each)
+    port = data.task.port(data.labels)
+    return Objective([loss], with_teacher=False, towers=port.each, prefixes=port.prefixes)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
