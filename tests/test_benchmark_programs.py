@@ -83,7 +83,8 @@ def test_table_of_the_loop_has_a_line_for_each_loss(program: Any) -> None:
 
 def test_steps_by_hand_and_of_the_loop_train_the_same_student(program: Any, tmp_path: Any, monkeypatch: Any) -> None:
     loop = program("loop")
-    monkeypatch.setattr(loop, "ROWS", 128)
+    for name, few in (("ROWS", 128), ("BATCH", 8)):
+        monkeypatch.setattr(loop, name, few)
     rows = loop.draw_rows("text", tmp_path)
     over = loop.loop_over_hand("text", rows, tmp_path, steps=24)
     assert over["rounds"] == 3 and over["value"] > 0 and over["hand_ms"] > 0
