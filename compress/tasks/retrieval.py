@@ -11,6 +11,7 @@ import numpy as np
 from compress.errors import DataError
 from compress.io_spec import Port
 from compress.tasks.embedding import Embedding
+from compress.tasks.task import CLOSE
 
 FIRST = (1, 5, 10)  # places of a ranking that recall is counted at
 
@@ -94,7 +95,7 @@ class Retrieval(Embedding):
 
     def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Whether in every direction the nearest is a like; whether vectors are near the teacher's."""
-        return self.gains(answers, labels) >= 0.9
+        return self.gains(answers, labels) >= CLOSE
 
     def parts(self, answers: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         """Whether the nearest is a like, direction by direction."""
