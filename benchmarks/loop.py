@@ -129,7 +129,14 @@ def loop_over_hand(modality: str, rows: Rows, folder: Path, *, steps: int) -> di
     config = CONFIG.model_copy(update={"min_steps": steps, "max_steps": steps, "validate_every": 1000.0})
     ctx = Context(folder, seed=0, threads=1, say=lambda _: None)
     train(
-        model, Batches(unaided, BATCH), objective=objective, config=config, ctx=ctx, validate=lambda _: np.zeros(1), label=modality, perturb=between
+        model,
+        Batches(unaided, BATCH),
+        objective=objective,
+        config=config,
+        ctx=ctx,
+        validate=lambda _: np.zeros(1),
+        label=modality,
+        perturb=between,
     )
     warm = 20
     return ratio_interval(np.array(turns[warm + 1 :]), np.array(hands[warm:-1])) | {"hand_ms": 1000 * float(np.median(hands[warm:]))}

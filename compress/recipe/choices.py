@@ -65,7 +65,7 @@ def choose(seen: Seen) -> Choice:
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
-    tried = [_choice(seen, *sides, length, passes) for *sides, length in _sizes(seen) for passes in _passes(seen)]
+    tried = [_choice(seen, side, taught, length, passes) for side, taught, length in _sizes(seen) for passes in _passes(seen)]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
     return next((one for one in tried if one.total_s <= limit), tried[-1])
 
