@@ -37,11 +37,13 @@ def check(path: str | Path, overrides: Sequence[str] = ()) -> list[str]:
         return list(error.problems)
 
 
-def plan(recipe: LoadedRecipe, *, runs: str | Path = "runs", threads: int | None = None, device: str = "auto") -> list[PlannedStage]:
+def plan(
+    recipe: LoadedRecipe, *, runs: str | Path = "runs", threads: int | None = None, device: str = "auto", store: str | None = None
+) -> list[PlannedStage]:
     """For each stage whether it would be reused or run, and why. Nothing is made."""
     from compress.pipeline import plan as plan_stages
 
-    return plan_stages(recipe, runs=Path(runs), threads=threads, device=device)
+    return plan_stages(recipe, runs=Path(runs), threads=threads, device=device, store=store)
 
 
 def run(
@@ -50,18 +52,19 @@ def run(
     runs: str | Path = "runs",
     threads: int | None = None,
     device: str = "auto",
+    store: str | None = None,
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
 ) -> RunResult:
     """Runs a recipe from data to bundle: the result holds the summary, the misses of the budget, and the paths of report and bundle.
 
-    Stages whose result is in the store are reused; `first` and `last` are the command's --from and --until.
+    Stages whose result is in the store are reused; `first` and `last` are the command's --from and --until, `store` the URL of one that machines share.
     Raises: compress.errors.CompressError, whose types say what went wrong.
     """
     from compress.pipeline import run as run_stages
 
-    return run_stages(recipe, runs=Path(runs), threads=threads, device=device, first=first, last=last, say=say)
+    return run_stages(recipe, runs=Path(runs), threads=threads, device=device, store=store, first=first, last=last, say=say)
 
 
 def open_bundle(path: str | Path, *, model: str | None = None, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Predictor:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from compress.context import Context, never_silent
-from compress.errors import RecipeError
+from compress.errors import RecipeError, StoreError
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
-from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, load
+from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint
 from compress.store.cost import Cost
 from compress.store.ingredients import licences, only, source_of, trainings
 from compress.store.keys import Keys
@@ -81,7 +81,11 @@ def together(steps: Keys, name: str, parents: tuple[Artifact | None, ...], of: i
 def assist(steps: Keys, group: Group) -> None:
     """What all processes but the first do: help in each stage that it tells of, and publish nothing."""
     while (told := group.hear()) is not None:
-        parents = tuple(one and load(steps.store.entry(*one)) for one in told["parents"])
+        parents = tuple(one and steps.store.look_up(*one, verify=False) for one in told["parents"])
+        if any(one and not found for one, found in zip(told["parents"], parents, strict=True)):
+            raise StoreError(
+                f"{steps.store.root}: has not what the first process made; all processes need the same runs folder, or --store"
+            )
         with acting(group.ranks), group.folder() as folder:
             call(steps, told["stage"], parents, folder, lambda line: None, told["of"])
 

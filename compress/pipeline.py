@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
+from compress.errors import RecipeError
 from compress.making import assist, check_batches, make
 from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
@@ -71,9 +72,11 @@ FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where 
 class _LastStage(Exception): ...  # noqa: N818 - no error: --until was reached
 
 
-def plan(loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, device: str = AUTO) -> list[PlannedStage]:
-    """Each stage of the recipe: reuse or run, and why. Nothing is made."""
-    steps, planned = Keys(with_teacher_inputs(loaded), runs, threads, print, device), []
+def plan(
+    loaded: LoadedRecipe, *, runs: Path, threads: int | None = None, device: str = AUTO, store: str | None = None
+) -> list[PlannedStage]:
+    """Each stage of the recipe: reuse or run, and why. Nothing is made; `store`: what is at that URL is mirrored."""
+    steps, planned = Keys(with_teacher_inputs(loaded), runs, threads, print, device, store), []
 
     def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
         made_of, found = steps.find(name, parents, of=of)
@@ -90,6 +93,7 @@ def run(
     runs: Path,
     threads: int | None = None,
     device: str = AUTO,
+    store: str | None = None,
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
@@ -102,14 +106,18 @@ def run(
     with group.session() if group else nullcontext():
         require_packages(loaded.recipe)
         check_batches(loaded.recipe, group.world if group else 1)
-        steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0))
+        steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0), store)
+        if first and store:
+            raise RecipeError(f"--from {first}: what is at {store} is everyone's and is not made anew; leave --store out")
         if group and group.rank:
             assist(steps, group)
             return RunResult({}, [], steps.folder.path)
-        return run_stages(steps, loaded, first=first, last=last, group=group)
+        return run_stages(steps, loaded, store, first=first, last=last, group=group)
 
 
-def run_stages(steps: Keys, loaded: LoadedRecipe, *, first: str | None, last: str | None, group: Group | None) -> RunResult:
+def run_stages(
+    steps: Keys, loaded: LoadedRecipe, store: str | None, *, first: str | None, last: str | None, group: Group | None
+) -> RunResult:
     """`run` in the only process, or in the first of several."""
     started, say, runs = time.monotonic(), steps.say, steps.store.runs
     result = RunResult({}, [], steps.folder.path)
@@ -143,7 +151,7 @@ def run_stages(steps: Keys, loaded: LoadedRecipe, *, first: str | None, last: st
             raise _LastStage
         return artifact
 
-    with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads, device=steps.device, last=last) as beside:
+    with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads, device=steps.device, last=last, store=store) as beside:
         steps.watch = beside.check
         try:
             chain(step, loaded.recipe)
@@ -159,9 +167,9 @@ def run_stages(steps: Keys, loaded: LoadedRecipe, *, first: str | None, last: st
     return result
 
 
-def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO) -> None:
+def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO, store: str | None = None) -> None:
     """Makes one stage whose inputs are in the store: what a process does that `run` starts beside itself."""
-    steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device)
+    steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device, store)
 
     def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
         made_of, artifact = steps.find(name, parents, of=of)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from compress.cli.bundles import bundles
-from compress.cli.results import PLAIN, RUNS, Device, Overrides, RecipePath, Runs, Threads, results
+from compress.cli.results import PLAIN, RUNS, Device, Overrides, RecipePath, Runs, Shared, Threads, results
 from compress.cli.sweeps import sweeps
 from compress.errors import BUDGET_MISSED, CompressError, ParityError, RecipeError
 
@@ -60,6 +60,7 @@ def plan(
     threads: Threads = None,
     device: Device = "auto",
     runs: Runs = RUNS,
+    store: Shared = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Tell costs for so many processes.")] = 1,
 ) -> None:
     """Say for each stage whether it would be reused or run, and why, and what asking the teacher and training the student costs."""
@@ -68,7 +69,7 @@ def plan(
     loaded = load_recipe(recipe, override or [])
     from compress.pipeline import plan as plan_stages
 
-    planned = plan_stages(loaded, runs=runs, threads=threads, device=device)
+    planned = plan_stages(loaded, runs=runs, threads=threads, device=device, store=store)
     for stage in planned:
         print(f"{stage.index:>2}-{stage.name:<14} {stage.action:<6} {stage.reason}")
     from compress.data.forecast import forecast
@@ -90,6 +91,7 @@ def run(
     threads: Threads = None,
     device: Device = "auto",
     runs: Runs = RUNS,
+    store: Shared = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
@@ -111,7 +113,7 @@ def run(
     from compress.pipeline import run as run_stages
 
     say = _say_stderr if as_json else print
-    result = run_stages(loaded, runs=runs, threads=threads, device=device, first=first, last=last, say=say)
+    result = run_stages(loaded, runs=runs, threads=threads, device=device, store=store, first=first, last=last, say=say)
     misses = list(result.budget_misses)
     if budget or junit:
         from compress.reporting.budgets import check_summary, write_junit
@@ -140,6 +142,7 @@ def make_alone(
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     device: Device = "auto",
     runs: Runs = RUNS,
+    store: Shared = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", help="End when the input is closed, as it is when the run is gone.")
     ] = False,
@@ -150,7 +153,7 @@ def make_alone(
 
     if with_parent:
         _end_with_parent()
-    make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads, device=device)
+    make_stage(load_recipe(recipe, override or []), stage, runs=runs, threads=threads, device=device, store=store)
 
 
 @app.command("list")
@@ -254,9 +257,10 @@ def store_ls(runs: Runs = RUNS) -> None:
 def store_gc(
     runs: Runs = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    store: Shared = None,
 ) -> None:
-    """Remove what no run uses."""
-    removed = _store(runs).gc(dry_run=dry_run)
+    """Remove what no run uses; with --store also what was half written there a day ago and more."""
+    removed = _store(runs, store).gc(dry_run=dry_run)
     for entry in removed:
         print(_entry_line(entry))
     size_mb = sum(entry.size_bytes for entry in removed) / 1e6
@@ -294,10 +298,10 @@ def _check_stages(options: dict[str, str | None]) -> None:
         raise RecipeError([f"{o} {n}: unknown stage{did_you_mean(n, STAGES)}; there are {', '.join(STAGES)}" for o, n in unknown])
 
 
-def _store(runs: Path) -> Any:
-    from compress.store.store import Store
+def _store(runs: Path, url: str | None = None) -> Any:
+    from compress.store.shared import open_store
 
-    return Store(runs / ".store", runs=runs)
+    return open_store(url, runs)
 
 
 def _entry_line(entry: Any) -> str:

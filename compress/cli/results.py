@@ -19,6 +19,10 @@ RUNS = Path("runs")
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/mobile_vqa.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", metavar="PLACE=VALUE", help="Set one value of the recipe.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training; default: all cores.")]
+Shared = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="A store that machines share, such as s3://bucket/store; mirrored to the runs folder."),
+]
 Device = Annotated[str, typer.Option("--device", help="Where models run: cpu, cuda, cuda:1, mps; auto: the accelerator, if there is one.")]
 
 

@@ -26,11 +26,13 @@ WAITING = "benchmark"  # the first stage that reads what they make
 class Beside:
     """The processes of one run; those that still run when it ends, such as after an error or by being killed, end with it."""
 
-    def __init__(self, loaded: LoadedRecipe, *, runs: Path, threads: int, device: str = "cpu", last: str | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedRecipe, *, runs: Path, threads: int, device: str = "cpu", last: str | None = None, store: str | None = None
+    ) -> None:
         self.waited_for = last is None or number(stage_of(last)) >= number(WAITING)
         overrides = [word for override in loaded.overrides for word in ("-o", override)]
         self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
-        self.command += ["--threads", str(threads), "--device", device, "--with-parent"]
+        self.command += ["--threads", str(threads), "--device", device, "--with-parent", *(["--store", store] if store else [])]
         self.running: dict[str, tuple[str, subprocess.Popen[bytes], Any]] = {}  # fingerprint -> stage, process, what it says
 
     def start(self, name: str, made_of: dict[str, Any]) -> Artifact:

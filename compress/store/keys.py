@@ -13,7 +13,8 @@ from compress.placement import find_device, training_precision
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import CHECKPOINT, Artifact, explain, fingerprint, ingredients
 from compress.store.ingredients import as_json, identity, machine, only, trainings, used_libraries
-from compress.store.store import RunFolder, Store
+from compress.store.shared import open_store
+from compress.store.store import RunFolder
 from compress.tables import STAGES, load_plugins
 
 
@@ -31,14 +32,16 @@ class PlannedStage:
 class Keys:
     """The stages of one recipe in one store."""
 
-    def __init__(self, loaded: LoadedRecipe, runs: Path, threads: int | None, say: Callable[[str], None], device: str) -> None:
+    def __init__(
+        self, loaded: LoadedRecipe, runs: Path, threads: int | None, say: Callable[[str], None], device: str, store: str | None = None
+    ) -> None:
         self.device = find_device(device)
         for training in trainings(loaded.recipe):  # what this device cannot do is said before anything is done
             training_precision(training.precision, self.device)
         load_plugins(loaded.plugins)
         self.loaded, self.recipe, self.say = loaded, loaded.recipe, say
         self.threads = threads or os.cpu_count() or 1
-        self.store = Store(runs / ".store", say=say, runs=runs)
+        self.store = open_store(store, runs, say=say)
         self.folder = RunFolder(runs / loaded.recipe.name)
         self.watch: Callable[[], None] = lambda: None  # called while a stage works: see Context
         self.made_by: dict[str, str] = {}  # fingerprint -> stage
