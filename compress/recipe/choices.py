@@ -31,7 +31,7 @@ PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 4, 3)  # of the student, the longest tha
 SMALL = 40  # pixels: pictures up to this size are drawings or thumbnails, read as they are
 SIDES = (64, 96, 128, 160, 224)
 LENGTHS = (32, 48, 64, 96, 128)
-TEACHER_SIDES = (128, 160, 224)  # at 224 the head fitted on 675 photographs of fruit has 75.2 % of 1,322 test rows, at 128 67.6 %
+TEACHER_SIDE = 128
 TEACHER_RATE = 16_000  # samples a second that Whisper hears
 SECONDS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0)  # that a sound may be cut to
 SIDED = re.compile(r"\b(left|right|links|rechts|gauche|droite|izquierda|derecha|east|west|mirror(ed)?)\b", re.I)
@@ -42,7 +42,6 @@ class Choice:
     """What the recipe says where the data decide; `seconds` is an estimate, stage by stage, for two cores."""
 
     image_size: int | None
-    teacher_size: int | None
     text_length: int | None
     views: int
     flip: bool
@@ -60,12 +59,11 @@ class Choice:
 
 
 def choose(seen: Seen) -> Choice:
-    """The longest texts and largest pictures, of the student and then of the teacher, and then the most passes, with which the run is estimated
-    to end within LIMIT_S.
+    """The longest texts and largest pictures, and then the most passes, with which the run is estimated to end within LIMIT_S.
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
-    tried = [_choice(seen, side, taught, length, passes) for side, taught, length in _sizes(seen) for passes in _passes(seen)]
+    tried = [_choice(seen, side, length, passes) for side, length in _sizes(seen) for passes in _passes(seen)]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
     return next((one for one in tried if one.total_s <= limit), tried[-1])
 
@@ -113,21 +111,12 @@ def keeps_sides(seen: Seen) -> str | None:
     return None
 
 
-def _sizes(seen: Seen) -> list[tuple[int | None, int | None, int | None]]:
-    """The student's side, the teacher's side and the length to try, the wanted ones first; the teacher's pictures shrink before the student's,
-    and those before texts."""
+def _sizes(seen: Seen) -> list[tuple[int | None, int | None]]:
+    """Pairs of side and length to try, the wanted ones first; pictures shrink before texts."""
     side, length = wanted_side(seen), wanted_length(seen)
     sides = [side] if side is None or side <= SIDES[0] else [one for one in reversed(SIDES) if one <= side]
     lengths = [length] if length is None else [length, *(one for one in reversed(LENGTHS) if one < length)]
-    return [(side, taught, length) for length in lengths for side in sides for taught in _teacher_sides(seen, side)]
-
-
-def _teacher_sides(seen: Seen, side: int | None) -> list[int | None]:
-    """Pixels a side of the teacher's pictures to try: as many as the pictures have, and no fewer than the student's."""
-    if side is None or seen.pictures is None:
-        return [None]
-    there = [one for one in reversed(TEACHER_SIDES) if one <= seen.pictures.sides[1]]
-    return [*(one for one in there if one >= side)] or [TEACHER_SIDES[0]]
+    return [(side, length) for length in lengths for side in sides]
 
 
 def _passes(seen: Seen) -> list[int]:
@@ -141,11 +130,11 @@ def _batch(seen: Seen) -> int:
     return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
 
 
-def _choice(seen: Seen, side: int | None, taught: int | None, length: int | None, passes: int) -> Choice:
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int) -> Choice:
     sounds = seen.sounds
     views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
-    choice = Choice(side, taught, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction)
     if sounds is not None:
         choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
@@ -156,7 +145,7 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     texts = seen.texts.different if seen.texts else 0
     length, side = choice.text_length or 0, choice.image_size or 0
     sound = choice.sound_seconds or 0
-    teacher_files = TEACHER_PICTURE_MS * ((choice.teacher_size or 0) / 128) ** 2 + TEACHER_SECOND_MS * sound
+    teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
     student_input = STUDENT_PICTURE_MS * (side / stride(side) / 4) ** 2 + STUDENT_SECOND_MS * sound + STUDENT_TOKEN_MS * length
     steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))

@@ -13,6 +13,7 @@ from compress.recipe.choices import (
     QUANTIZE_STEPS,
     SMALL,
     TEACHER_RATE,
+    TEACHER_SIDE,
     Choice,
     keeps_sides,
     quantize_passes,
@@ -230,13 +231,13 @@ def _teacher(choice: Choice) -> Iterator[str]:
     yield _beside("  source: fit", "pretrained encoders, frozen, and a head fitted on your rows; or folder, hub, weights")
     yield "  encoders:"
     if choice.image_size:
-        yield f"    image: {{model: efficientnet_lite2, options: {{size: {choice.teacher_size}}}}}"
+        yield f"    image: {{model: efficientnet_lite2, options: {{size: {TEACHER_SIDE}}}}}"
     if choice.sound_seconds:
         yield _beside("    audio: {model: whisper_tiny}", "the encoder of Whisper tiny.en, which was trained on English speech")
     if choice.text_length:
         yield "    text: {model: minilm_l6}"
-    if choice.teacher_size and choice.image_size and SMALL < choice.image_size < choice.teacher_size:
-        yield _beside(f"  inputs: {{image: {{size: {choice.teacher_size}}}}}", "it sees more of a picture than the student")
+    if choice.image_size and SMALL < choice.image_size < TEACHER_SIDE:
+        yield _beside(f"  inputs: {{image: {{size: {TEACHER_SIDE}}}}}", "it sees more of a picture than the student")
     if choice.sound_seconds and choice.sound_rate != TEACHER_RATE:
         yield _beside(
             f"  inputs: {{audio: {{seconds: {choice.sound_seconds:g}, rate: {TEACHER_RATE}}}}}", "samples a second that it was trained with"
