@@ -27,6 +27,7 @@ class Port:
     reading: dict[str, Any] | None = None  # how the runner's reader brings a value to this form, where there is more than one way
     unit: bool = False  # of an output: a vector of length 1, which the graph sees to
     each: int = 1  # of an output: so many answers of equal size behind each other, such as one of K numbers for each word
+    prefixes: tuple[int, ...] = ()  # of vectors: to how many of their first numbers they may be cut and still rank
 
 
 class Outputs(NamedTuple):
@@ -79,7 +80,9 @@ class IOSpec:
         """The inverse of `to_json`."""
 
         def ports(name: str) -> tuple[Port, ...]:
-            return tuple(Port(**{**port, "shape": tuple(port["shape"])}) for port in data[name])
+            return tuple(
+                Port(**{**port, "shape": tuple(port["shape"]), "prefixes": tuple(port.get("prefixes", ()))}) for port in data[name]
+            )
 
         return IOSpec(ports("inputs"), ports("outputs"), data["max_batch"])
 

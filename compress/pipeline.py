@@ -46,6 +46,7 @@ def chain(step: Step, recipe: Recipe) -> None:
     else:
         data, judged, teacher_onnx, targets = ask(step, recipe)
         teacher, members = judged, []
+        data = step("truth", teacher, data) if recipe.data.judge == "teacher" else data
     student = step("distill", teacher, targets, data)
     quantized = step("quantize", student, targets, data) if recipe.quantize else None
     onnx = step("export", student, quantized, data)

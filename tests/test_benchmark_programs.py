@@ -68,3 +68,25 @@ def test_table_of_big_teachers_has_a_column_each(program: Any) -> None:
         "| the whole run, seconds of processor time | 60 | 60 |",
         "| longest silence | 29 | 29 |",
     ]
+
+
+def test_table_of_the_loop_has_a_line_for_each_loss(program: Any) -> None:
+    ratio = {"value": 1.01, "low": 0.99, "high": 1.034}
+    origin = {"device": {"name": "a CPU", "cores": 2}, "threads": 1, "git_commit": None, "git_clean": True, "versions": {"torch": "2"}}
+    loop = program("loop")
+    one = {"loop_over_hand": {**ratio, "hand_ms": 21.4}, "losses": dict.fromkeys([name for name in loop.LOSSES if name != "labels"], ratio)}
+    lines = loop.table({**origin, "students": {"image": one, "text": one}}).splitlines()
+    assert lines[0] == "| median of paired ratios (95 % interval) | image, 21 ms by hand | text, 21 ms by hand |"
+    assert lines[2] == "| a turn of the loop, over a step by hand | 1.010 (0.990 to 1.034) | 1.010 (0.990 to 1.034) |"
+    assert len(lines) == 2 + len(loop.LOSSES) + 2
+
+
+def test_steps_by_hand_and_of_the_loop_train_the_same_student(program: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    loop = program("loop")
+    for name, few in (("ROWS", 128), ("BATCH", 8)):
+        monkeypatch.setattr(loop, name, few)
+    rows = loop.draw_rows("text", tmp_path)
+    over = loop.loop_over_hand("text", rows, tmp_path, steps=24)
+    assert over["rounds"] == 3 and over["value"] > 0 and over["hand_ms"] > 0
+    for losses in loop.LOSSES.values():
+        loop.loop_step("text", rows, losses)()

@@ -270,6 +270,8 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "gate",
         "big_teachers",
         "tasks",
+        "distillation",
+        "loop",
     ],
 )
 def test_published_tables_are_current(program: Any, name: str) -> None:

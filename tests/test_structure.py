@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "tasks": (*WORDS, "measures"),
     "data": (*WORDS, "recipe", "store", "modalities", "tasks"),
     "quantizers": (*WORDS, "recipe", "models", "ranks"),
-    "training": (*WORDS, "recipe", "ranks", "store", "losses", "models", "modalities", "tasks", "data"),
+    "training": (*WORDS, "measures", "recipe", "ranks", "store", "losses", "models", "modalities", "tasks", "data"),
     **dict.fromkeys(("listing", "doctor"), (*WORDS, "recipe")),
     "fleet": (*WORDS, "recipe", "listing"),
     "reporting": (*WORDS, "recipe", "store", "measures", "modalities", "tasks", "data", "fleet"),

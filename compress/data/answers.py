@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OWN_SIZE = 384  # of the sentence encoder and of the sound encoder that `compress init` takes for teachers
+SHARED_SIZE = 128  # of the space that the towers of pretrained encoders are fitted to
 SEPARATORS = ("|", ";", ",")
 
 
@@ -38,7 +39,7 @@ def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answer
     room = task(name, options=options)
     cells = {split: room.cells(column, f"--label of {split}") for split, column in columns.items()}
     names = room.names(as_one(cells.values()) if room.open_set else cells["train"])
-    room = room.with_facts(room.learn(cells["train"], names))
+    room = room.with_facts({**room.learn(cells["train"], names), **({"towers": ["the inputs"]} if room.towers else {})})
     found = {split: room.encode(column, names) for split, column in cells.items()}
     broken = {
         room.unknown: sum(int((~known(labels) & ~blank).sum()) for labels, blank in found.values()),
@@ -52,6 +53,11 @@ def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answer
     return Answers(options, dict(counts.most_common()), broken, int(blank.sum()), tuple(told))
 
 
+def look_at_pairs() -> Answers:
+    """What is told where nothing is answered: pairs, of which the inputs say who is alike."""
+    return Answers({"size": SHARED_SIZE}, {}, {}, 0, ("there is no label: rows that share an input are alike",))
+
+
 def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[str]]:
     """What separates tags, and whether rows may have none, by what the cells hold."""
     import pyarrow as pa
@@ -61,6 +67,8 @@ def _options(train: pa.ChunkedArray, name: str) -> tuple[dict[str, Any], list[st
         return {"size": OWN_SIZE}, [
             f"{OWN_SIZE} numbers a vector: the own space of MiniLM and Whisper, so nothing is fitted to a text or a sound alone"
         ]
+    if name == "retrieval":
+        return {"size": SHARED_SIZE}, []
     if name == "token_labels":
         most = max(len(cell) if isinstance(cell, list) else len((cell or "").split()) for cell in [[], *train.to_pylist()])
         return {"words": most}, [f"{most} words at most in a row of train"]
@@ -85,6 +93,8 @@ def _shown(account: dict[str, Any]) -> str:
         return ", ".join(
             f"{name} {ends['low']:.4g} to {ends['high']:.4g}, mean {ends['mean']:.4g}" for name, ends in account["ranges"].items()
         )
+    if "different_labels" in account:
+        return f"{account['different_labels']:,} labels, and rows of one are alike"
     if "words_a_row" in account:
         return f"{account['words_a_row']:.1f} words a row"
     if "majority_label" in account:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from compress.data.duplicates import crossing, describe_groups, describe_near
 from compress.data.pairs import name_alike
 from compress.data.prepared import open_data
 from compress.data.presence import lacking, owned, point_elsewhere
-from compress.data.rows import BadRows, Rows, encode, names_of, slices_of
+from compress.data.rows import BadRows, Rows, encode, may_lack_labels, names_of, slices_of
 from compress.data.sizes import describe_sizes
 from compress.data.source import Source
 from compress.data.splits import hide_labels, hold_out, limit, settle
@@ -53,10 +54,11 @@ def prepare(
     an empty split, and for a train that cannot be cut.
     """
     modalities, asked = config.inputs.modalities, task(config.task, options=config.task_options)
-    tables, bad = _read(source, modalities, asked), BadRows(hint=asked.hint)
+    tables, bad = _read(source, modalities, asked, config), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
+    told_by_all = asked.open_set or answers.null_count == len(answers)  # a training split without any label says nothing of them
     labels, kinds, groups = (
-        asked.names(as_one(table.column(asked.column) for table in tables.values()) if asked.open_set else answers),
+        config.names or asked.names(as_one(table.column(asked.column) for table in tables.values()) if told_by_all else answers),
         names_of("kind", tables),
         names_of("group", tables),
     )
@@ -76,7 +78,7 @@ def prepare(
     near, together = _find_near(splits, out, say), None
     if held is not None:
         splits, near, together = _cut(splits, held, near, out, files, config, seed=seed)
-    _check(splits, bad)
+    _check(splits, bad, config)
     asked.check(labels, {name: rows.labels for name, rows in splits.items()})
     splits["train"] = hide_labels(splits["train"], config.labelled_fraction, seed=seed)
     crossings = _cross(splits, near)
@@ -107,11 +109,11 @@ def prepare(
         **({"allow_missing": True} if config.allow_missing else {}),
         **({"left_out": dict(source.left_out)} if source.left_out else {}),
     }
-    return _write_report(out, {"labels": labels, "kinds": kinds, "slices": slices}, report)
+    return write_report(out, {"labels": labels, "kinds": kinds, "slices": slices}, report)
 
 
-def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str, pa.Table]:
-    """The source's tables, once it is known that they have the rows and columns needed."""
+def _read(source: Source, modalities: tuple[str, ...], asked: Task, config: Data) -> dict[str, pa.Table]:
+    """The source's tables, once it is known that they have the rows and columns needed; where labels may be missing so may their column."""
     tables = source.read()
     for split in ("train", "test"):
         if split not in tables:
@@ -119,6 +121,9 @@ def _read(source: Source, modalities: tuple[str, ...], asked: Task) -> dict[str,
     _require(tables, *modalities)
     if asked.towers and not any(asked.column in table.column_names for table in tables.values()):
         tables = name_alike(tables, modalities, asked.column)
+    for split, table in tables.items():
+        if asked.column not in table.column_names and may_lack_labels(config, split):
+            tables[split] = table.append_column(asked.column, pa.nulls(table.num_rows, pa.string()))
     _require(tables, asked.column)
     for split, table in tables.items():
         if not table.num_rows:
@@ -146,15 +151,20 @@ def _divide(splits: dict[str, Rows], config: Data, bad: BadRows, *, seed: int) -
         return {name: _limit(name, splits[name], config, seed=seed) for name in ("train", "validation", "test")}, None
     train = splits["train"]
     try:
-        held = hold_out(train, config.validation_fraction, seed=seed)
+        held = hold_out(_weighed(train, config), config.validation_fraction, seed=seed)
     except DataError:
         if config.on_bad_row == "error":
             bad.refuse()  # too few rows may be left because of these
         raise
     learnt = _limit("train", train.keep(~held), config, seed=seed)
-    validation = _limit("validation", train.keep(held & (train.strata >= 0)), config, seed=seed)
+    validation = _limit("validation", train.keep(held & (_weighed(train, config).strata >= 0)), config, seed=seed)
     pool = train.keep(np.isin(train.number, np.concatenate([learnt.number, validation.number])))
     return {"train": pool, "test": _limit("test", splits["test"], config, seed=seed)}, validation.number
+
+
+def _weighed(rows: Rows, config: Data) -> Rows:
+    """The rows as they are divided: by their labels or, where the teacher judges, all alike."""
+    return replace(rows, strata=np.zeros_like(rows.strata)) if config.judge == "teacher" else rows
 
 
 def _limit(name: str, rows: Rows, config: Data, *, seed: int) -> Rows:
@@ -191,7 +201,7 @@ def _cut(
     before = np.isin(pool.number, held)
     inner = np.empty((0, 2), np.int64) if near is None else near[near[:, 1] < count]
     after = settle(pool, before, inner)
-    cut = {"train": pool.keep(~after), "validation": pool.keep(after & (pool.strata >= 0))}
+    cut = {"train": pool.keep(~after), "validation": pool.keep(after & (_weighed(pool, config).strata >= 0))}
     cut = {name: _limit(name, rows, config, seed=seed) for name, rows in cut.items()}  # again: families came over
     used = {}  # split -> modality -> the inputs of the pool that it has
     for name, rows in cut.items():
@@ -224,13 +234,13 @@ def _files(name: str, config: Data, teacher_inputs: Any) -> dict[str, Any]:
     return {name: own} if teacher in (None, own) else {name: own, f"teacher_{name}": teacher}
 
 
-def _check(splits: dict[str, Rows], bad: BadRows) -> None:
+def _check(splits: dict[str, Rows], bad: BadRows, config: Data) -> None:
     """Raises DataError where too little is left to learn from."""
     for name, rows in splits.items():
         if not len(rows):
             skipped = ", ".join(f"{count:,} with {reason}" for reason, count in bad.counts.items()) or "none"
             raise DataError(f"data: no usable row is left for {name}; rows skipped in all splits: {skipped}")
-    if not (splits["train"].strata >= 0).any():
+    if not (splits["train"].strata >= 0).any() and not may_lack_labels(config, "train"):
         raise DataError("data: no row with a label is left for train; raise data.train_limit or give more labels")
 
 
@@ -297,7 +307,7 @@ def _account(rows: Rows, train: Rows, asked: Task, labels: list[str], kinds: lis
     }
 
 
-def _write_report(out: Path, names: dict[str, Any], report: dict) -> dict:
+def write_report(out: Path, names: dict[str, Any], report: dict) -> dict:
     """The report with the baselines added; they are computed from the folder as everyone else reads it. `names` get a file each too."""
     for name, content in {**names, "report": report}.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -160,7 +160,7 @@ def encode(
     else:
         for place, modality in enumerate(rows.codes):
             bad.add(room(modality).blank, rows, blank[:, place])
-    if not (config.allow_unlabelled and split == "train"):
+    if not may_lack_labels(config, split):
         bad.add("no label", rows, unlabelled)
         unusable |= unlabelled
     unknown = ~known(rows.labels) & ~unlabelled
@@ -169,6 +169,11 @@ def encode(
     bad.add(task.misfit, rows, misfit, why)
     kept = ~(unusable | unknown | misfit)
     return (_mark_missing(rows, blank, kept) if config.allow_missing else rows).keep(kept)
+
+
+def may_lack_labels(config: Data, split: str) -> bool:
+    """Whether rows of a split may have no label."""
+    return config.judge == "teacher" or (config.allow_unlabelled and split == "train")
 
 
 def _mark_missing(rows: Rows, blank: np.ndarray, kept: np.ndarray) -> Rows:

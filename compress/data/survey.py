@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.data.answers import look_at_answers
+from compress.data.answers import look_at_answers, look_at_pairs
 from compress.data.manifest import read_every_column
 from compress.device.audio_file import read_samples, sound_length
 from compress.device.errors import AudioError, DeviceError, FileError
@@ -23,6 +23,7 @@ from compress.modalities.picture_sizes import picture_size
 from compress.modalities.profiles import blank, profile, shown, spread
 from compress.modalities.roles import AUDIO, IMAGE, ROLES, TEXT, Roles, decide_roles
 from compress.recipe.seen import Pictures, Seen, Sounds, Texts
+from compress.tasks.task import task as room
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,7 @@ TASK = "single_label"  # the usual one, which the label's column is guessed for
 HEADERS = 4000  # pictures or sounds of a split whose headers are read
 DECODED = 200  # pictures or sounds of all splits that are read to the end
 LONGEST_S = 30  # seconds of a sound that are read to find broken and silent ones
+TWO = "name the columns of two with --image, --audio or --text"
 TEXTS = 5000  # texts whose tokens are counted
 TOKENS_A_WORD = 1.4  # where there is no tokenizer; English in BERT's vocabulary has 1.2 to 1.4
 
@@ -47,12 +49,13 @@ def survey(
     task: str = "single_label",
 ) -> Seen:
     """What the files of the splits (train, test and, if there is one, validation) hold; image ... group: columns, where the user names them;
-    `task`: a name in TASKS, which needs `label` where it is not the usual one.
+    `task`: a name in TASKS, which needs `label` where it is not the usual one, nor one of pairs.
 
     `base` is the folder of the recipe to be written. Raises: DataError for files that cannot be read, or in which it cannot be told what is
     what.
     """
-    if task != TASK and label is None:
+    paired = label is None and room(task).towers
+    if task != TASK and label is None and not paired:
         raise DataError(f"--task {task}: the column of the answers is guessed where they are names; here --label COLUMN says which it is")
     tables = {split: read_every_column(split, path) for split, path in files.items()}
     for split, table in tables.items():
@@ -62,7 +65,11 @@ def survey(
     _check_columns(tables, files)
     folder = files["train"].parent
     asked = {role: name for role, name in zip(ROLES, (image, audio, text, label, group), strict=True) if name is not None}
-    roles = decide_roles([profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked)
+    roles = decide_roles(
+        [profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked, labelled=not paired
+    )
+    if paired and len(roles.columns.keys() & {IMAGE, AUDIO, TEXT}) < 2:
+        raise DataError(f"--task {task}: finds one kind of input by another, and there is {' and '.join(roles.columns)} alone; {TWO}")
     return _count(tables, files, roles, base, task=task)
 
 
@@ -92,7 +99,8 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
     """The numbers of the columns that a model will read."""
     columns, train = roles.columns, tables["train"]
     usual = task == TASK
-    answers = None if usual else look_at_answers({split: table.column(columns["label"]) for split, table in tables.items()}, task)
+    told = {split: table.column(columns["label"]) for split, table in tables.items()} if "label" in columns else None
+    answers = None if usual else look_at_answers(told, task) if told else look_at_pairs()
     labels = answers.labels if answers else _labels(train.column(columns["label"]))
     broken: Counter[str] = Counter(answers.broken if answers else {})
     pictures, decoded = _pictures(tables, files, columns[IMAGE], broken) if IMAGE in columns else (None, 0)

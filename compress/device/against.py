@@ -29,12 +29,12 @@ def rank_against(predictor: Predictor, answer: dict[str, Any], path: str | Path,
 def read_gallery(predictor: Predictor, path: Path, *, size: int) -> tuple[list[str], np.ndarray]:
     """Names of the items, and their vectors (N, D).
 
-    .npy: vectors (N, D) as they are, of this model or of its teacher; .txt: on each line what would stand behind the option of the model's
+    .npy: vectors (N, D) as they are, of this model or of its teacher, or cut to as many numbers as the model was trained for; .txt: on each line what would stand behind the option of the model's
     input; a folder: each file in it; any other file: itself. Of a model with a tower for each input the first that can read the first item
     reads all, lines as texts before all else and files as texts only then. Raises: DeviceError, with the item that cannot be read.
     """
     if path.suffix == ".npy":
-        return _stored(path, size)
+        return _stored(path, {size, *predictor.bundle.facts.get("dimensions", [])})
     asked = predictor.bundle.asked
     if len(asked) > 1 and not predictor.bundle.towers:
         raise DeviceError(f"--against {path}: a model that reads {' and '.join(asked)} ranks stored vectors alone, a .npy file")
@@ -80,11 +80,19 @@ def _encode(predictor: Predictor, name: str, items: list[str], values: list[Any]
     return np.concatenate(parts)
 
 
-def _stored(path: Path, size: int) -> tuple[list[str], np.ndarray]:
+def _stored(path: Path, sizes: set[int]) -> tuple[list[str], np.ndarray]:
     try:
         vectors = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DeviceError(f"--against {path}: holds no array ({error})") from error
-    if vectors.ndim != 2 or vectors.shape[1] != size or vectors.dtype.kind != "f" or not len(vectors) or not np.isfinite(vectors).all():
-        raise DeviceError(f"--against {path}: is {vectors.dtype} {vectors.shape}; needed are finite vectors (N, {size}) of floats")
+    if (
+        vectors.ndim != 2
+        or vectors.shape[1] not in sizes
+        or vectors.dtype.kind != "f"
+        or not len(vectors)
+        or not np.isfinite(vectors).all()
+    ):
+        raise DeviceError(
+            f"--against {path}: is {vectors.dtype} {vectors.shape}; needed are finite vectors (N, {' or '.join(map(str, sorted(sizes)))}) of floats"
+        )
     return [f"row {row}" for row in range(len(vectors))], vectors.astype(np.float32)

@@ -52,6 +52,11 @@ class BundleFolder:
         return "towers" in self.facts
 
     @property
+    def takes_some(self) -> bool:
+        """Whether one of the inputs is enough."""
+        return self.takes_gaps or self.towers
+
+    @property
     def asked(self) -> list[str]:
         """The ports that a sample has values for."""
         return [name for name in self.inputs if name != PRESENT]

@@ -102,7 +102,7 @@ class Predictor:
             if name not in self._shapes:
                 raise DeviceError(f"this model reads no {name}; leave it out")
         feeds, asked, missing = {}, self.bundle.asked, self.bundle.missing(given)
-        some = self.bundle.takes_gaps or self.bundle.towers
+        some = self.bundle.takes_some
         if missing and not (some and len(missing) < len(asked)):
             wanted = " or ".join(reader(name).OPTION for name in (missing if some else missing[:1]))
             raise DeviceError(f"this model reads {' and '.join(asked)}; give {wanted}")

@@ -37,7 +37,8 @@ class Objective(nn.Module):
 
     `scales`: factors by term, 1 where there is none, see `starting_scales`. `widths`: (D_s, D_t) of each hidden state that is compared;
     where they differ and a loss asks for it, a projection is made, whose parameters are the objective's. `counts`: (K,) labelled rows.
-    `towers`: how many vectors a row has.
+    `towers`: how many vectors a row has; `prefixes`: to how many numbers they may be cut: a term is then the mean of that of the whole
+    vectors and of those that are cut, the teacher's too (Matryoshka representations, arXiv 2205.13147, equation 1, with equal weights).
 
     A term whose schedule is learned enters as w loss + log(1 + 1 / w), w = exp(-s) learned from s = 0: the larger a term stays the less it
     weighs, and a small one about 1 / sqrt(loss); after arXiv 1805.06334, whose w is 1 / 2c^2.
@@ -52,12 +53,13 @@ class Objective(nn.Module):
         widths: Mapping[str, tuple[int, int]] | None = None,
         counts: Tensor | None = None,
         towers: int = 1,
+        prefixes: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.projections, self.with_teacher = nn.ModuleDict(), with_teacher
         self.doubts = nn.ParameterDict()  # s of each term whose weight is learned
         self.terms: list[Term] = []
-        self.towers = towers
+        self.towers, self.prefixes = towers, tuple(prefixes)
         self.scales = dict(scales or {})
         for loss in losses:
             if with_teacher or not reads_teacher(LOSSES[loss.name]):
@@ -105,14 +107,21 @@ class Objective(nn.Module):
         shifted = student if shift is None else student._replace(logits=student.logits + shift)
 
         def terms(answers: Tensor) -> dict[str, Tensor]:
-            return {t.name: t.loss(shifted, teacher, answers) if t.of_labels else taught(t, answers) for t in self.terms}
+            return {t.name: lengths(t, shifted, teacher, answers) if t.of_labels else taught(t, answers) for t in self.terms}
 
         def taught(term: Term, answers: Tensor) -> Tensor:
             if answered is None or bool(answered.all()):
-                return term.loss(student, teacher, answers)
+                return lengths(term, student, teacher, answers)
             if teacher is None or not bool(answered.any()):
                 return student.logits.sum() * 0.0
-            return term.loss(student.map(lambda x: x[answered]), teacher.map(lambda x: x[answered]), answers[answered])
+            return lengths(term, student.map(lambda x: x[answered]), teacher.map(lambda x: x[answered]), answers[answered])
+
+        def lengths(term: Term, own: Outputs, theirs: Outputs | None, answers: Tensor) -> Tensor:
+            found = term.loss(own, theirs, answers)
+            for size in self.prefixes:
+                cut = [one and one._replace(logits=cut_vectors(one.logits, self.towers, size)) for one in (own, theirs)]
+                found = found + term.loss(*cut, answers)
+            return found / (1 + len(self.prefixes))
 
         parts = terms(labels)
         if mixed:
@@ -131,6 +140,11 @@ class Objective(nn.Module):
     def learned(self) -> dict[str, float]:
         """The factor of each term whose weight is learned."""
         return {name: math.exp(-float(doubt.detach())) for name, doubt in self.doubts.items()}
+
+
+def cut_vectors(vectors: Tensor, towers: int, size: int) -> Tensor:
+    """(R, M size) of length 1 each: the first `size` numbers of each of M vectors behind each other."""
+    return torch.cat([nn.functional.normalize(part[:, :size], dim=1) for part in vectors.chunk(towers, 1)], 1)
 
 
 def weight_at(loss: Loss, done: float) -> float:

@@ -36,8 +36,9 @@ class Roles:
     ignored: dict[str, str]
 
 
-def decide_roles(profiles: Sequence[Profile], asked: Mapping[str, str]) -> Roles:
-    """`asked` is role -> column where the user has said so. Raises: DataError, with what was seen, where it cannot be told."""
+def decide_roles(profiles: Sequence[Profile], asked: Mapping[str, str], *, labelled: bool = True) -> Roles:
+    """`asked` is role -> column where the user has said so; `labelled`: one of the others must be the label. Raises: DataError, with what was
+    seen, where it cannot be told."""
     by_name = {one.name: one for one in profiles}
     for role, name in asked.items():
         if name not in by_name:
@@ -49,11 +50,12 @@ def decide_roles(profiles: Sequence[Profile], asked: Mapping[str, str]) -> Roles
         if role not in taken and (found := _files(usable, profiles, role, form, bare="text" not in taken)):
             taken[role] = found.name
     usable = [one for one in usable if one.name not in taken.values() and one.form in ("words", "whole", "real")]
-    if "label" not in taken:
+    if labelled and "label" not in taken:
         taken["label"] = _label(usable, profiles, taken).name
-    _check_label(by_name[taken["label"]], profiles)
+    if "label" in taken:
+        _check_label(by_name[taken["label"]], profiles)
     usable = [one for one in usable if one.name not in taken.values()]
-    if "text" not in taken and (text := _text(usable, bare=not FILES.keys() & taken.keys())):
+    if "text" not in taken and (text := _text(usable, bare=not labelled or not FILES.keys() & taken.keys())):
         taken["text"] = text.name
     if not {*FILES, "text"} & taken.keys():
         raise _unclear("no column holds pictures, sounds or texts to learn from", profiles, *FILES, "text")

@@ -12,9 +12,7 @@ from compress.models.classifier import Classifier
 from compress.models.layers import Pixels
 from compress.models.pretrained import load_transformers
 from compress.models.towers import Towers
-from compress.models.zero_shot import eager, open_both, tower_for
-
-READS = ("image", "text")
+from compress.models.zero_shot import TOWERS, eager, open_both
 
 
 class Tower(nn.Module):
@@ -44,10 +42,11 @@ def open_dual(folder: Path, *, mean: list[float], deviation: list[float]) -> tup
 
 
 def _around(config: Any, mean: list[float], deviation: list[float]) -> Classifier:
-    parts = {"image": config.vision_config, "text": config.text_config}
-    for part in parts.values():
-        part.projection_dim = config.projection_dim
-    bodies = {m: tower_for((m,))(eager(part)) for m, part in parts.items()}
-    pixels = {"image": Pixels(tuple(mean), tuple(deviation))}  # type: ignore[arg-type]
-    encoders: dict[str, nn.Module] = {m: Tower(body, pixels.get(m)) for m, body in bodies.items()}
-    return Classifier(encoders, Towers({m: nn.Identity() for m in READS}))
+    encoders: dict[str, nn.Module] = {}
+    for kind in (getattr(load_transformers(), name) for name in TOWERS):
+        own = next(part for part in (config.vision_config, config.text_config) if isinstance(part, kind.config_class))
+        own.projection_dim = config.projection_dim
+        pixels = Pixels(tuple(mean), tuple(deviation)) if kind.main_input_name == "pixel_values" else None  # type: ignore[arg-type]
+        (m,) = kind.input_modalities
+        encoders[m] = Tower(kind(eager(own)), pixels)
+    return Classifier(encoders, Towers({m: nn.Identity() for m in encoders}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,11 +15,11 @@ FITTED = 20_000  # rows that directions are taken from
 
 
 class Unit(nn.Module):
-    """The outputs of a head, over their length."""
+    """The outputs of a head, over their length. `prefixes`: to how many numbers they may be cut."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, prefixes: Sequence[int] = ()) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.count, self.prefixes = body, 1, tuple(prefixes)
 
     def forward(self, features: dict[str, Tensor]) -> Outputs:
         outputs = self.body(features)

@@ -39,8 +39,8 @@ def student(
     head: nn.Module
     if modality := per_word(io, built):
         head = WordHead(io, modality, widths[modality], dropout=dropout)
-    elif size := tower_size(io):
-        return Classifier(built, towers(widths, size=size, dropout=dropout))
+    elif tower_size(io):
+        return Classifier(built, towers(io, widths, dropout=dropout))
     elif len(widths) == 1:
         ((modality, width),) = widths.items()
         head = LinearHead(modality, width, classes, dropout=dropout)
@@ -52,7 +52,7 @@ def student(
         kind, fuse = TokenHead if by_token else Head, make(len(widths), head_width, **options)
         head = kind(widths, hidden=head_width, classes=classes, dropout=dropout, fuse=fuse, gaps=PRESENT in built)
     head = ReusedClassifier(head, width=teacher_width, classes=classes) if teacher_width else head
-    return Classifier(built, Unit(head) if io.outputs[0].unit else head)
+    return Classifier(built, Unit(head, io.outputs[0].prefixes) if io.outputs[0].unit else head)
 
 
 def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Classifier:
@@ -69,12 +69,12 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
     widths.pop(PRESENT, None)
     if telling:
         return Classifier(parts, WordHead(io, telling, widths[telling], hidden=hidden, dropout=0.1))
-    if size := tower_size(io):
-        return Classifier(parts, towers(widths, size=size, hidden=hidden, dropout=0.1))
+    if tower_size(io):
+        return Classifier(parts, towers(io, widths, hidden=hidden, dropout=0.1))
     if unit and len(built) == 1:
-        return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes)))
+        return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes), io.outputs[0].prefixes))
     head = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)
-    return Classifier(parts, Unit(head) if unit else head)
+    return Classifier(parts, Unit(head, io.outputs[0].prefixes) if unit else head)
 
 
 def build_encoder(port: Port, described: dict) -> Any:

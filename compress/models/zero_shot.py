@@ -117,22 +117,34 @@ def open_both(folder: Path) -> Any:
     """
     from safetensors import SafetensorError
 
-    transformers = load_transformers()
+    dual_config(folder)
     settings = {"attn_implementation": "eager", "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
-        kind = transformers.AutoConfig.from_pretrained(folder).model_type
-        if kind != "clip":
-            raise RecipeError(f"teacher: {folder} is a model of type {kind}; of dual encoders those of type clip are built")
-        model, found = transformers.CLIPModel.from_pretrained(folder, **settings)
+        model, found = load_transformers().CLIPModel.from_pretrained(folder, **settings)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise DependencyError(
-            f"teacher: cannot load {folder}: {str(error).splitlines()[0]}; a folder needs config.json, model.safetensors and tokenizer.json"
-        ) from error
+        raise _unloadable(folder, error) from error
     if absent := sorted(found["missing_keys"]):
         raise DependencyError(
             f"teacher: {folder}: the weights lack {len(absent)} of the model's parts, such as {absent[:3]}; save it whole"
         )
     return model.eval()
+
+
+def dual_config(folder: Path) -> Any:
+    """The configuration of the dual encoder in a local folder. Raises as `open_both` does."""
+    try:
+        config = load_transformers().AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise _unloadable(folder, error) from error
+    if config.model_type != "clip":
+        raise RecipeError(f"teacher: {folder} is a model of type {config.model_type}; of dual encoders those of type clip are built")
+    return config
+
+
+def _unloadable(folder: Path, error: Exception) -> DependencyError:
+    return DependencyError(
+        f"teacher: cannot load {folder}: {str(error).splitlines()[0]}; a folder needs config.json, model.safetensors and tokenizer.json"
+    )
 
 
 def _around(tower: Any, io: IOSpec, *, width: int, mean: list[float], deviation: list[float]) -> ZeroShot:

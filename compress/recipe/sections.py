@@ -52,7 +52,17 @@ class Data(Section):
     )
     test_limit: int | None = Field(None, ge=1, description="At most this many inputs of the validation and of the test split; null: all.")
     allow_unlabelled: bool = Field(
-        False, description="Take empty labels in the training split as unlabelled rows; otherwise they are an error."
+        False,
+        description="Take empty labels in the training split, or no column of them at all, as unlabelled rows; otherwise they are an error.",
+    )
+    names: list[str] = Field(
+        [],
+        description="What an answer may be, in the order of the logits, where no split says it; else as the training split has it, or the others.",
+    )
+    judge: Literal["labels", "teacher"] = Field(
+        "labels",
+        description="What the rows of validation and test are scored by. teacher: its answers to them, where nobody has labelled any; every page "
+        "then tells agreement with the teacher. Rows of all splits may then lack labels.",
     )
     paraphrases: str | None = Field(
         None, description="CSV with columns text, paraphrase: questions of the data in other words, scored apart; relative to the recipe."

@@ -52,6 +52,8 @@ def check_several(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
             )
         return
     why = "several teachers have"
+    if recipe.data.judge == "teacher":
+        yield Fault(("data", "judge"), f"{why} no answer in common to judge by; take one, or set it to labels")
     if entry and _literal(entry, "joint"):
         yield Fault(("teachers",), f"{why} no common space of vectors; take one")
     for index, loss in enumerate(recipe.distill.losses):

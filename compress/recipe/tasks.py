@@ -48,6 +48,7 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
         yield from _check_storage(recipe, tables)
+        yield from _check_judge(recipe, tables)
         yield from _check_attacks(recipe, tables)
         yield from _check_inputs(recipe, tables)
         yield from _check_towers(recipe, tables)
@@ -101,6 +102,16 @@ def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
         yield Fault(("distill", "store_top_k"), f"{recipe.data.task} has no likeliest labels that could be kept; leave it out")
 
 
+def _check_judge(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault where answers of another kind than one of K labels are to be named, or judged by the teacher's."""
+    entry = tables["TASKS"].get(recipe.data.task, "")
+    for word, asked in (("judge", recipe.data.judge == "teacher"), ("names", bool(recipe.data.names))):
+        if asked and entry and not _literal(entry, "one_of_many"):
+            yield Fault(
+                ("data", word), f"is for one of K labels, and {recipe.data.task} learns from labels what an answer is; leave it out"
+            )
+
+
 def _check_attacks(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where there is no image to change."""
     if any(_literal(tables["MODALITIES"].get(m, ""), "pixels") for m in recipe.modalities):
@@ -143,10 +154,12 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield Fault(
             ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
         )
-    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != {"image", "text"}:
+    rooms = tables["MODALITIES"]
+    seen_and_read = {m for m, room in rooms.items() if _literal(room, "pixels") or _literal(room, "worded")}
+    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != seen_and_read:
         yield Fault(
             ("teacher", "source"),
-            f"of transformers' dual encoders CLIP's are built, which read image and text; the data has {' and '.join(recipe.modalities)}; take fit",
+            f"of transformers' dual encoders CLIP's are built, which read {' and '.join(sorted(seen_and_read))}; the data has {' and '.join(recipe.modalities)}; take fit",
         )
     if recipe.data.allow_missing:
         yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")

@@ -85,6 +85,7 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
         "regression": "Tells a number",
         "embedding": "Makes vectors that rank",
         "verification": "Says whether two are the same",
+        "retrieval": "Finds what belongs together",
         "token_labels": f"Gives each word one of {len(seen.labels):,} labels",
     }.get(seen.task, f"Tells {len(seen.labels):,} labels apart")
     yield f"description: {quoted(f'{what} by {inputs}.')}"

@@ -38,7 +38,7 @@ def choose_precision(
     said with its interval, for it is no proof of equal files. Where no file can be compared, fp32 ships and the reason says why.
     Accuracy is that of the validation split where it was measured: the test split is for the report and decides nothing.
     Speed is the paired ratio to fp32; two whose 95 % intervals overlap are tied (fp32 is exactly 1), and ties go to the smaller
-    file, then to the more accurate, but to one trained in int8 within a standard error of it (see compress/stages/quantize.py). If
+    file, then to the more accurate, but to one trained in int8 within a standard error of it (see compress/training/choice.py). If
     nothing is inside the budget, the budget is left out of the choice and the reason says so.
     """
     everyone = {name: m for name, m in measurements["models"].items() if m["role"] == "student"}

@@ -28,6 +28,10 @@ def list_notes(
     """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons;
     timing: how each batch was timed."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
+    if data.task.facts.get("judge") == "teacher":
+        notes.append(
+            "Nobody has labelled validation and test: the teacher's own answers are the truth here, so its shares are 100 %, and no figure says how often they are right."
+        )
     for name, key in {data.task.constant: "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
         paired = accuracy.get(f"against_{key}")
         if paired and paired["verdict"] != "better":

@@ -12,7 +12,8 @@ OF_DIRECTION = re.compile(r"(?P<taught>among_the_teacher_)?(?P<direction>\w+_to_
 def retrieval_parts(models: Mapping[str, Any], names: Sequence[str], *, shipped: str) -> dict[str, Any]:
     """{metrics, retrieval} for the page: name -> unit of the metrics that are of no direction, and those that are: {columns, rows}, a row for
     each direction, gallery and model."""
-    found, columns, rows = models[shipped].get("metrics", {}), [], {}
+    found, columns = models[shipped].get("metrics", {}), []
+    rows: dict[tuple[str, str, str], list[float | None]] = {}
     for name in found:
         if not (told := OF_DIRECTION.fullmatch(name)):
             continue

@@ -50,12 +50,12 @@ def make_app(
 class _App:
     def __init__(self, served: Served, limits: Limits, kept: Kept | None, *, needs_token: bool) -> None:
         self.served, self.limits, self.kept, self.metrics = served, limits, kept, Metrics()
-        self.form: dict[str, Any] = {"inputs": served.bundle.asked, "gaps": served.bundle.takes_gaps, "limits": limits}
+        self.form: dict[str, Any] = {"inputs": served.bundle.asked, "gaps": served.bundle.takes_some, "limits": limits}
         self.turns = anyio.Semaphore(WORKERS)
         inputs = [{"name": name, "file": modality(name).reads_files, "worded": modality(name).worded} for name in served.bundle.asked]
         template = find_template("serve.html.j2")
         self.html = template.render(
-            name=served.name, inputs=inputs, members=served.members, needs_token=needs_token, gaps=served.bundle.takes_gaps, kept=kept
+            name=served.name, inputs=inputs, members=served.members, needs_token=needs_token, gaps=served.bundle.takes_some, kept=kept
         )
         self.css = find_template("style.css.j2").render() + (FOLDER / "page.css").read_text(encoding="utf-8")
         self.js = (FOLDER / "page.js").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ REFUSALS = {
 def describe_api(served: Served, *, limits: Limits, needs_token: bool, keeps: bool) -> dict[str, Any]:
     """The document, OpenAPI 3.1; `keeps`: whether samples are kept."""
     names = served.bundle.asked
-    needed = {"minProperties": 1} if served.bundle.takes_gaps else {"required": names}
+    needed = {"minProperties": 1} if served.bundle.takes_some else {"required": names}
     form = {"type": "object", **needed, "properties": {name: _form_value(name) for name in names}}
     values = {"type": "object", **needed, "properties": {name: _json_value(name) for name in names}}
     sample = {"type": "object", "required": ["sample"], "properties": {"sample": {"type": "integer", "minimum": 0}}}

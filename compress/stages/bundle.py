@@ -84,7 +84,7 @@ def bundle(
         mobile=mobile,
         chosen=chosen,
         io_spec=onnx.io_spec,
-        labels=data.labels,
+        labels=[] if data.task.towers else data.labels,  # which rows are alike is the data's business
         task=data.task.with_facts(student.details.get("facts", {})),
         assets=[student.file(asset) for m in onnx.io_spec.modalities for asset in modality(m).assets],
         recipe_yaml=yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True),
@@ -207,7 +207,8 @@ def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str
     inputs = ", ".join(f"{port.name} {port.dtype} {'x'.join(map(str, port.shape))}" for port in io_spec.inputs)
     lines = [f"# {summary.get('name', 'model')}", "", str(summary.get("description", "")), ""]
     lines += ["## Task", "", str(summary.get("task", f"classification into {len(labels)} labels")), ""]
-    lines += [f"Reads {inputs}; answers of: {', '.join(labels[:50])}{', ...' if len(labels) > 50 else ''}.", ""]
+    answers = f"; answers of: {', '.join(labels[:50])}{', ...' if len(labels) > 50 else ''}" if labels else ""
+    lines += [f"Reads {inputs}{answers}.", ""]
     for title in ("Data", "Teacher"):
         lines += [f"## {title}", "", str(summary.get(title.lower(), "not recorded")), ""]
     lines += ["## Quality", "", f"| model | {summary.get('measure', 'accuracy')} | 95 % interval | samples |", "|---|---|---|---|"]

@@ -12,13 +12,10 @@ from compress.data.prepared import PreparedData
 from compress.errors import DataError
 from compress.measures.ensemble import agreement, combine, learn_weights
 from compress.measures.softness import describe_softness, softness
-from compress.models.saved import load_model
 from compress.recipe.recipe import Recipe
 from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
-from compress.training.batches import INFERENCE_BATCH, Batches
-from compress.training.loop import predict
-from compress.training.rows import open_rows
+from compress.training.answers import answers_to
 from compress.training.top_k import create, describe_lost, open_logits, view_of
 from compress.training.views import Views
 
@@ -44,7 +41,10 @@ def combine_answers(recipe: Recipe, *parts: Any, ctx: Context) -> Targets:
     train = np.asarray(data.split("train").labels)
     temperatures = [m.teacher.details.get("facts", {}).get("temperature", 1.0) for m in members]
     given: dict[str, Any] = {"one_of_many": task.one_of_many, "temperatures": temperatures}
-    answers = {split: np.stack([answers_of(m, split, ctx) for m in members]) for split in ("validation", "test")}
+    answers = {
+        split: np.stack([answers_to(m.data.split(split), m.teacher, device=ctx.device) for m in members])
+        for split in ("validation", "test")
+    }
     if how == "learned":
         given["learned"] = learn_weights(answers["validation"], np.asarray(data.split("validation").labels))
     views = len(Views.from_json(members[0].targets.details["views"]))
@@ -132,16 +132,6 @@ def blocks(members: list[Member], view: int) -> Iterator[tuple[slice, np.ndarray
             part = np.asarray(logits[view, rows], np.float32)
             parts.append(part if answered is None else np.where(answered[rows, None], part, np.nan))
         yield rows, np.stack(parts)
-
-
-def answers_of(member: Member, split: str, ctx: Context) -> np.ndarray:
-    """(R, K) float32 logits of one teacher to the rows of a split that nobody learns from, NaN where it has no answer."""
-    teacher = member.teacher
-    assert teacher.path and teacher.io_spec
-    if f"answers-{split}.npy" in teacher.files:
-        return np.load(teacher.file(f"answers-{split}.npy"))
-    rows = open_rows(member.data.split(split), teacher.io_spec, teacher.path, teacher=True)
-    return predict(load_model(teacher.path).to(ctx.device), Batches(rows, INFERENCE_BATCH, shuffle=False))
 
 
 def require_same_rows(members: list[Member]) -> None:

@@ -31,6 +31,7 @@ YOUNGER = {
     ),
     **{"arm": "shipped", "combine": "mean", "rounds": 1, "round_teacher": "last"},
     "bundle": {"examples": []},
+    **{"names": [], "judge": "labels"},
 }
 
 

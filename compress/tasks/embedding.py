@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from compress.errors import RecipeError
 from compress.io_spec import Port
 from compress.tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from compress.measures.metrics import Metric
 
 FIRST = (1, 10)  # places of a ranking that recall is counted at
@@ -39,13 +42,19 @@ class Embedding(SingleLabel):
     foreign = ("folder", "hub", "run")  # sentence encoders; the logits of a classifier span no space that is searched
     joint = True
 
-    def __init__(self, name: str, *, size: int = 384) -> None:
+    def __init__(self, name: str, *, size: int = 384, dimensions: list[int] | None = None) -> None:
         super().__init__(name)
-        self.size = size
+        self.size, self.dimensions = size, tuple(dimensions or ())
+        if any(not 0 < one < size for one in self.dimensions):
+            raise RecipeError(f"data.task_options.dimensions: {dimensions}; vectors of {size} numbers can be cut to 1 to {size - 1}")
+
+    def learn(self, column: pa.ChunkedArray, names: list[str]) -> dict[str, Any]:
+        """{dimensions}: to how many numbers the vectors may be cut, where that was asked."""
+        return {"dimensions": list(self.dimensions)} if self.dimensions else {}
 
     def port(self, names: list[str]) -> Port:
         """logits (D,) float32, which the graph brings to length 1."""
-        return Port("logits", "float32", (self.size,), unit=True)
+        return Port("logits", "float32", (self.size,), unit=True, prefixes=self.dimensions)
 
     def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
         """A direction of its own, drawn by chance, for the commonest label of each code."""
@@ -58,9 +67,10 @@ class Embedding(SingleLabel):
         from compress.measures.metrics import Metric
 
         def mean(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
-            return _worth(logits, labels, logits)[name]
+            return self.worth(logits, labels, logits)[name]
 
-        return {name: Metric(partial(mean, name), "fraction", True) for name in _NAMES}
+        cut = {f"recall_at_1_of_{size}_numbers": Metric(partial(self.worth_cut, size), "fraction", True) for size in self.dimensions}
+        return {name: Metric(partial(mean, name), "fraction", True) for name in self.measured} | cut
 
     def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """Nothing: vectors have no probabilities."""
@@ -89,7 +99,25 @@ class Embedding(SingleLabel):
 
     def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """The metrics of this model's queries in a gallery of the teacher's vectors."""
-        return {f"among_the_teacher_{name}": value for name, value in _worth(answers, labels, teacher).items()}
+        return {f"among_the_teacher_{name}": value for name, value in self.worth(answers, labels, teacher).items()}
+
+    @property
+    def measured(self) -> list[str]:
+        """The names of what `worth` gives."""
+        return list(_NAMES)
+
+    def worth(self, queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) -> dict[str, float]:
+        """How well queries (R, D) of these labels rank a gallery (R, D)."""
+        return _worth(queries, labels, gallery)
+
+    def worth_cut(self, size: int, logits: np.ndarray, labels: np.ndarray) -> float:
+        """How many queries find their like first where all vectors are cut to their first `size` numbers."""
+        cut = self.cut(logits, size)
+        return self.worth(cut, labels, cut)["recall_at_1"]
+
+    def cut(self, vectors: np.ndarray, size: int) -> np.ndarray:
+        """The first `size` numbers of each vector."""
+        return vectors[:, :size]
 
     def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Whether the nearest is a like."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from compress.errors import DataError
 from compress.io_spec import Port
 from compress.tasks.embedding import Embedding
-
-if TYPE_CHECKING:
-    from compress.measures.metrics import Metric
+from compress.tasks.task import CLOSE
 
 FIRST = (1, 5, 10)  # places of a ranking that recall is counted at
 
@@ -45,8 +42,8 @@ class Retrieval(Embedding):
     open_set = True
     towers = True
 
-    def __init__(self, name: str, *, size: int = 128) -> None:
-        super().__init__(name, size=size)
+    def __init__(self, name: str, *, size: int = 128, dimensions: list[int] | None = None) -> None:
+        super().__init__(name, size=size, dimensions=dimensions)
 
     @property
     def names_of_towers(self) -> list[str]:
@@ -75,7 +72,7 @@ class Retrieval(Embedding):
     def port(self, names: list[str]) -> Port:
         """logits (M D,) float32: M vectors behind each other, each of which the graph brings to length 1."""
         towers = len(self.names_of_towers)
-        return Port("logits", "float32", (towers * self.size,), unit=True, each=towers)
+        return Port("logits", "float32", (towers * self.size,), unit=True, each=towers, prefixes=self.dimensions)
 
     def guess(self, labels: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
         """The same vector for everything: no input is told what another one's vector is."""
@@ -98,32 +95,39 @@ class Retrieval(Embedding):
 
     def right(self, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Whether in every direction the nearest is a like; whether vectors are near the teacher's."""
-        return self.gains(answers, labels) >= 0.9
+        return self.gains(answers, labels) >= CLOSE
 
     def parts(self, answers: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         """Whether the nearest is a like, direction by direction."""
         return {f"{a} to {b}": ranks.recall(1) for (a, b), ranks in self._ranks(answers, labels, answers).items()}
 
-    def together(self, answers: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """The metrics of this model's queries in galleries of the teacher's vectors."""
-        return {f"among_the_teacher_{name}": value for name, value in self._worth(answers, labels, teacher).items()}
-
     @property
-    def metrics(self) -> Mapping[str, Metric]:
+    def measured(self) -> list[str]:
         """Recall among the first and the mean reciprocal rank of the first hit, over all directions and in each."""
-        from compress.measures.metrics import Metric
+        every = [*(f"recall_at_{k}" for k in FIRST), "mean_reciprocal_rank"]
+        return [*every, *(f"{a}_to_{b}_{name}" for a, b in self.directions for name in every)]
 
-        def value(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
-            return self._worth(logits, labels, logits)[name]
+    def worth(self, queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) -> dict[str, float]:
+        """How well queries (R, M D) of these labels rank a gallery (R, M D), each tower that of each other."""
+        by_direction = {
+            f"{a}_to_{b}": {
+                **{f"recall_at_{k}": float(ranks.recall(k).mean()) for k in FIRST},
+                "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
+            }
+            for (a, b), ranks in self._ranks(queries, labels, gallery).items()
+        }
+        found = [*by_direction.values()]
+        mean = {name: float(np.mean([worth[name] for worth in found])) for name in found[0]}
+        return mean | {f"{direction}_{name}": value for direction, worth in by_direction.items() for name, value in worth.items()}
 
-        measured = [*(f"recall_at_{k}" for k in FIRST), "mean_reciprocal_rank"]
-        named = [*measured, *(f"{a}_to_{b}_{name}" for a, b in self.directions for name in measured)]
-        return {name: Metric(partial(value, name), "fraction", True) for name in named}
+    def cut(self, vectors: np.ndarray, size: int) -> np.ndarray:
+        """The first `size` numbers of the vector of each tower."""
+        return np.concatenate([part[:, :size] for part in self.by_tower(vectors).values()], 1)
 
     def show(self, answer: np.ndarray, names: list[str]) -> str:
         """A label's name, or how the vector of each tower begins."""
         if np.ndim(answer) == 0:
-            return super().show(answer, names)
+            return super().show(answer, names) if names else f"label {answer}"
         return "; ".join(f"{name} {super(Retrieval, self).show(part[0], names)}" for name, part in self.by_tower(answer[None]).items())
 
     def sentence(self, names: list[str]) -> str:
@@ -136,15 +140,3 @@ class Retrieval(Embedding):
 
         asked, stored = self.by_tower(queries), self.by_tower(gallery)
         return {(a, b): rank_across(asked[a], np.asarray(labels), stored[b]) for a, b in self.directions}
-
-    def _worth(self, queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray) -> dict[str, float]:
-        by_direction = {
-            f"{a}_to_{b}": {
-                **{f"recall_at_{k}": float(ranks.recall(k).mean()) for k in FIRST},
-                "mean_reciprocal_rank": float(ranks.reciprocal().mean()),
-            }
-            for (a, b), ranks in self._ranks(queries, labels, gallery).items()
-        }
-        found = [*by_direction.values()]
-        mean = {name: float(np.mean([worth[name] for worth in found])) for name in found[0]}
-        return mean | {f"{direction}_{name}": value for direction, worth in by_direction.items() for name, value in worth.items()}

@@ -53,7 +53,7 @@ class SingleLabel(Task):
         """The same task; balanced, another metric decides."""
         told = super().with_facts(facts)
         if told.facts.get("balanced"):
-            told.metric, told.measure = "balanced_accuracy", "balanced accuracy"
+            told.metric, told.measure = "balanced_accuracy", f"balanced {told.measure}"
         return told
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

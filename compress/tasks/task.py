@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from compress.measures.metrics import Metric
 
 
+AGREEMENT = "agreement with the teacher"  # what is measured where its answers are the labels
 CLOSE = 0.9  # a gain from which on an answer that is more or less good is shown as right
 
 
@@ -82,6 +83,8 @@ class Task:
         """The same task, knowing these too."""
         told = copy.copy(self)
         told.facts = {**self.facts, **facts}
+        if told.facts.get("judge") == "teacher":
+            told.measure = type(self).agreement or AGREEMENT
         return told
 
     @property

@@ -10,10 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.data.prepared import Split
 from compress.errors import RecipeError
+from compress.models.saved import load_model
 from compress.placement import ask
 from compress.store.arrays import allocate
+from compress.store.artifacts import TorchModel
 from compress.training.batches import INFERENCE_BATCH, Batches, Rows
+from compress.training.loop import predict
+from compress.training.rows import open_rows
 from compress.training.views import Views
 
 
@@ -39,6 +44,15 @@ def write_answers(
             with np.errstate(over="ignore"):  # the caller finds infinities, and says it in words
                 array[batch.index] = (found.logits if name == "logits" else found.at(name)).cpu().numpy()
         tell(len(batch.index))
+
+
+def answers_to(split: Split, teacher: TorchModel, *, device: str) -> np.ndarray:
+    """(R, K) float32 logits of a teacher to the rows of a split that nobody learns from, as it gave them or as it is asked; NaN where it has no answer."""
+    assert teacher.path and teacher.io_spec
+    if f"answers-{split.name}.npy" in teacher.files:
+        return np.load(teacher.file(f"answers-{split.name}.npy"))
+    rows = open_rows(split, teacher.io_spec, teacher.path, teacher=True)
+    return predict(load_model(teacher.path).to(device), Batches(rows, INFERENCE_BATCH, shuffle=False))
 
 
 @torch.no_grad()

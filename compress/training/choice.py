@@ -1,9 +1,9 @@
-"""Which weights of a training stay: the latest that are not worse on validation than the best by more than one standard error.
+"""Which weights of a training stay: the latest that are not shown to be worse on validation than the best.
 
 The best of many validations on few rows is luck: of 21 on 57 photographs one had 82.5 % where all others had 37 to 74, and its weights 55.4 % of
-1,322 test rows. So what is the best is told by the mean of neighbouring validations, a later one counts as equal within the error of the
-difference, row by row (the rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), and of equals the later ones stay,
-because their rate was lower.
+1,322 test rows. So what is the best is told by the mean of neighbouring validations, and worse is what is behind it by more than two standard
+errors of the difference, row by row. One (the rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3) is too few where
+the best is chosen of so many. Of the others the latest stay, because their rate was lower.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from compress.measures.metrics import standard_error
 
 NEIGHBOURS = 3  # validations whose mean says how good the weights of that time were
+ERRORS = 2.0  # standard errors behind the best from which on weights are worse
 ROUNDING = 1e-9
 
 
@@ -33,7 +34,7 @@ class Choice:
         rose = self.best is None or level.mean() > self.best.mean() + ROUNDING
         best = self.best = level if rose or self.best is None else self.best
         behind = best - gains
-        return bool(behind.mean() <= standard_error(behind) + ROUNDING), rose
+        return bool(behind.mean() <= ERRORS * standard_error(behind) + ROUNDING), rose
 
     def state(self) -> dict:
         """What a checkpoint holds of it."""

@@ -21,7 +21,7 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.losses.objective import Objective, starting_scales
 from compress.modalities.wordings import read_wordings
-from compress.models.towers import count_towers
+from compress.models.towers import vectors_of
 from compress.placement import CPU, ask, device_of, move
 from compress.ranks.group import here
 from compress.recipe.needs import hidden_states, reads_teacher
@@ -140,7 +140,7 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     counts = None  # of one of K labels
     if labels.ndim == 1 and labels.dtype.kind in "iu":
         counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=student.logits.shape[1]))
-    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, towers=count_towers(model))
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, **vectors_of(model))
 
 
 @torch.no_grad()

@@ -63,6 +63,20 @@ def test_columns_rows_labels_sizes_and_lengths_are_counted(rows: dict, tmp_path:
     assert (seen.broken, seen.unlabelled, seen.ignored) == ({}, 0, {})
 
 
+def test_pairs_need_no_label_and_two_kinds_of_inputs(rows: dict, tmp_path: Path):
+    pairs = {
+        split: [{"Picture": row["Picture"], "word": ("cat", "dog")[i % 2]} for i, row in enumerate(some)] for split, some in rows.items()
+    }
+    seen = look(tmp_path, pairs, task="retrieval")
+    assert seen.columns == {"image": "Picture", "text": "word"} and seen.task_options == {"size": 128} and not seen.labels
+    assert seen.answers == ("there is no label: rows that share an input are alike",)
+    labelled = look(tmp_path, rows, task="retrieval", label="Antwort")
+    assert labelled.columns["label"] == "Antwort" and "3 labels, and rows of one are alike" in labelled.answers[-1]
+    alone = {split: [{"Picture": row["Picture"], "same": "x"} for row in some] for split, some in rows.items()}
+    with pytest.raises(DataError, match="finds one kind of input by another, and there is image alone; name the columns of two"):
+        look(tmp_path, alone, task="retrieval")
+
+
 def test_lengths_are_tokens_of_the_tokenizer_or_guessed_from_words(rows: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     texts = look(tmp_path, rows).texts
     assert texts is not None

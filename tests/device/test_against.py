@@ -76,6 +76,15 @@ def test_galleries_that_cannot_be_read_are_told(predictor: Predictor, tmp_path: 
         nearest(predictor, tmp_path / name)
 
 
+def test_stored_vectors_may_be_cut_where_the_model_was_trained_for_it(predictor: Predictor, tmp_path: Path) -> None:
+    own = np.array(predictor.predict(text=TEXTS[2])["vector"])
+    np.save(tmp_path / "cut.npy", np.stack([-own[:2], own[:2]]))
+    with pytest.raises(DeviceError, match=r"needed are finite vectors \(N, 4\) of floats"):
+        nearest(predictor, tmp_path / "cut.npy")
+    predictor.bundle.facts["dimensions"] = [2]
+    assert [entry["item"] for entry in nearest(predictor, tmp_path / "cut.npy")] == ["row 1", "row 0"]
+
+
 def test_an_item_that_cannot_be_read_is_named(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "items").mkdir()
     (tmp_path / "items" / "a.txt").write_bytes(b"\xff\xfe")

@@ -141,3 +141,19 @@ def test_learned_weights_are_kept_for_the_int8_student() -> None:
     loss = Loss(name="kd", schedule="learned")
     assert at_the_end([loss]) == [loss] and list(Objective([loss]).state_dict()) == ["doubts.kd"]
     assert Objective([Loss(name="kd")]).learned == {} and weight_at(loss, 0.7) == 1.0
+
+
+def test_vectors_that_may_be_cut_are_taught_whole_and_cut():
+    # the teacher at (1, 0, 0), the student at (0, 0, 1): 1 - cos is 1; cut to two numbers the student has none of them: 1; cut of (3, 4, 5): 1 - 3/5
+    teacher = Outputs(torch.tensor([[1.0, 0.0, 0.0]]))
+    one, two = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[3.0, 4.0, 5.0]])
+    objective = Objective([Loss(name="vector_kd")], prefixes=[2])
+    labels = torch.tensor([0])
+    assert objective(Outputs(one), teacher, labels)[0].item() == pytest.approx(1)
+    whole = 1 - 3 / math.sqrt(50)
+    assert objective(Outputs(two), teacher, labels)[0].item() == pytest.approx((whole + 1 - 3 / 5) / 2)
+    towers = Objective(
+        [Loss(name="vector_kd")], towers=2, prefixes=[2]
+    )  # each tower is cut by itself, so the zeros behind count for nothing
+    both = [Outputs(torch.cat([x, x], 1)) for x in (two, teacher.logits)]
+    assert towers(*both, labels)[0].item() == pytest.approx((whole + 1 - 3 / 5) / 2)

@@ -38,6 +38,14 @@ def test_a_written_recipe_passes_the_check(make_seen: Callable, tmp_path: Path, 
     assert all(len(line) <= WIDTH for line in text.splitlines())
 
 
+def test_pairs_without_a_label_become_a_recipe_of_retrieval(make_seen: Callable, tmp_path: Path):
+    given = {"task": "retrieval", "task_options": {"size": 128}, "answers": ("rows that share an input are alike",), "labels": {}}
+    loaded, text = written(tmp_path, make_seen(columns={"image": "file", "text": "caption"}, **given))
+    assert loaded.recipe.data.task == "retrieval" and "label" not in loaded.recipe.data.options["columns"]
+    assert [loss.name for loss in loaded.recipe.distill.losses] == ["tower_contrast", "vector_kd", "tower_affinity"]
+    assert 'description: "Finds what belongs together by a picture and a text."' in text and "# rows that share an input are alike." in text
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_names_and_labels_of_any_kind_survive(make_seen: Callable, tmp_path: Path, name: str):
     seen = make_seen(columns={"image": name, "text": "b", "label": "c"}, labels={name: 9, "d": 3}, ignored={name: "empty"})

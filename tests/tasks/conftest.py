@@ -43,7 +43,7 @@ data:
   inputs: {{text: {{length: 12, words: true}}}}
 teacher:
   source: fit
-  encoders: {{text: {{model: drawn}}}}
+  encoders: {{text: {{model: drawn_{name}}}}}
   head_width: 32
   train: {{epochs: 20, batch_size: 16, learning_rate: 5.0e-3}}
 student: {{encoders: {{text: {{options: {{layers: 1, width: 16, heads: 2, feedforward: 32}}, initialise: random}}}}}}
@@ -58,12 +58,12 @@ plugins: [words.py]
 data:
   source: manifest
   task: {task}
-  task_options: {{size: 8}}
+  task_options: {{size: 8, dimensions: [4]}}
   options: {{train: train.csv, validation: validation.csv, test: test.csv, columns: {{numbers: sensor, text: words, label: answer}}}}
   inputs: {{numbers: {{size: 6}}, text: {{length: 10}}}}
 teacher:
   source: fit
-  encoders: {{numbers: {{model: raw}}, text: {{model: drawn}}}}
+  encoders: {{numbers: {{model: raw}}, text: {{model: drawn_{name}}}}}
   head_width: 32
   train: {{epochs: 12, batch_size: 32, learning_rate: 5.0e-3}}
 student:
@@ -95,7 +95,7 @@ def drawn(port):
     return Drawn(vocabulary=60, length=port.shape[0], width=16, layers=0, heads=1, feedforward=1)
 
 
-TEXT_ENCODERS = {{"drawn": drawn}}
+TEXT_ENCODERS = {{"drawn_{name}": drawn}}
 """
 
 
@@ -119,7 +119,7 @@ ANSWERS: dict[str, Callable[[np.ndarray], str]] = {
     "embedding": single,
     "verification": single,
 }
-OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4}", "verification": "{size: 4}"}
+OPTIONS = {"multi_label": "{blank_is_none: true}", "embedding": "{size: 4, dimensions: [2]}", "verification": "{size: 4}"}
 
 
 def write_pairs(folder: Path, *, train: int = 320, test: int = 80) -> None:
@@ -138,7 +138,9 @@ def write_pairs(folder: Path, *, train: int = 320, test: int = 80) -> None:
                 sensor = " ".join(f"{v:.4f}" for v in values)
                 rows.writerow([sensor, " ".join([*said, *draw.choice(idle, size=2)]), " ".join(said)])
     learn_vocabulary([*(word for pair in known for word in pair), *idle], folder / "tokenizer.json")
-    (folder / "words.py").write_text(DRAWN.replace("WordEncoder", "TextEncoder").replace("=60", "=200").format(folder=str(folder)))
+    (folder / "words.py").write_text(
+        DRAWN.replace("WordEncoder", "TextEncoder").replace("=60", "=200").format(folder=str(folder), name=folder.name.rstrip("0123456789"))
+    )
 
 
 def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
@@ -152,7 +154,7 @@ def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
                 words = [known[place] for place in draw.integers(len(known), size=draw.integers(3, 8))]
                 rows.writerow([" ".join(words), " ".join(WORDS[word] for word in words)])
     learn_vocabulary(known, folder / "tokenizer.json")
-    (folder / "words.py").write_text(DRAWN.format(folder=str(folder)))
+    (folder / "words.py").write_text(DRAWN.format(folder=str(folder), name=folder.name.rstrip("0123456789")))
 
 
 def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int = 400, test: int = 80) -> None:

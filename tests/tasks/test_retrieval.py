@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.errors import DataError
+from compress.errors import DataError, RecipeError
 from compress.tasks.task import task
 
 
@@ -58,6 +58,17 @@ def test_together_asks_the_teachers_gallery():
 def test_port_says_how_many_vectors_there_are():
     port = retrieval(["image", "text", "audio"], 4).port([])
     assert (port.shape, port.each, port.unit) == ((12,), 3, True)
+
+
+def test_vectors_that_may_be_cut_are_measured_cut():
+    # of two numbers each finds its own; by the first one alone pictures cannot tell the texts apart, and find by chance
+    room = task("retrieval", options={"size": 2, "dimensions": [1]}, facts={"towers": ["image", "text"]})
+    logits, labels = np.array([[1, 1, 1, 1], [1, -1, 1, -1]], np.float32), np.array([0, 1])
+    found = {name: metric.compute(logits, labels) for name, metric in room.metrics.items()}
+    assert found["recall_at_1"] == 1 and found["recall_at_1_of_1_numbers"] == 0.5
+    assert room.port([]).prefixes == (1,) and room.learn(None, []) == {"dimensions": [1]}
+    with pytest.raises(RecipeError, match=r"data.task_options.dimensions: \[2\]; vectors of 2 numbers can be cut to 1 to 1"):
+        task("embedding", options={"size": 2, "dimensions": [2]})
 
 
 def test_rows_that_are_all_alike_are_refused():

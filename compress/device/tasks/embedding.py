@@ -23,8 +23,10 @@ def lines(answer: dict[str, Any]) -> list[str]:
 
 
 def rank(answer: Mapping[str, Any], gallery: np.ndarray, items: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """[{item, cosine}] of the `top` nearest to an answer's vector in a gallery (N, D) of any length, the nearest first; of equally near ones the first."""
-    query = np.asarray(answer["vector"], np.float32)
+    """[{item, cosine}] of the `top` nearest to an answer's vector in a gallery (N, D) of any length, the nearest first; of equally near ones the first.
+
+    Vectors of fewer numbers are ranked by as many of the answer's first ones."""
+    query = np.asarray(answer["vector"], np.float32)[: gallery.shape[1]]
     lengths = np.maximum(np.linalg.norm(gallery, axis=1) * np.linalg.norm(query), 1e-12)
     cosines = gallery @ query / lengths
     return [{"item": items[i], "cosine": float(cosines[i])} for i in np.argsort(-cosines, kind="stable")[:top]]

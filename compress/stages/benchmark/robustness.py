@@ -12,6 +12,7 @@ import torch
 from compress.losses.objective import Objective
 from compress.modalities.modality import pixels_of
 from compress.models.saved import load_model
+from compress.models.towers import vectors_of
 from compress.recipe.terms import Loss, Robustness
 from compress.stages.benchmark.candidate import Candidate
 from compress.stages.benchmark.quality import answer, select_rows, share
@@ -53,7 +54,7 @@ def attacked(student: TorchModel, data: PreparedData, rows: np.ndarray, *, epsil
         return {}
     assert student.path and student.io_spec
     model, pixels = load_model(student.path), pixels_of(student.io_spec.modalities)
-    objective = Objective([Loss(name=data.task.losses[0])], with_teacher=False)
+    objective = Objective([Loss(name=data.task.losses[0])], with_teacher=False, **vectors_of(model))
     opened = open_rows(data.split("test"), student.io_spec, student.path)
     images, draw = np.array(opened.inputs[pixels]), torch.Generator().manual_seed(seed)
     keep = np.zeros(len(opened.labels), bool)

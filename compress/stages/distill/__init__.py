@@ -64,6 +64,7 @@ class Scored(NamedTuple):
 def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The trained student as a model folder, with its histories and what the teacher was worth on validation."""
     assert teacher.path
+    require_labels(recipe, data)
     start = recipe.student.initialise
     earlier = open_earlier(ctx.base / start.run, start.arm, place="student.initialise.run") if start else None
     assets = keep_assets(recipe, earlier, ctx.out) if earlier else write_assets(recipe, teacher.path, targets, data, ctx.out)
@@ -127,6 +128,17 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     best = details["history_alone" if shipped == "alone" else "history"]["best"]
     samples = int(known(check.data.labels).sum())
     return TorchModel(io_spec=io, metrics={"validation_accuracy": {"value": 100 * best, "unit": "%", "samples": samples}}, details=details)
+
+
+def require_labels(recipe: Recipe, data: PreparedData) -> None:
+    """Raises RecipeError where no training row has a label, and something is to be learnt from labels alone."""
+    if known(data.split("train").labels).any():
+        return
+    for word, asked in (("compare_alone", recipe.distill.compare_alone), ("losses", not recipe.distill.asks_teacher)):
+        if asked:
+            raise RecipeError(
+                f"distill.{word}: no training row has a label, so there is nothing to learn from without the teacher; set it otherwise"
+            )
 
 
 def save_student(model: nn.Module, folder: Path, recipe: Recipe, io: IOSpec) -> None:

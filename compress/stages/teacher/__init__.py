@@ -62,7 +62,7 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
     if "logits" not in details:
         details["logits"] = predict(model.to(ctx.device), Batches(rows, INFERENCE_BATCH, shuffle=False))
     logits, labels = details.pop("logits")[there], np.asarray(rows.labels)[there]
-    details["facts"], metrics = judge(logits, labels, data)
+    details["facts"], metrics = judge(logits, labels, data) if there.any() else ({}, {})
     if data.task.one_of_many:
         details["softness"] = softness([logits], labels)
     reads = ", ".join(f"{port.name} {'x'.join(map(str, port.shape))}" for port in io.inputs)
@@ -73,6 +73,10 @@ def load_teacher(recipe: Recipe, features: Features | None, data: PreparedData, 
 def fit(recipe: Recipe, features: Features, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A head trained on what the frozen encoders made of each distinct input in each view, put together with these encoders."""
     config = recipe.teacher
+    if not known(data.split("train").labels).any():
+        raise RecipeError(
+            "teacher.source: no training row has a label, so a head cannot be fitted; take a teacher that knows the labels already"
+        )
     seed_everything(ctx.seed)
     options = {"encoders": features.details["encoders"], "hidden": config.head_width}
     for m in recipe.modalities:
@@ -271,7 +275,8 @@ def fine_tune(
 def on_labels(data: PreparedData, smoothing: float) -> Objective:
     """The task's loss on labels alone, of which a share may be spread over all of them."""
     loss = Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})
-    return Objective([loss], with_teacher=False, towers=data.task.port(data.labels).each)
+    port = data.task.port(data.labels)
+    return Objective([loss], with_teacher=False, towers=port.each, prefixes=port.prefixes)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ def from_dual(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) ->
     require_whole(folder)
     write_tokenizer(folder, ctx.out)
     io = model_io(data, teacher_words(recipe), ctx.out)
-    processor = read_processor(folder, size=io.input("image").shape[0])
+    processor = read_processor(folder, size=next(port.shape[0] for port in io.inputs if len(port.shape) == 3))
     if processor.note:
         ctx.say(f"teacher: {processor.note}")
     colours = {"mean": processor.mean, "deviation": processor.deviation}

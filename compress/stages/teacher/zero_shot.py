@@ -15,7 +15,7 @@ from compress.models.hub import fetch
 from compress.models.processors import read_processor
 from compress.models.saved import save_model
 from compress.models.transformers_model import try_out
-from compress.models.zero_shot import end_token, open_zero_shot
+from compress.models.zero_shot import dual_config, end_token, open_zero_shot
 from compress.training.rows import model_io, teacher_words
 
 if TYPE_CHECKING:
@@ -61,12 +61,10 @@ def require_whole(folder: Path) -> None:
 
 def write_tokenizer(folder: Path, out: Path) -> None:
     """Writes the dual encoder's tokenizer.json to the folder `out`; it fills short texts with its end token where it says nothing of it."""
-    from compress.models.pretrained import load_transformers
-
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     if tokenizer.padding:
         shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
         return
-    end = end_token(load_transformers().AutoConfig.from_pretrained(folder), tokenizer)
+    end = end_token(dual_config(folder), tokenizer)
     tokenizer.enable_padding(pad_id=end, pad_token=tokenizer.id_to_token(end))
     tokenizer.save(str(out / TOKENIZER), pretty=False)
