@@ -299,7 +299,7 @@ def _check_stages(options: dict[str, str | None]) -> None:
 
 
 def _store(runs: Path, url: str | None = None) -> Any:
-    from compress.store.shared import open_store
+    from compress.store.at_url import open_store
 
     return open_store(url, runs)
 

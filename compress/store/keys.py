@@ -12,8 +12,8 @@ from compress.errors import StoreError
 from compress.placement import find_device, training_precision
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import CHECKPOINT, Artifact, explain, fingerprint, ingredients
+from compress.store.at_url import open_store
 from compress.store.ingredients import as_json, identity, machine, only, trainings, used_libraries
-from compress.store.shared import open_store
 from compress.store.store import RunFolder
 from compress.tables import STAGES, load_plugins
 

@@ -25,7 +25,6 @@ from compress.quantizers import calibrate, freeze_ranges, prepare
 from compress.ranks import group as ranks
 from compress.recipe.sections import Loss, Quantize, Train
 from compress.recipe.terms import Adversarial
-from compress.tasks.task import task
 from compress.training.adversarial import against
 from compress.training.batches import Batches, LiveTeacher, Rows
 from compress.training.loop import predict, train
@@ -124,7 +123,7 @@ def train_toy(name: str, out: Path) -> dict[str, Any]:
         objective=objective,
         config=Train(epochs=2, batch_size=8, validate_every=0.3, checkpoint_seconds=0, trackers=[]),
         ctx=Context(out, seed=3, say=lambda line: None),
-        validate=lambda m: task("single_label").score(predict(m, check), rows.labels),
+        validate=lambda m: (predict(m, check).argmax(1) == rows.labels).astype(np.float64),
         label="toy",
         freeze=(0.6, freeze_ranges) if name == "quantized" else None,
         perturb=against(Adversarial(epsilon=8, steps=2, share=0.5), "image", 3) if name == "attacked" else None,

@@ -13,7 +13,7 @@ from compress.errors import DependencyError, RecipeError, StoreError
 from compress.pipeline import plan, run
 from compress.recipe.grammar import load_recipe
 from compress.store.artifacts import RECORD, Artifact, TorchModel, fingerprint, ingredients
-from compress.store.shared import SharedStore, open_store
+from compress.store.at_url import SharedStore, open_store
 from compress.store.store import Store
 
 Machine = Callable[..., SharedStore]
