@@ -129,7 +129,14 @@ def loop_over_hand(modality: str, rows: Rows, folder: Path, *, steps: int) -> di
     config = CONFIG.model_copy(update={"min_steps": steps, "max_steps": steps, "validate_every": 1000.0})
     ctx = Context(folder, seed=0, threads=1, say=lambda _: None)
     train(
-        model, Batches(unaided, BATCH), objective=objective, config=config, ctx=ctx, validate=lambda _: np.zeros(1), label=modality, perturb=between
+        model,
+        Batches(unaided, BATCH),
+        objective=objective,
+        config=config,
+        ctx=ctx,
+        validate=lambda _: np.zeros(1),
+        label=modality,
+        perturb=between,
     )
     warm = 20
     return ratio_interval(np.array(turns[warm + 1 :]), np.array(hands[warm:-1])) | {"hand_ms": 1000 * float(np.median(hands[warm:]))}
@@ -189,9 +196,9 @@ def table(result: dict[str, Any]) -> str:
     return f"{markdown_table(header, rows)}\n\n{origin_line([result], 'torch')}"
 
 
-def tables(result: dict[str, Any]) -> dict[str, str]:
-    """Name of the markers -> table."""
-    return {"loop": table(result)}
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table, of the only result."""
+    return {"loop": table(results[0])}
 
 
 def main() -> None:
@@ -200,7 +207,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     add_table_arguments(parser)
     args = parser.parse_args()
-    if show_tables(args, lambda: tables(json.loads(RESULT.read_text()))):
+    if show_tables(args, lambda: tables([json.loads(RESULT.read_text())])):
         return
     torch.set_num_threads(1)
     result = {**origin(threads=1), "students": {modality: measure(modality, steps=args.steps) for modality in STUDENTS}}
