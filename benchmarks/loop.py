@@ -196,9 +196,9 @@ def table(result: dict[str, Any]) -> str:
     return f"{markdown_table(header, rows)}\n\n{origin_line([result], 'torch')}"
 
 
-def tables(result: dict[str, Any]) -> dict[str, str]:
-    """Name of the markers -> table."""
-    return {"loop": table(result)}
+def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Name of the markers -> table, of the only result."""
+    return {"loop": table(results[0])}
 
 
 def main() -> None:
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     add_table_arguments(parser)
     args = parser.parse_args()
-    if show_tables(args, lambda: tables(json.loads(RESULT.read_text()))):
+    if show_tables(args, lambda: tables([json.loads(RESULT.read_text())])):
         return
     torch.set_num_threads(1)
     result = {**origin(threads=1), "students": {modality: measure(modality, steps=args.steps) for modality in STUDENTS}}
