@@ -1,6 +1,7 @@
 """The command line: exit codes, what goes to stdout and stderr, and what is not imported."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from finished import write_run
 from typer.testing import CliRunner
 
-from compress.cli import app
+from compress.cli import app, main
 from compress.errors import BUDGET_MISSED, StoreError
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "mobile_vqa.yaml"
@@ -45,7 +46,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_light_commands_import_nothing_heavy(arguments):
     script = f"""
 import sys
-from compress.cli import app
+from compress.cli import app, main
 try:
     app({arguments!r})
 except SystemExit as end:
@@ -54,6 +55,16 @@ print("HEAVY", *sorted({HEAVY!r} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=RECIPE.parent.parent)
     assert done.stdout.splitlines()[-1] == "HEAVY"
+
+
+def test_threads_that_wait_do_not_spin_unless_they_are_asked_to(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("compress.cli.app", lambda: None)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    main()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_the_package_runs_as_a_module():
@@ -95,7 +106,16 @@ def test_run_passes_its_options_on(pipeline):
     result = call("run", RECIPE, *words)
     assert result.exit_code == 0
     assert pipeline.calls == [
-        {"name": "mobile_vqa", "seed": 7, "runs": Path("elsewhere"), "threads": 2, "device": "cpu", "first": "distill", "last": "export"}
+        {
+            "name": "mobile_vqa",
+            "seed": 7,
+            "runs": Path("elsewhere"),
+            "threads": 2,
+            "device": "cpu",
+            "store": None,
+            "first": "distill",
+            "last": "export",
+        }
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from compress import pipeline, tables
+from compress import tables
 from compress.cli import app
 from compress.errors import CompressError, DataError, DependencyError, StoreError
 from compress.pipeline import STAGES, plan, run
@@ -196,7 +196,7 @@ def test_stage_that_raises_publishes_nothing(rows: Path, monkeypatch: pytest.Mon
         (ctx.out / "half.npy").write_bytes(b"half")
         raise DataError("train.csv:3: no such image")
 
-    monkeypatch.setattr(pipeline, "resolve", lambda entry: break_down)
+    monkeypatch.setattr("compress.making.resolve", lambda entry: break_down)
     runs = rows.parent / "runs"
     with pytest.raises(DataError, match="no such image"):
         run_rows(rows, runs)
@@ -211,7 +211,7 @@ def test_stage_reads_nothing_that_it_did_not_declare(rows: Path, monkeypatch: py
     def peek(config, *, source, ctx):
         return DataArtifact(details={"rate": config.distill.train.learning_rate})
 
-    monkeypatch.setattr(pipeline, "resolve", lambda entry: peek)
+    monkeypatch.setattr("compress.making.resolve", lambda entry: peek)
     with pytest.raises(AttributeError, match="distill"):
         run_rows(rows, rows.parent / "runs")
 
@@ -291,7 +291,7 @@ def test_unknown_encoder_licence_is_said_to_be_unknown(rows: Path, monkeypatch: 
 
 
 def test_rows_of_the_store_are_memory_mapped(rows: Path) -> None:
-    from compress.pipeline import opened
+    from compress.making import opened
 
     data = opened(run_rows(rows, rows.parent / "runs").artifacts["data"])
     assert isinstance(data.split("train").inputs["image"], np.memmap)

@@ -5,6 +5,7 @@ Whatever a command needs is imported inside it: `compress --help` and `compress 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -269,6 +270,7 @@ def store_gc(
 
 def main() -> None:
     """The console script."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow each other down on cores that are busy
     app()
 
 

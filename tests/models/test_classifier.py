@@ -34,6 +34,7 @@ BERT = {
     "id2label": {str(i): str(i) for i in range(5)},
 }
 
+SPACE = 12
 CLIP = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": SIZE, "patch_size": 8}
 
 # name -> modalities and options; a new entry of MODELS needs a line here
@@ -47,9 +48,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], dict]] = {
     "sentence_teacher": (("text",), {"config_folder": "config", "padding": 0, "pooling": "mean"}),
     "cifar_resnet": (("image",), {"depth": 8}),
     "zero_shot": (("image",), {"config_folder": "clip", "width": 12, "mean": [0.5] * 3, "deviation": [0.25] * 3}),
+    "dual_teacher": (BOTH, {"config_folder": "dual", "mean": [0.5] * 3, "deviation": [0.25] * 3}),
     "onnx_teacher": (("image",), {"file": "net.onnx"}),
 }
-OUTPUTS = {"sentence_teacher": BERT["hidden_size"]}  # whose vectors are as wide as it is
+OUTPUTS = {"sentence_teacher": BERT["hidden_size"], "dual_teacher": 2 * SPACE}  # whose vectors are as wide as their space
 
 
 def ports(modalities: tuple[str, ...]) -> IOSpec:
@@ -77,6 +79,10 @@ def build(tmp_path: Path) -> Callable[[str], nn.Module]:
         (tmp_path / "config" / "config.json").write_text(json.dumps(BERT))
         (tmp_path / "clip").mkdir(exist_ok=True)
         (tmp_path / "clip" / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", "projection_dim": 12, **CLIP}))
+        (tmp_path / "dual").mkdir(exist_ok=True)
+        reads = {**{key: CLIP[key] for key in CLIP if "size" not in key}, "hidden_size": 16, "intermediate_size": 16, "vocab_size": TOKENS}
+        both = {"vision_config": CLIP, "text_config": {**reads, "max_position_embeddings": LENGTH}, "projection_dim": SPACE}
+        (tmp_path / "dual" / "config.json").write_text(json.dumps({"model_type": "clip", **both}))
         write_net(tmp_path / "net.onnx")
         modalities, options = EXAMPLES[name]
         options = {**options, **{key: str(tmp_path / options[key]) for key in ("config_folder", "file") if key in options}}

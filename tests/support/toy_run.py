@@ -86,7 +86,8 @@ def waits_of_a_step() -> dict[str, list[str]]:
         with toy_device.OnToy():
             asked = inspect.signature(resolve(LOSSES[name])).parameters
             counts = torch.arange(CLASSES) if "counts" in asked else None
-            objective = Objective([Loss(name=name)], widths={"embedding": (WIDTH, WIDTH)}, counts=counts).to(toy_device.NAME)
+            towers = CLASSES if "towers" in asked else 1  # of a number each
+            objective = Objective([Loss(name=name)], widths={"embedding": (WIDTH, WIDTH)}, counts=counts, towers=towers).to(toy_device.NAME)
             model = _Small().to(toy_device.NAME)
             optimizer = torch.optim.AdamW(model.parameters())
             teacher = Outputs(torch.randn(ROWS, CLASSES), torch.randn(ROWS, WIDTH))
