@@ -148,7 +148,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 9, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 10, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
@@ -165,7 +165,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "distill": Stage("compress.stages.distill:distill", 12, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
-        10,
+        11,
         ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,

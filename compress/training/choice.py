@@ -3,7 +3,8 @@
 The best of many validations on few rows is luck: of 21 on 57 photographs one had 82.5 % where all others had 37 to 74, and its weights 55.4 % of
 1,322 test rows. So what is the best is told by the mean of neighbouring validations, and worse is what is behind it by more than two standard
 errors of the difference, row by row. One (the rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3) is too few where
-the best is chosen of so many. Of the others the latest stay, because their rate was lower.
+the best is chosen of so many, and enough against weights that were good before the first step. Of the others the latest stay, because their
+rate was lower.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import torch
 from compress.measures.metrics import standard_error
 
 NEIGHBOURS = 3  # validations whose mean says how good the weights of that time were
-ERRORS = 2.0  # standard errors behind the best from which on weights are worse
+ERRORS, AGAINST_KNOWN = (
+    2.0,
+    1.0,
+)  # standard errors behind the best from which on weights are worse; and behind those of before the first step
 ROUNDING = 1e-9
 
 
@@ -24,7 +28,7 @@ class Choice:
     def __init__(self, known: np.ndarray | None = None) -> None:
         """known: gains of weights that are good before the first step."""
         self.recent: list[np.ndarray] = []
-        self.best = None if known is None else np.asarray(known, np.float64)
+        self.best = self.known = None if known is None else np.asarray(known, np.float64)
 
     def take(self, gains: np.ndarray) -> tuple[bool, bool]:
         """Whether these weights stay in place of those before, and whether the best has become better."""
@@ -33,8 +37,8 @@ class Choice:
         level = np.mean(self.recent, 0)
         rose = self.best is None or level.mean() > self.best.mean() + ROUNDING
         best = self.best = level if rose or self.best is None else self.best
-        behind = best - gains
-        return bool(behind.mean() <= ERRORS * standard_error(behind) + ROUNDING), rose
+        spoilt = self.known is not None and _worse(gains, self.known, AGAINST_KNOWN)
+        return not (spoilt or _worse(gains, best, ERRORS)), rose
 
     def state(self) -> dict:
         """What a checkpoint holds of it."""
@@ -47,3 +51,8 @@ class Choice:
         """Goes on from `state`."""
         self.recent = [gains.numpy() for gains in state["recent"]]
         self.best = None if state["best"] is None else state["best"].numpy()
+
+
+def _worse(gains: np.ndarray, than: np.ndarray, errors: float) -> bool:
+    behind = than - gains
+    return bool(behind.mean() > errors * standard_error(behind) + ROUNDING)

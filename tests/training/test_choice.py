@@ -54,6 +54,14 @@ def test_weights_of_before_the_first_step_stay_where_training_does_harm() -> Non
     assert chosen([known], Choice(known)) == 0
 
 
+@pytest.mark.parametrize(("lost", "stays"), [(2, 0), (6, -1)])  # of 60 rows: 1 won beside, 0.6 and 1.9 standard errors
+def test_one_standard_error_counts_against_weights_of_before_the_first_step(lost: int, stays: int) -> None:
+    known, after = np.arange(60) < 48, np.arange(60) < 48
+    after[:lost], after[50] = False, True
+    assert chosen([after.astype(float)], Choice(known.astype(float))) == stays
+    assert chosen([known.astype(float)] * 3 + [after.astype(float)]) == 3  # two count among those of the training
+
+
 def test_the_best_has_become_better_only_where_its_mean_has() -> None:
     choice = Choice()
     assert [choice.take(gains)[1] for gains in at(0.5, 0.6, 0.6, 0.3)] == [True, True, True, False]
