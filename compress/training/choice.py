@@ -35,8 +35,8 @@ class Choice:
         gains = np.asarray(gains, np.float64)
         self.recent = [*self.recent, gains][-NEIGHBOURS:]
         level = np.mean(self.recent, 0)
-        rose = self.best is None or level.mean() > self.best.mean() + ROUNDING
-        best = self.best = level if rose or self.best is None else self.best
+        best = level if self.best is None or level.mean() > self.best.mean() + ROUNDING else self.best
+        rose, self.best = best is level, best
         spoilt = self.known is not None and _worse(gains, self.known, AGAINST_KNOWN)
         return not (spoilt or _worse(gains, best, ERRORS)), rose
 
