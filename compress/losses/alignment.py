@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress.io_spec import Outputs
 from compress.losses.hidden import hidden_pair
+from compress.losses.towers import copy_affinity
 
 TINY = 1e-12  # under a fraction: equal rows have no spread
 
@@ -52,7 +53,6 @@ def affinity(
     of the student's two, whose widths may be others. Needs: the teacher's states. Source: affinity mimicking, TinyCLIP, arXiv 2309.12314.
     Siblings: pkt, of one state; cosine, which leads one modality at a time.
     """
-    (s, t), (v, u) = (hidden_pair(student, teacher, name) for name in (tap, other))
-    q, p = (F.normalize(a, dim=1, eps=TINY) @ F.normalize(b, dim=1, eps=TINY).T / temperature for a, b in ((s, v), (t, u)))
-    ways = [F.kl_div(F.log_softmax(b, 1), F.log_softmax(a, 1), reduction="batchmean", log_target=True) for a, b in ((p, q), (p.T, q.T))]
-    return (ways[0] + ways[1]) / 2
+    pairs = [[F.normalize(x, dim=1, eps=TINY) for x in hidden_pair(student, teacher, name)] for name in (tap, other)]
+    own, theirs = zip(*pairs, strict=True)
+    return copy_affinity([*own], [*theirs], temperature)

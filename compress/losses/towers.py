@@ -43,8 +43,7 @@ def tower_affinity(student: Outputs, teacher: Outputs, labels: Tensor, *, towers
     Needs: the teacher's logits, whose towers may have another size. Source: affinity mimicking of TinyCLIP, arXiv 2309.12314, equations 3
     to 5, less the teacher's own entropy. Siblings: tower_neighbours, in which the gallery is the teacher's.
     """
-    s, t = split_towers(student.logits, towers), split_towers(teacher.logits.detach(), towers)
-    return _mean(towers, lambda a, b: _kl(_log_p(t[a], t[b], temperature), _log_p(s[a], s[b], temperature)))
+    return copy_affinity(split_towers(student.logits, towers), split_towers(teacher.logits.detach(), towers), temperature)
 
 
 def tower_neighbours(student: Outputs, teacher: Outputs, labels: Tensor, *, towers: int, temperature: float = 0.07) -> Tensor:
@@ -56,6 +55,13 @@ def tower_neighbours(student: Outputs, teacher: Outputs, labels: Tensor, *, towe
     """
     s, t = split_towers(student.logits, towers), split_towers(teacher.logits.detach(), towers)
     return _mean(towers, lambda a, b: _kl(_log_p(t[a], t[b], temperature), _log_p(s[a], t[b], temperature)))
+
+
+def copy_affinity(student: list[Tensor], teacher: list[Tensor], temperature: float) -> Tensor:
+    """The mean over ordered pairs (a, b) and rows of KL(p || q), p = softmax_j(t_a,i . t_b,j / T), q of the student's; M tensors (R, D) of length 1
+    each, whose widths may be others between the two."""
+    s, t = student, teacher
+    return _mean(len(s), lambda a, b: _kl(_log_p(t[a], t[b], temperature), _log_p(s[a], s[b], temperature)))
 
 
 def split_towers(logits: Tensor, towers: int) -> list[Tensor]:
