@@ -11,6 +11,7 @@ from typing import Any
 
 from compress.context import Context, never_silent
 from compress.errors import RecipeError, StoreError
+from compress.heap import freed_memory_kept
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
@@ -47,7 +48,8 @@ def call(steps: Keys, name: str, parents: tuple[Artifact | None, ...], folder: P
     if "torch" in STAGES[name].libraries:
         importlib.import_module("torch").set_num_threads(threads)
     part = only(steps.of(of).recipe, STAGES[name].reads)
-    artifact: Artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **more)
+    with freed_memory_kept():
+        artifact: Artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **more)
     return artifact
 
 
