@@ -136,7 +136,7 @@ def run(
 
 
 @app.command(hidden=True)
-def make_alone(
+def make_beside(
     recipe: RecipePath,
     stage: Annotated[str, typer.Option("--stage", help="The stage.")],
     override: Overrides = None,
@@ -149,7 +149,7 @@ def make_alone(
     ] = False,
 ) -> None:
     """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""
-    from compress.pipeline import make_alone as make_stage
+    from compress.pipeline import make_beside as make_stage
     from compress.recipe.grammar import load_recipe
 
     if with_parent:
