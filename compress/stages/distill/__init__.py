@@ -22,6 +22,7 @@ from compress.losses.objective import Objective
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
 from compress.modalities.modality import modality, pixels_of
 from compress.modalities.wordings import read_wordings
+from compress.models.cost import multiply_adds
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import count_parameters, load_model, save_model
 from compress.models.student import student as build_student
@@ -78,6 +79,8 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     else:  # once: to pick first weights may take longer than a pass
         started, details = new_student(recipe, io, teacher.path, assets, rows, ctx)
     begun = end_in(copy.deepcopy(started), kept, ctx.seed) if kept else started
+    details |= {"parameters": count_parameters(begun), "multiply_adds": multiply_adds(begun, io)}
+    ctx.tell({"student": {name: details[name] for name in ("parameters", "multiply_adds")}})
     fresh = partial(fresh_copy, begun, recipe.distill.student_taps, device=ctx.device)
     unaided = replace(rows, targets=None, views=replace(rows.views, fresh=draw_views(recipe).fresh))  # labels fit any variant
     if recipe.distill.asks_teacher:
@@ -85,7 +88,7 @@ def distill(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Prepare
     else:
         taught = Teaching(unaided, objective_for(recipe.distill.losses, fresh(), unaided, with_teacher=False), {})
     model = fresh()
-    details |= {"parameters": count_parameters(model), "teaching": taught.notes}
+    details["teaching"] = taught.notes
     ctx.say(
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
