@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "making": (*WORDS, "ranks", "recipe", "store", "data", "reporting"),
     "pipeline": (*WORDS, "ranks", "recipe", "store", "modalities", "reporting", "making"),
-    "sweeping": (*WORDS, "recipe", "store", "modalities"),
+    "sweeping": (*WORDS, "recipe", "store", "modalities", "listing", "fleet"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
     "cli": (
         *WORDS,

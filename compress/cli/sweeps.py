@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,9 @@ def start(
     from compress.sweeping.study import sweep as run_sweep
 
     where = Where(jobs, ray, storage, store)
-    result = run_sweep(loaded, config, name=name, runs=runs, threads=threads, device=find_device(device), say=print, where=where)
+    result = run_sweep(
+        loaded, config, name=name, runs=runs, threads=threads, device=find_device(device), say=partial(print, flush=True), where=where
+    )
     page = runs / name / "sweep.md"
     page.write_text(sweep_markdown(result))
     print(f"\n{page.read_text()}\n{page} written; `compress sweep best {name}` writes the winning recipe")

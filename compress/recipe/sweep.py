@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from compress.errors import CompressError, RecipeError
+from compress.recipe.fleet import FleetDevice
 from compress.recipe.grammar import LoadedRecipe, load_recipe
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.recipe import Recipe
@@ -108,6 +109,9 @@ class Sweep(Section):
         description="accuracy: of the validation rows, int8 where it is trained; parameters, multiply_adds: of the student; latency_ms, latency_ratio, "
         "size_mb, memory_mb: of the model that ships. Without these four a trial ends when its student is trained.",
     )
+    device: FleetDevice | None = Field(
+        None, description="Where latency_ms is measured, as a device of a fleet file; null: on the machine that runs the trial."
+    )
     places: dict[str, Tried] = Field(min_length=1, description="Dotted place in the recipe -> values or range, as for `-o`.")
 
     @model_validator(mode="after")
@@ -118,6 +122,8 @@ class Sweep(Section):
             raise ValueError(f"say how many trials {self.sampler} may make")
         if self.pruner and self.objectives != ["accuracy"]:
             raise ValueError("a pruner compares accuracies: leave it out, or let accuracy be the only objective")
+        if self.device and "latency_ms" not in self.objectives:
+            raise ValueError("a device is for latency_ms, which is no objective here")
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError("an objective is named twice")
         return self

@@ -90,6 +90,7 @@ def sweep(
         *(loaded.path.absolute(), loaded.overrides, tuple(config.objectives), runs.absolute(), folder.absolute(), threads, device),
         limits=config.limits,
         store=where.store,
+        at=config.device,
     )
     lock = f"sweep-{platform.node()}.lock" if where.storage else "sweep.lock"
     with (
@@ -139,6 +140,7 @@ def _asked(loaded: LoadedRecipe, config: Sweep) -> dict[str, Any]:
         "sampler": config.sampler,
         "seed": config.seed,
         "pruner": config.pruner,
+        "device": config.device and config.device.model_dump(exclude_defaults=True),
         "limits": config.limits.model_dump(exclude_none=True) or None,
     }
 

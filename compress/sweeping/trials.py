@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import BUDGET_MISSED, CompressError, ParityError, StoreError
+from compress.fleet.fleet import bench_fleet
+from compress.listing import find_bundle
+from compress.recipe.fleet import Fleet, FleetDevice
 from compress.recipe.grammar import LoadedRecipe, load_recipe
 from compress.recipe.sweep import Limits
 from compress.store.artifacts import load
@@ -56,6 +59,7 @@ class Trials:
     device: str
     limits: Limits = Limits()
     store: str | None = None
+    at: FleetDevice | None = None  # where latency_ms is measured; None: by the run itself
 
     def load(self, name: str, values: Sequence[str]) -> LoadedRecipe:
         """The recipe of one trial; values: each `place=value`."""
@@ -75,7 +79,7 @@ class Trials:
         else:
             parts = [("engine" if recipe.engine else "export", False), (None, True)]
         for last, alone in parts:
-            with _on_this_machine(self.runs, alone=alone), closing(self._process(name, values, last)) as events:
+            with on_this_machine(self.runs, alone=alone), closing(self._process(name, values, last)) as events:
                 for event in events:
                     if "student" in event:
                         self.limits.check(event["student"], recipe)
@@ -118,9 +122,20 @@ class Trials:
         if objective in TRAINED:
             return float(_student(run)[objective])
         key, unit = FROM_SUMMARY[objective]
+        if objective == "latency_ms" and self.at:
+            return self._measure_at(self.at, run, summary["shipped_model"])
         if summary.get(key) is None:
             raise TrialError(f"{objective}: was not measured on this machine, because what ships is for another; see {run}")
         return summary[key] / unit
+
+    def _measure_at(self, device: FleetDevice, run: Path, model: str) -> float:
+        """Median latency of the model that ships at batch 1 on that device, ms; one trial at a time."""
+        asked = Fleet(devices={run.name: device}, batches=[1], model=model)
+        with on_this_machine(self.runs, alone=True):
+            (found,) = bench_fleet(find_bundle(str(run), runs=self.runs), self.folder, asked, say=lambda line: None)
+        if found.measured is None:
+            raise TrialError(f"latency_ms: {found.error}")
+        return found.measured["measurements"][0]["median_ms"]
 
 
 def validation_accuracy(run: Path) -> float:
@@ -140,7 +155,7 @@ def _student(run: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _on_this_machine(runs: Path, *, alone: bool) -> Iterator[None]:
+def on_this_machine(runs: Path, *, alone: bool) -> Iterator[None]:
     """Inside, no other trial of this runs folder is at work on this machine (`alone`), or none that must be alone."""
     with (runs / f".trials-{platform.node()}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

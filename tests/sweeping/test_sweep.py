@@ -128,6 +128,7 @@ def test_every_value_is_checked_before_anything_is_made(files: Path) -> None:
         ("{trials: 2, places: {seed: {low: 0, high: 3, log: true}}}", "log needs a low above 0"),
         ("{trials: 2, objectives: [test_accuracy], places: {seed: [0, 1]}}", "objectives"),
         ("{trials: 2, places: {seed: {low: 0, hihg: 3}}}", "hihg"),
+        ("{trials: 2, device: ssh://pi@board, places: {seed: [0, 1]}}", "a device is for latency_ms"),
         ("{trials: 2, pruner: asha, objectives: [accuracy, size_mb], places: {seed: [0, 1]}}", "a pruner compares accuracies"),
     ],
 )
