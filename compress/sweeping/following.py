@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -16,6 +18,7 @@ from compress.sweeping.trials import TrialError, TrialKilled, Trials
 
 IN_A_ROW = 3  # trials that fail one after another before the sweep ends with the last one's error
 REFUSALS = 100  # proposals one after another that the limits refuse before it ends
+WAIT_S = 1  # between two looks at what other machines do
 TRIES = 4  # times that a trial is begun which is killed each time
 ERROR, REFUSED, PRUNED = "error", "refused", "pruned"  # why a trial has no objectives, which is kept with it
 STATES = {ERROR: "failed", REFUSED: "refused", PRUNED: "pruned"}
@@ -41,27 +44,51 @@ class Following:
                 self.study._storage.set_trial_state_values(trial._trial_id, optuna().trial.TrialState.FAIL)
 
     def work(self) -> None:
-        """Trials, one after another, until there are enough."""
+        """Trials, one after another, until there are enough. Where other machines are at work on the last ones, until they are through, or gone."""
+        waiting = False
         try:
-            while self._take():
-                try:
-                    self.study.optimize(self._objective, n_trials=1, catch=(TrialError,))
-                finally:
-                    with self.lock:
-                        self.busy -= 1
+            while True:
+                with ExitStack() as asking:
+                    asking.enter_context(
+                        self.lock
+                    )  # one asks what to try, and the next one once that is written down: or both would try the same
+                    self._retry()
+                    left, elsewhere = self.wanted - self._counted() - self.busy, self._elsewhere()
+                    if self.ended or left <= 0:
+                        return
+                    if left > len(elsewhere):
+                        self._one(asking)
+                        continue
+                if not waiting:
+                    self.say(f"waiting for {', '.join(sorted(elsewhere.values()))}, at work on trial {', '.join(map(str, elsewhere))}")
+                waiting = True
+                time.sleep(WAIT_S)
         except BaseException:
             self.ended = True  # the other threads do not begin another one
             raise
 
-    def _take(self) -> bool:
-        """Whether one more is to be run."""
-        with self.lock:
-            self._retry()
-            counted = [trial for trial in settled(self.study) if self.config.sampler == "grid" or REFUSED not in trial.user_attrs]
-            if self.ended or len(counted) + self.busy >= self.wanted:
-                return False
-            self.busy += 1
-            return True
+    def _one(self, asking: ExitStack) -> None:
+        self.busy += 1
+        try:
+            self.study.optimize(partial(self._objective, asking), n_trials=1, catch=(TrialError,))
+        finally:
+            asking.close()
+            with self.lock:
+                self.busy -= 1
+
+    def _counted(self) -> int:
+        """Trials that are through, without those that the limits refuse; of a grid its points, of which two machines may have tried one at once."""
+        trials = settled(self.study)
+        if self.config.sampler == "grid":
+            return len({json.dumps(trial.params, sort_keys=True) for trial in trials})
+        return sum(REFUSED not in trial.user_attrs for trial in trials)
+
+    def _elsewhere(self) -> dict[int, str]:
+        """Trials that other machines are at work on: number -> machine. One that gives no sign of life any more is put before the others."""
+        optuna().storages.fail_stale_trials(self.study)
+        at_work = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == optuna().trial.TrialState.RUNNING]
+        here = platform.node()
+        return {trial.number: trial.user_attrs[BY] for trial in at_work if trial.user_attrs.get(BY, here) != here}
 
     def _retry(self) -> None:
         """Puts trials of this machine that were killed before the others. (Those of another that is gone: by their heartbeat, see proposing.py.)"""
@@ -72,9 +99,10 @@ class Following:
             if dead and trial.user_attrs.get(BY, platform.node()) == platform.node():
                 again()(self.study, trial)
 
-    def _objective(self, trial: Any) -> list[float]:
+    def _objective(self, asking: ExitStack, trial: Any) -> list[float]:
         trial.set_user_attr(BY, platform.node())
         values = [as_override(place, suggest(trial, place, tried)) for place, tried in self.config.places.items()]
+        asking.close()
         before = self.study._storage.get_trial_system_attrs(trial._trial_id)
         run, asked = f"{self.name}-{first_number(trial.number, before)}", ", ".join(values)
         try:

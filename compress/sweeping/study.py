@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -190,9 +191,12 @@ def _importances(study: Any, objectives: list[str]) -> dict[str, dict[str, float
     """Share of each place in what the objectives vary by, of Optuna's own estimate (PED-ANOVA); none where it sees too little."""
     found = {}
     for index, objective in enumerate(objectives):
+        sign = -1 if DIRECTIONS[objective] == "maximize" else 1  # the estimate is of what makes a target low
         try:
-            shares = optuna().importance.get_param_importances(study, target=lambda trial: trial.values[index])  # noqa: B023 - called here
-        except (ValueError, RuntimeError):  # too few trials, or all alike
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", ".*importances will be equal")  # because there is too little to tell them by
+                shares = optuna().importance.get_param_importances(study, target=lambda trial: sign * trial.values[index])  # noqa: B023 - called here
+        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
             continue
         if any(shares.values()):
             found[objective] = {place: float(share) for place, share in shares.items()}

@@ -17,6 +17,7 @@ from compress.errors import CompressError
 from compress.recipe.grammar import load_recipe
 from compress.recipe.sweep import LimitError, Limits, Sweep
 from compress.store.store import RunFolder
+from compress.sweeping import proposing
 from compress.sweeping import study as studies
 from compress.sweeping.following import Following
 from compress.sweeping.study import Result, Where, sweep
@@ -104,8 +105,7 @@ class Told:
 
     def __init__(self, killed: int = 0, failing: bool = False) -> None:
         self.killed, self.failing = killed, failing
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
-        self.meet = threading.Barrier(3)
+        self.lock = threading.Lock()
 
     def __call__(self, name: str, values: list[str]) -> Generator[dict[str, Any]]:
         seed = int(values[0].partition("=")[2])
@@ -138,6 +138,7 @@ def new_study(seeds: int) -> optuna.Study:
 
 @pytest.mark.parametrize("killed", [0, 3])
 def test_twelve_trials_end_alike_whether_or_not_some_are_killed(killed: int) -> None:
+    """Threads that ask at once would try one point twice."""
     study = new_study(12)
     said = follow(study, Told(killed), 12, threads=3)
     done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
@@ -173,3 +174,34 @@ def test_two_sweeps_share_a_storage_and_a_third_reads_it(recipe: Path, tmp_path:
     assert sorted(trial.values["seed"] for trial in found.trials) == [0, 1, 2, 3] and found.front[0].objectives == {"accuracy": 3.0}
     with pytest.raises(CompressError, match="no such sweep in that storage"):
         studies.read_sweep("another", runs=tmp_path, storage=url)
+
+
+def test_the_trial_of_a_machine_that_gives_no_sign_of_life_is_run_again(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, said, config = f"sqlite:///{tmp_path}/shared.db", [], {"sampler": "grid", "places": {"seed": [0, 1]}}  # type: ignore[var-annotated]
+    monkeypatch.setattr(Trials, "events", lambda self, name, values: Told()(name, values))
+    monkeypatch.setattr(proposing, "HEARTBEAT_S", 1)
+    start(recipe, {**config, "trials": 1}, "gone", [], Where(storage=url))
+    with proposing.open_storage(tmp_path / "gone", url) as storage:  # another machine begins the second one, and is gone
+        sampler = optuna.samplers.GridSampler({"seed": ["0", "1"]}, seed=0)
+        lost = optuna.load_study(study_name="gone", storage=storage, sampler=sampler).ask()
+        lost.suggest_categorical("seed", ["0", "1"])
+        lost.set_user_attr("by", "another")
+        storage.record_heartbeat(lost._trial_id)
+    found = start(recipe, config, "gone", said, Where(storage=url))
+    assert said[0] == f"waiting for another, at work on trial {lost.number}"
+    assert sorted(trial.values["seed"] for trial in found.trials) == [0, 1] and found.trials[-1].name == f"gone-{lost.number}"
+
+
+def test_importances_are_those_of_good_accuracies_and_not_of_bad_ones() -> None:
+    """Among the best, `best` decides; how bad a bad one is, `worst` does."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def accuracy(trial: optuna.Trial) -> float:
+        best, worst = trial.suggest_float("best", 0, 1), trial.suggest_float("worst", 0, 1)
+        return best if best > 0.5 else -10 * worst
+
+    study.optimize(accuracy, n_trials=100)
+    shares = studies._importances(study, ["accuracy"])["accuracy"]
+    assert shares["best"] > 0.9

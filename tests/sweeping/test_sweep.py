@@ -87,6 +87,7 @@ def test_a_finished_sweep_is_read_again_and_has_a_front(swept: Swept) -> None:
     assert read_sweep("wide", runs=swept.folder / "runs") == swept.result
     best = max(trial.objectives["accuracy"] for trial in swept.result.trials)
     assert {trial.objectives["accuracy"] for trial in swept.result.front} == {best} and best > 50
+    assert swept.result.importances == {}, "two trials do not tell what mattered"
 
 
 def test_the_winning_recipe_is_written_with_its_values(swept: Swept) -> None:
