@@ -188,16 +188,17 @@ def _result(name: str, study: Any) -> Result:
 
 
 def _importances(study: Any, objectives: list[str]) -> dict[str, dict[str, float]]:
-    """Share of each place in what the objectives vary by, of Optuna's own estimate (PED-ANOVA); none where it sees too little."""
+    """Share of each place in what the objectives vary by, of Optuna's own estimate (PED-ANOVA); none where it sees too little, or one place alone."""
     found = {}
     for index, objective in enumerate(objectives):
         sign = -1 if DIRECTIONS[objective] == "maximize" else 1  # the estimate is of what makes a target low
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 warnings.filterwarnings("error", ".*importances will be equal")  # because there is too little to tell them by
                 shares = optuna().importance.get_param_importances(study, target=lambda trial: sign * trial.values[index])  # noqa: B023 - called here
         except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
             continue
-        if any(shares.values()):
+        if len(shares) > 1 and any(shares.values()):
             found[objective] = {place: float(share) for place, share in shares.items()}
     return found
