@@ -23,13 +23,18 @@ ray = pytest.importorskip("ray", reason="package 'ray' is not installed (extra r
 from ray.cluster_utils import Cluster  # noqa: E402 - after the skip
 
 
-@pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Cluster]:
+    """The last test kills one of them."""
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
     yield nodes
     nodes.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def toys_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
 
 
 def follow(nodes: Cluster, folder: Path, config: dict[str, Any], seen: Any = lambda line: None) -> optuna.Study:
@@ -48,6 +53,15 @@ def follow(nodes: Cluster, folder: Path, config: dict[str, Any], seen: Any = lam
             for thread in [pool.submit(following.work) for _ in range(most)]:
                 thread.result()
     return study
+
+
+def test_a_pruned_trial_is_ended_on_its_node(two_nodes: Cluster, tmp_path: Path) -> None:
+    study = follow(two_nodes, tmp_path, {"pruner": "median"})
+    ends = [
+        trial.state.name for trial in study.trials if trial.state.name != "FAIL"
+    ]  # the next one of a worker that is just ended is run again
+    assert sorted(set(ends)) == ["COMPLETE", "PRUNED"] and len(ends) == 12 and study.best_value == 110.0
+    assert len(list(tmp_path.glob("*.ended"))) < 12
 
 
 def kill_at_work(nodes: Cluster, node: Any, folder: Path) -> None:
@@ -74,12 +88,3 @@ def test_a_node_killed_in_the_middle_costs_no_trial_and_the_best_is_the_same(two
     begun = [place.read_text().split()[0] for place in tmp_path.glob("*.begun")]
     assert len(set(begun)) == 2 and len(begun) > 12, "both nodes were at work, and what was killed was begun again"
     assert any("run again" in line for line in said)
-
-
-def test_a_pruned_trial_is_ended_on_its_node(two_nodes: Cluster, tmp_path: Path) -> None:
-    study = follow(two_nodes, tmp_path, {"pruner": "median"})
-    ends = [
-        trial.state.name for trial in study.trials if trial.state.name != "FAIL"
-    ]  # the next one of a worker that is just ended is run again
-    assert sorted(set(ends)) == ["COMPLETE", "PRUNED"] and len(ends) == 12 and study.best_value == 110.0
-    assert len(list(tmp_path.glob("*.ended"))) < 12
