@@ -40,6 +40,9 @@ def make(
     group: the processes that help where it trains. finish: waits for an artifact that may still be made.
     """
     with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
+        if steps.store.waits and (made := steps.store.look_up(name, fingerprint(made_of))):  # by the process that was waited for
+            folder.rmdir()
+            return made
         with Cost(folder / CHECKPOINT / "spent.json") as cost, together(steps, name, parents, of, group):
             artifact = call(steps, name, parents, folder, say, of, finish, **given(name, steps, result))
         made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
@@ -58,7 +61,7 @@ def call(
 ) -> Artifact:
     """What the stage's function gives."""
     threads = max(1, (steps.threads - steps.lent()) // here().nearby)
-    ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch)
+    ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch, steps.tell)
     if "torch" in STAGES[name].libraries:
         importlib.import_module("torch").set_num_threads(threads)
     part = only(steps.of(of).recipe, STAGES[name].reads)

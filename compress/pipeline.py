@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from compress.errors import RecipeError
 from compress.making import assist, check_batches, is_late, make
@@ -98,8 +98,10 @@ def run(
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
+    tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
-    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one.
+    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one. `tell`: of a trial of a sweep,
+    see Context; such a run waits for what another one is making.
 
     Of several processes that a launcher started (compress/ranks/) only the first one's result says anything.
     """
@@ -108,6 +110,8 @@ def run(
         require_packages(loaded.recipe)
         check_batches(loaded.recipe, group.world if group else 1)
         steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0), store)
+        if tell:
+            steps.tell, steps.store.waits = tell, True
         if first and store:
             raise RecipeError(f"--from {first}: what is at {store} is everyone's and is not made anew; leave --store out")
         if group and group.rank:

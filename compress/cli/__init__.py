@@ -94,14 +94,14 @@ def run(
     runs: Runs = RUNS,
     store: Shared = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
-    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+    trial: Annotated[bool, typer.Option("--as-trial", hidden=True)] = False,
 ) -> None:
     """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
     import json
 
     from compress.recipe.grammar import load_budget, load_recipe
 
-    if with_parent:
+    if trial:
         _end_with_parent()
     from compress.ranks.group import join
 
@@ -114,7 +114,8 @@ def run(
     from compress.pipeline import run as run_stages
 
     say = _say_stderr if as_json else print
-    result = run_stages(loaded, runs=runs, threads=threads, device=device, store=store, first=first, last=last, say=say)
+    tell = (lambda event: print(json.dumps(event), flush=True)) if trial else None
+    result = run_stages(loaded, runs=runs, threads=threads, device=device, store=store, first=first, last=last, say=say, tell=tell)
     misses = list(result.budget_misses)
     if budget or junit:
         from compress.reporting.budgets import check_summary, write_junit

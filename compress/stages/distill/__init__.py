@@ -17,6 +17,7 @@ from compress.data.prepared import PreparedData, Split
 from compress.errors import RecipeError
 from compress.io_spec import IOSpec
 from compress.measures.paired import Paired, compare_paired, deciding, describe_paired, which_ships
+from compress.models.cost import multiply_adds
 from compress.models.reuse import ReusedClassifier, last_layer
 from compress.models.saved import copy_model, count_parameters, load_model
 from compress.models.taps import Tap, attach_taps
@@ -90,6 +91,8 @@ def taught_student(
     rows, check, details = start.rows, start.check, dict(start.details)
     kept = teacher_classifier(teacher.path, data.split("train")) if recipe.student.classifier == "teacher" else None
     begun = end_in(start.model, kept, ctx.seed) if kept else start.model
+    details |= {"parameters": count_parameters(begun), "multiply_adds": multiply_adds(begun, start.io)}
+    ctx.tell({"student": {name: details[name] for name in ("parameters", "multiply_adds")}})
     fresh = partial(fresh_copy, begun, recipe.distill.student_taps, device=ctx.device)
     if recipe.distill.asks_teacher:
         taught = choose_teaching(recipe, fresh, rows, check, teacher=teacher.path, targets=targets.path, data=data, ctx=ctx)
@@ -97,7 +100,7 @@ def taught_student(
         objective = objective_for(recipe.distill.losses, fresh(), start.unaided, with_teacher=False)
         taught = Teaching(start.unaided, objective, {})
     model = fresh()
-    details |= {"parameters": count_parameters(model), "teaching": taught.notes}
+    details["teaching"] = taught.notes
     ctx.say(
         f"distill: student of {details['parameters']:,} parameters, {len(rows.labels):,} rows, {int((~known(rows.labels)).sum()):,} of them unlabelled"
     )
