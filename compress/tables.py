@@ -163,7 +163,14 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
     "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
-    "alone": Stage("compress.stages.distill.alone:train_alone", 1, ("data", "student", "distill"), TRAINING, seeded=True, beside="distill"),
+    "alone": Stage(
+        "compress.stages.distill.alone:train_alone",
+        1,
+        ("data", "student", "distill.unaided", "distill.augment", "distill.adversarial", "distill.train"),
+        TRAINING,
+        seeded=True,
+        beside="distill",
+    ),
     "distill": Stage(
         "compress.stages.distill:distill", 13, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True, late=("alone",)
     ),
