@@ -84,6 +84,7 @@ def show_rows(data: PreparedData, split: str, *, count: int, most_bytes: int) ->
         shown.append(
             {
                 "inputs": {m: Markup(html) for m, html in inputs.items()},  # noqa: S704 - rooms escape what they show
+                "drawn": Markup(data.task.draw(rows.labels[row], data.labels)) if labelled[row] else "",  # noqa: S704
                 "label": data.task.show(rows.labels[row], data.labels) if labelled[row] else "(none)",
                 "kind": data.kinds[kind] if kind >= 0 else None,
             }
