@@ -178,13 +178,10 @@ def _check_places(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
     if not entry or not _literal(entry, "dense"):
         return
     name, (m, *_) = recipe.data.task, recipe.modalities
-    own, theirs = recipe.data.inputs.get(m), recipe.teacher.inputs and recipe.teacher.inputs.get(m)
+    own = recipe.data.inputs.get(m)
     stride = recipe.data.task_options.get("stride", 8)
     if isinstance(stride, int) and (stride < 1 or own.size % stride):
         yield Fault(("data", "task_options", "stride"), f"{stride} does not divide the {own.size} pixels of a side; 4 and 8 are usual")
-    if theirs and (theirs.resize, theirs.edge or theirs.size) != (own.resize, theirs.size if own.edge is None else own.edge):
-        way = f"{{size: {theirs.size}, resize: {own.resize}}}" if own.edge is None else "the data's own form"
-        yield Fault(("teacher", "inputs", m), f"teacher and student of {name} must see the same part of a picture; take {way}")
     words = recipe.distill.augment.get(m)
     for word in ("shift", "cutmix"):
         if words and getattr(words, word):

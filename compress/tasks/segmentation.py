@@ -14,7 +14,7 @@ from compress.device.errors import ImageError
 from compress.device.image_file import image_size, open_mask, pillow, shown_size
 from compress.device.modalities.image import fit
 from compress.device.tasks.segmentation import IGNORED, as_png, shares
-from compress.errors import DataError
+from compress.errors import DataError, RecipeError
 from compress.io_spec import Port
 from compress.tasks.labels import known
 from compress.tasks.task import Task
@@ -61,9 +61,18 @@ class Segmentation(Task):
         super().__init__(name)
         self.stride = stride
 
-    def reading(self, inputs: Any) -> dict[str, Any]:
-        """The square, and how pictures become it."""
-        words = inputs.get("image")
+    def reading(self, inputs: Any, teacher: Any) -> dict[str, Any]:
+        """The square, and how pictures become it; the teacher must see the same part of a picture."""
+        words, theirs = inputs.get("image"), teacher and teacher.get("image")
+        if theirs and (theirs.resize, (theirs.edge or theirs.size) * words.size) != (
+            words.resize,
+            (words.edge or words.size) * theirs.size,
+        ):
+            both = [f"resize: {one.resize}, size: {one.size}, edge: {one.edge}" for one in (theirs, words)]
+            raise RecipeError(
+                f"teacher.inputs.image: {{{both[0]}}} and data.inputs.image {{{both[1]}}} show other parts of a picture, and places are compared; "
+                "give both the same resize, and edges in the same ratio to their sizes, or none (null)"
+            )
         return {"grid": words.size // self.stride, "size": words.size, "resize": words.resize, "edge": words.edge}
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

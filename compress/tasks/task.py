@@ -101,8 +101,11 @@ class Task:
         """That file's module."""
         return _load(self.reader) if self.device else answerer(self.name)
 
-    def reading(self, inputs: Any) -> dict[str, Any]:
-        """What must be known of the form in which inputs are read (data.inputs), as plain data for `facts`."""
+    def reading(self, inputs: Any, teacher: Any) -> dict[str, Any]:
+        """What must be known of the form in which inputs are read, as plain data for `facts`: data.inputs, and teacher.inputs or None.
+
+        Raises: RecipeError where teacher and student could not be compared.
+        """
         return {}
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
