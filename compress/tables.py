@@ -26,6 +26,7 @@ DATASETS = {
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
+    "stamp_scenes": "compress.data.stamp_scenes:stamp_scenes",
     "speech_commands": "compress.data.speech_commands:speech_commands",
     "vqa": "compress.data.vqa:vqa",
     "imagenet": "compress.data.imagenet:imagenet",

@@ -58,7 +58,7 @@ def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answer
 
 def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers:
     """Of files, some of each split are read; classes are told by number, for nobody names them here."""
-    room = task(name)
+    room: Any = task(name)
     cells = {split: room.cells(column, f"--label of {split}") for split, column in columns.items()}
     blank = {split: column.null_count for split, column in cells.items()}
     some = {split: column.take(np.unique(np.linspace(0, len(column) - 1, MASKS).astype(int))) for split, column in cells.items()}
@@ -78,9 +78,7 @@ def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers
         f"{len(names)} classes by the numbers in {len(some['train']):,} masks of train; shares of their places: {shares}",
         f"names: [...] in the order of the numbers gives them names; {100 * account['ignored_share']:.1f} % of the places are 255, which is ignored",
     )
-    return Answers(
-        {"stride": room.stride}, dict(counts.most_common()), {why: n for why, n in broken.items() if n}, blank["train"], told
-    )
+    return Answers({"stride": room.stride}, dict(counts.most_common()), {why: n for why, n in broken.items() if n}, blank["train"], told)
 
 
 def look_at_pairs() -> Answers:

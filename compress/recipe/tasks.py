@@ -177,7 +177,10 @@ def _check_places(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
     entry = tables["TASKS"].get(recipe.data.task)
     if not entry or not _literal(entry, "dense"):
         return
-    name, (m, *_) = recipe.data.task, recipe.modalities
+    name, (m, *others) = recipe.data.task, recipe.modalities
+    if others or not _literal(tables["MODALITIES"].get(m, ""), "pixels"):
+        yield Fault(("data", "inputs"), f"{name} reads pictures alone, found {' and '.join(recipe.modalities)}")
+        return
     own = recipe.data.inputs.get(m)
     stride = recipe.data.task_options.get("stride", 8)
     if isinstance(stride, int) and (stride < 1 or own.size % stride):

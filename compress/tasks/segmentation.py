@@ -33,8 +33,8 @@ class Segmentation(Task):
     """A label is a mask, a file as pictures are: pixel value = place of the class in data.names, IGNORED is none; logits are (R, P K).
 
     The P = S * S places are pixels of a square that is `stride` times coarser than the picture which the student reads; a place has the class of
-    the mask's pixel at its middle. Labels are (R, S, S) int16, K where a place is ignored, and so are answers. Facts: names; grid, which is S;
-    size, resize, edge: how a picture becomes the square. A row's gain is the mean IoU of the classes that are labelled or answered.
+    the mask's pixel at its middle. Labels are (R, S, S) int16, K where a place is ignored, and so are answers. Facts: names; of, the input that
+    pictures are; grid, which is S; size, resize, edge: how a picture becomes the square. A row's gain is the mean IoU of the classes that are labelled or answered.
     """
 
     column = "mask"
@@ -55,7 +55,6 @@ class Segmentation(Task):
     named = True
     dense = True
     foreign = ("folder", "hub", "run")
-    reads = {"image": {}}
 
     def __init__(self, name: str, *, stride: int = 8) -> None:
         super().__init__(name)
@@ -63,17 +62,18 @@ class Segmentation(Task):
 
     def reading(self, inputs: Any, teacher: Any) -> dict[str, Any]:
         """The square, and how pictures become it; the teacher must see the same part of a picture."""
-        words, theirs = inputs.get("image"), teacher and teacher.get("image")
+        (picture,) = inputs.modalities
+        words, theirs = inputs.get(picture), teacher and teacher.get(picture)
         if theirs and (theirs.resize, (theirs.edge or theirs.size) * words.size) != (
             words.resize,
             (words.edge or words.size) * theirs.size,
         ):
             both = [f"resize: {one.resize}, size: {one.size}, edge: {one.edge}" for one in (theirs, words)]
             raise RecipeError(
-                f"teacher.inputs.image: {{{both[0]}}} and data.inputs.image {{{both[1]}}} show other parts of a picture, and places are compared; "
+                f"teacher.inputs.{picture}: {{{both[0]}}} and data.inputs.{picture} {{{both[1]}}} show other parts of a picture, and places are compared; "
                 "give both the same resize, and edges in the same ratio to their sizes, or none (null)"
             )
-        return {"grid": words.size // self.stride, "size": words.size, "resize": words.resize, "edge": words.edge}
+        return {"of": picture, "grid": words.size // self.stride, "size": words.size, "resize": words.resize, "edge": words.edge}
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         """Paths, or contents of files; null where the cell is blank."""
@@ -150,7 +150,7 @@ class Segmentation(Task):
 
     def misfits(self, table: pa.Table) -> tuple[np.ndarray, Callable[[int], str]]:
         """Rows whose mask has another width or height than the picture, as headers have them; files that cannot be opened are told elsewhere."""
-        pictures, masks = (table.column(name) for name in ("image", self.column))
+        pictures, masks = (table.column(name) for name in (self.facts["of"], self.column))
         told: dict[int, str] = {}
 
         def look(row: int) -> None:

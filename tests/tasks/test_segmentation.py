@@ -18,7 +18,7 @@ from compress.errors import DataError
 from compress.tasks.task import Task, task
 
 NAMES = ["ground", "disc", "square"]
-FACTS = {"names": NAMES, "grid": 2, "size": 4, "resize": "stretch", "edge": None}
+FACTS = {"names": NAMES, "of": "image", "grid": 2, "size": 4, "resize": "stretch", "edge": None}
 ROOM = task("segmentation", options={"stride": 2})
 TASK = ROOM.with_facts(FACTS)
 LABELS = np.array([[[0, 1], [1, 3]], [[2, 2], [0, 0]]], np.int16)  # 3: ignored
