@@ -44,7 +44,7 @@ def pixel_dice(student: Outputs, teacher: Outputs | None, labels: Tensor) -> Ten
     logits, wanted = by_place(student.logits, labels), labels.flatten()
     classes = logits.shape[1]
     known = (wanted >= 0) & (wanted < classes)
-    y = F.one_hot(wanted.where(known, 0), classes).to(logits.dtype) * known[:, None]  # (R P, K)
+    y = (wanted[:, None] == torch.arange(classes, device=wanted.device)).to(logits.dtype)  # (R P, K), 0 where a place is ignored
     q = logits.softmax(1) * known[:, None]
     there = y.sum(0) > 0  # (K,)
     parts = 1 - 2 * (q * y).sum(0) / (q.sum(0) + y.sum(0)).clamp(min=1e-6)

@@ -190,8 +190,6 @@ def _check_places(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         if words and getattr(words, word):
             why = "moves a picture by less than a place" if word == "shift" else "would need the masks cut as well"
             yield Fault(("distill", "augment", m, word), f"{why}, and {name} cannot; crop moves pictures and masks alike")
-    if recipe.data.allow_missing:
-        yield Fault(("data", "allow_missing"), f"{name} reads a picture in every row; leave it out")
     if recipe.student.classifier == "teacher":
         yield Fault(("student", "classifier"), f"{name} has a head over maps, which ends in no layer of the teacher's; leave it out")
 
