@@ -16,6 +16,7 @@ from PIL import Image
 import compress
 from compress.data.prepared import open_data
 from compress.device.manifest import verify_folder
+from compress.errors import RecipeError
 from compress.recipe.grammar import load_recipe
 from compress.serving.served import open_served
 from compress.tables import TASKS
@@ -147,3 +148,24 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
             ["different", "-1 1 1 0 0 0"],
         ]
         assert json.loads((bundle / "models.json").read_text())["facts"]["threshold"] == pytest.approx(answer["threshold"])
+
+
+def test_student_of_places_teaches_the_next_one(run: Run) -> None:
+    from compress.pipeline import run as run_recipe
+
+    if not task(run.task).dense:
+        pytest.skip("students of other tasks teach in tests/stages/test_earlier.py")
+    earlier = "{source: run, path: runs/segmentation, inputs: {image: {size: 32}}}"
+    asked = ["name=next", f"teacher={earlier}", "data.names=[ground, disc, square]"]
+    result = run_recipe(
+        load_recipe(run.folder / "recipe.yaml", asked), runs=run.folder / "runs", threads=1, last="targets", say=lambda _: None
+    )
+    assert result.artifacts["targets"].metrics["train_accuracy"]["value"] > 80  # percent
+    with pytest.raises(RecipeError, match="answers for 8 x 8 places, not 4 x 4; set data.task_options.stride"):
+        run_recipe(
+            load_recipe(run.folder / "recipe.yaml", [*asked, "data.task_options.stride=8"]),
+            runs=run.folder / "runs",
+            threads=1,
+            last="teacher",
+            say=lambda _: None,
+        )
