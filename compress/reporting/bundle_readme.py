@@ -61,8 +61,8 @@ of files, lines in a .txt file, or stored vectors in a .npy file (N, {size}).
 """
 PLACES = """
 The model answers for each of {side} x {side} places of a picture, row after row: its output {name} (N, {size}) holds {classes} numbers for each,
-and the largest names the class in labels.json. `predict` also writes a mask of the picture's own size as a PNG, whose pixel values are these
-places in labels.json, and 255 where the model saw nothing of the picture:
+and the largest says which class of labels.json, counted from 0. `predict` also writes a mask of the picture's own size, a PNG whose pixel values
+are these numbers, and 255 where the model saw nothing of the picture:
 
     python run.py predict {option} ... --out mask.png
 """
