@@ -28,6 +28,7 @@ class Port:
     unit: bool = False  # of an output: a vector of length 1, which the graph sees to
     each: int = 1  # of an output: so many answers of equal size behind each other, such as one of K numbers for each word
     prefixes: tuple[int, ...] = ()  # of vectors: to how many of their first numbers they may be cut and still rank
+    grid: int = 0  # of an output: the side of a square of places that have an answer each, row after row; 0: there is none
 
 
 class Outputs(NamedTuple):

@@ -26,6 +26,7 @@ DATASETS = {
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
+    "stamp_scenes": "compress.data.stamp_scenes:stamp_scenes",
     "speech_commands": "compress.data.speech_commands:speech_commands",
     "vqa": "compress.data.vqa:vqa",
     "imagenet": "compress.data.imagenet:imagenet",
@@ -45,6 +46,7 @@ TASKS = {
     "verification": "compress.tasks.verification:Verification",
     "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
+    "segmentation": "compress.tasks.segmentation:Segmentation",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -109,6 +111,9 @@ LOSSES = {
     "tower_neighbours": "compress.losses.towers:tower_neighbours",
     "token_cross_entropy": "compress.losses.words:token_cross_entropy",
     "token_kd": "compress.losses.words:token_kd",
+    "pixel_cross_entropy": "compress.losses.pixels:pixel_cross_entropy",
+    "pixel_dice": "compress.losses.pixels:pixel_dice",
+    "pixel_kd": "compress.losses.pixels:pixel_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",

@@ -100,6 +100,8 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
     columns, train = roles.columns, tables["train"]
     usual = task == TASK
     told = {split: table.column(columns["label"]) for split, table in tables.items()} if "label" in columns else None
+    if told and room(task).dense:
+        told = {split: file_column(column, files[split].parent, shown(columns["label"])) for split, column in told.items()}
     answers = None if usual else look_at_answers(told, task) if told else look_at_pairs()
     labels = answers.labels if answers else _labels(train.column(columns["label"]))
     broken: Counter[str] = Counter(answers.broken if answers else {})

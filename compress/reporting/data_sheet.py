@@ -84,6 +84,7 @@ def show_rows(data: PreparedData, split: str, *, count: int, most_bytes: int) ->
         shown.append(
             {
                 "inputs": {m: Markup(html) for m, html in inputs.items()},  # noqa: S704 - rooms escape what they show
+                "drawn": Markup(data.task.draw(rows.labels[row], data.labels)) if labelled[row] else "",  # noqa: S704
                 "label": data.task.show(rows.labels[row], data.labels) if labelled[row] else "(none)",
                 "kind": data.kinds[kind] if kind >= 0 else None,
             }
@@ -131,9 +132,9 @@ def _counts(data: PreparedData) -> Table:
 def _answers(data: PreparedData) -> Iterator[Table]:
     """How often each label is there; of numbers, where they lie."""
     accounts = [data.report["splits"][split] for split in SPLITS]
-    yield _balance(
-        "Labels", data.labels, [account.get("label_counts") or {} for account in accounts], [a["labelled_rows"] for a in accounts]
-    )
+    counts, rows_of = [account.get("label_counts") or {} for account in accounts], [account["labelled_rows"] for account in accounts]
+    several = any(max(found.values(), default=0) > rows for found, rows in zip(counts, rows_of, strict=True))  # words or places a row
+    yield _balance("Labels", data.labels, counts, [sum(found.values()) for found in counts] if several else rows_of)
     ranges = [account.get("ranges") or {} for account in accounts]
     rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
     yield "Numbers", "Mean, and from the least to the largest.", ["", *SPLITS], rows

@@ -137,9 +137,10 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     pairs = {name: (student.at(name), teacher.at(name)) for name in states if teacher is not None}
     widths = {name: (s.shape[1], t.shape[1]) for name, (s, t) in pairs.items() if s is not None and t is not None}
     labels = np.asarray(rows.labels)
-    counts = None  # of one of K labels
-    if labels.ndim == 1 and labels.dtype.kind in "iu":
-        counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=student.logits.shape[1]))
+    counts = None  # of one of K labels, a row's or a place's
+    if labels.ndim in (1, 3) and labels.dtype.kind in "iu":
+        classes = student.logits.shape[1] // labels[0].size
+        counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes)[:classes])
     return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, **vectors_of(model))
 
 
