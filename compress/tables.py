@@ -45,6 +45,7 @@ TASKS = {
     "verification": "compress.tasks.verification:Verification",
     "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
+    "several": "compress.tasks.several:Several",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -201,7 +202,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts", "lengths", "towers")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths", "towers", "heads")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

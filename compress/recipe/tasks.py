@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.declarations import class_literal
+from compress.recipe.heads import check_heads, objective_of
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Fusion
@@ -22,6 +23,7 @@ UNBUILT = {  # what is not built -> other names that people look for it under
 OTHER_NAMES = {  # what is built -> other names that people look for it under
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
     "verification": ("speaker_verification", "face_verification"),
+    "several": ("multi_task", "multitask", "multi_head", "several_heads"),
     "retrieval": ("clip", "clap", "dual_encoder", "two_towers", "cross_modal_retrieval", "image_text_retrieval"),
 }
 LEFT_OUT = {  # encoders that are left out on purpose -> why
@@ -38,13 +40,16 @@ def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]
     name, entry = _task(data, tables)
     distill = data.setdefault("distill", {}) if entry and name != DEFAULT else None
     if isinstance(distill, dict) and entry:
-        distill.setdefault("losses", [dict(loss) for loss in class_literal(entry, "objective")])
+        own = objective_of(data["data"].get("heads"), tables) if _literal(entry, "of_heads") else class_literal(entry, "objective")
+        if own:
+            distill.setdefault("losses", [dict(loss) for loss in own])
 
 
 def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], recipe: Recipe | None) -> Iterator[Fault]:
     """A fault for each loss, teacher and word that the task cannot have; `data` may be invalid elsewhere, `recipe` is None then."""
     yield from _check_losses(data, tables)
     if recipe:
+        yield from check_heads(recipe, tables)
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
         yield from _check_storage(recipe, tables)
@@ -59,7 +64,7 @@ def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     name, entry = _task(data, tables)
     distill = data.get("distill")
     losses = distill.get("losses") if isinstance(distill, dict) else None
-    if not entry or not isinstance(losses, list):
+    if not entry or not isinstance(losses, list) or _literal(entry, "of_heads"):  # whose losses are checked head by head
         return
     fitting = fitting_losses(entry, tables["LOSSES"])
     for index, loss in enumerate(losses):

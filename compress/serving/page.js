@@ -24,13 +24,20 @@ function size(bytes) {
   return bytes >= 1e6 ? `${(bytes / 1e6).toPrecision(3)} MB` : `${(bytes / 1e3).toPrecision(3)} kB`;
 }
 
+function said(given) {
+  if ("heads" in given) {
+    return Object.entries(given.heads).map(([head, { task, top, ...own }]) => `${head}: ${said(own)}`).join("; ");
+  }
+  return "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given);
+}
+
 function show(answers) {
   const cards = answers.map((answer) => {
     const { role, model, size_bytes, read_ms, model_ms, top, ...given } = answer;
     const card = document.createElement("div");
     card.className = `answer ${role}`;
     card.append(element("h2", `${role}: ${model}, ${size(size_bytes)}`));
-    card.append(element("div", "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given), "given"));
+    card.append(element("div", said(given), "given"));
     if (Array.isArray(top)) {
       const list = document.createElement("ol");
       for (const entry of top) {

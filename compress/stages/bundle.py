@@ -165,7 +165,8 @@ def write_bundle(
             write_example(out, name, arrays=arrays, models=table)
         (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec, examples=examples), encoding="utf-8")
         _copy_runner(out, io_spec, task)
-        write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
+        heads = {"heads": [part.name for part in task.heads]} if task.heads else {}
+        write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", ""), **heads})
         manifest = verify_folder(out)
         if towers:
             opened = read_bundle(out)
@@ -213,6 +214,8 @@ def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str
         lines += [f"## {title}", "", str(summary.get(title.lower(), "not recorded")), ""]
     lines += ["## Quality", "", f"| model | {summary.get('measure', 'accuracy')} | 95 % interval | samples |", "|---|---|---|---|"]
     lines += [_accuracy_line(summary, role) for role in ("teacher", "student", "shipped")]
+    for name, head in summary.get("heads", {}).items():
+        lines.append(f"| shipped, head {name} | {head['shipped_accuracy']:.2%} {head['measure']} | | {head['samples']} |")
     lines += ["", "## Size, speed and precision", ""]
     lines += [f"- {text}: {_number(summary[key])}" for key, text in SUMMARY_LINES.items() if key in summary]
     lines += ["", "## Licences", "", "| what | used as | licence | source |", "|---|---|---|---|"]
@@ -366,7 +369,8 @@ def _copy_runner(out: Path, io_spec: IOSpec, task: Task) -> None:
         shutil.copyfile(path, target)
     for m in io_spec.modalities:
         shutil.copyfile(modality(m).reader, out / "device" / "modalities" / f"{m}.py")  # a plugin's lies elsewhere
-    shutil.copyfile(task.reader, out / "device" / "tasks" / f"{task.name}.py")
+    for one in (task, *(part.task for part in task.heads)):
+        shutil.copyfile(one.reader, out / "device" / "tasks" / f"{one.name}.py")
 
 
 def _write_json(path: Path, data: Any) -> None:

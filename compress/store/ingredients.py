@@ -99,8 +99,9 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
         found["runner"] = {path.relative_to(RUNNER).as_posix(): hash_file(path) for path in sorted(RUNNER.rglob("*.py"))}
         readers = {m: plugin_reader(MODALITIES[m]) for m in loaded.recipe.modalities}
         found["runner"] |= {f"modalities/{m}.py": hash_file(path) for m, path in readers.items() if path}
-        if answers := plugin_reader(TASKS[recipe.data.task]):
-            found["runner"][f"tasks/{recipe.data.task}.py"] = hash_file(answers)
+        for task in (recipe.data.task, *(head.task for head in recipe.data.heads.values())):
+            if answers := plugin_reader(TASKS[task]):
+                found["runner"][f"tasks/{task}.py"] = hash_file(answers)
         found["runner"] |= {f"{name}/{path.name}": hash_file(path) for name in recipe.bundle.examples for path in example_files(name)}
     return found
 
@@ -131,7 +132,8 @@ def trainings(recipe: Recipe) -> list[Train]:
 def source_of(loaded: LoadedRecipe) -> Any:
     """The recipe's data set, not yet read."""
     data = loaded.recipe.data
-    return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
+    heads = {"heads": {name: head["column"] for name, head in data.room["heads"].items()}} if data.heads else {}
+    return resolve(DATASETS[data.source])(base=loaded.base, **heads, **data.options)
 
 
 def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:

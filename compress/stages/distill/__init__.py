@@ -275,7 +275,7 @@ def gains_of(logits: np.ndarray, labels: np.ndarray, data: PreparedData) -> np.n
 
 def labels_alone(losses: list[Loss], data: PreparedData) -> list[Loss]:
     """The losses that need no teacher, or that of the task where the recipe has none."""
-    return [loss for loss in losses if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
+    return [loss for loss in losses if not reads_teacher(LOSSES[loss.name])] or [Loss.model_validate(term) for term in data.task.on_labels]
 
 
 def score_reworded(arms: dict[str, nn.Module], rows: Rows, data: PreparedData, io: IOSpec, folder: Path) -> Scored | None:
