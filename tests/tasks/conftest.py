@@ -75,6 +75,15 @@ quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, ba
 export: {{targets: [onnxruntime_x86], parity: {{samples: 64}}}}
 benchmark: {{batches: [1], rounds: 10, warmup: 1}}
 """
+SEVERAL = RECIPE.replace(
+    "label: answer}}}}\n",
+    """}}}}
+  heads:
+    state: {{}}
+    price: {{task: regression, column: cost, weight: 0.5}}
+    tags: {{task: multi_label, task_options: {{separator: "+"}}}}
+""",
+).replace("sensor, }}", "sensor}}")
 DRAWN = """\
 from pathlib import Path
 
@@ -169,7 +178,29 @@ def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int 
                 rows.writerow([" ".join(f"{v:.4f}" for v in values), answer(values)])
 
 
-OTHERS = {"token_labels": (write_words, READS_WORDS), "retrieval": (write_pairs, PAIRS)}  # how to write their rows, and the recipe
+def write_heads(folder: Path, *, train: int = 480, test: int = 80) -> None:
+    """train.csv and test.csv with the columns sensor, state, cost and tags; every fourth training row lacks one or another of these, and
+    every fifth test row the cost."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sensor", "state", "cost", "tags"])
+            for row in range(count):
+                values = draw.normal(size=6)
+                answers = [single(values), number(values), tags(values).strip().replace("|", "+") or "calm"]
+                if split == "train" and row % 4 == 0:
+                    answers[row // 4 % 3] = ""
+                if split == "test" and row % 5 == 0:
+                    answers[1] = ""
+                rows.writerow([" ".join(f"{v:.4f}" for v in values), *answers])
+
+
+OTHERS = {
+    "several": (write_heads, SEVERAL),
+    "token_labels": (write_words, READS_WORDS),
+    "retrieval": (write_pairs, PAIRS),
+}  # how to write their rows, and the recipe
 
 
 @pytest.fixture(scope="session")
