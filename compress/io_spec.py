@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+ABSENT = -(2.0**100)  # stands in a row's labels (R, L) for those of a head that it has no answer for, while it has one of another
 PRESENT = "present"  # the last input of a model whose rows may lack others: which are there, (M,) float32
 
 
@@ -20,7 +21,7 @@ class Head:
     """One of several heads of an output: which of the logits (R, K) are its own, and which columns of the labels (R, L)."""
 
     name: str
-    kind: str  # of its labels: "place" of one of its outputs, in one column; "flags" or "numbers", a column for each output
+    kind: str  # of its labels: "place" of one of its outputs, in one column; "flags" or "values", a column for each output
     first: int  # of its logits
     outputs: int  # how many logits it has
     column: int  # the first of its labels

@@ -202,7 +202,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts", "lengths", "towers", "heads")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths", "towers", "data_heads")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

@@ -36,22 +36,22 @@ def fsdd(
     label: Literal["digit", "speaker"] = "digit",
     joined: int = 1,
     test_takes: int | None = None,
-    heads: Mapping[str, str] | None = None,
+    data_heads: Mapping[str, str] | None = None,
 ) -> Source:
     """The recordings in `path` (relative to the recipe); those of `test_speakers` (theo and yweweler) are the test split, and each speaker is a group.
 
     Nobody is in both splits, because a model of six people's voices learns the people. Kinds are the speakers, so that the report scores each; where `label` is the speaker, they are the digits. `joined`: so many recordings of a
     speaker, shuffled, stand behind each other in each row; the digits are then no label. `test_takes`: the first so many takes of each digit by
-    each speaker are the test split instead, as its authors have it with 5, so that every speaker is in both and none is a group; `heads`: head ->
+    each speaker are the test split instead, as its authors have it with 5, so that every speaker is in both and none is a group; `data_heads`: head ->
     digit or speaker.
     """
     if joined < 1 or (joined > 1 and label == "digit"):
         raise RecipeError(f"data.options.joined: {joined}; 1 or more, and more than 1 only where data.options.label is speaker")
     if test_takes is not None and (test_takes < 1 or test_speakers or joined > 1):
         raise RecipeError(f"data.options.test_takes: {test_takes}; 1 or more, and test_speakers and joined are then left out")
-    if unknown := [name for name in (heads or {}).values() if name not in ("digit", "speaker")]:
+    if unknown := [name for name in (data_heads or {}).values() if name not in ("digit", "speaker")]:
         raise DataError(f"data.heads: no column {unknown[0]!r}; a recording has digit and speaker")
-    if heads and joined > 1:
+    if data_heads and joined > 1:
         raise RecipeError("data.options.joined: several recordings behind each other have no digit; leave it out")
     place, held = base / path, list(test_speakers or TEST_SPEAKERS)
     if not place.exists():
@@ -61,8 +61,8 @@ def fsdd(
     files = [place] if place.is_file() else _recordings(place)
     digest = hashlib.sha256("\n".join(f"{file.name} {_hash(file)}" for file in files).encode()).hexdigest()
     return Source(
-        identity=f"fsdd {digest} {' '.join(held)} {label} {joined}" + (f" {test_takes} {heads}" if test_takes or heads else ""),
-        read=lambda: _read(place, files, held, label=label, joined=joined, test_takes=test_takes, heads=heads),
+        identity=f"fsdd {digest} {' '.join(held)} {label} {joined}" + (f" {test_takes} {data_heads}" if test_takes or data_heads else ""),
+        read=lambda: _read(place, files, held, label=label, joined=joined, test_takes=test_takes, heads=data_heads),
         licence="CC BY-SA 4.0 (Zohar Jackson and others)",
     )
 

@@ -35,13 +35,13 @@ def hub(
     test: str = "test",
     columns: dict[str, str] | None = None,
     slices: list[str] | None = None,
-    heads: Mapping[str, str] | None = None,
+    data_heads: Mapping[str, str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of a data set by `id` and `revision` (the commit, 40 hex digits), or in `folder` (relative to the recipe).
 
     train, validation and test name its splits; `columns` maps image, text, label ... to its columns; `slices` are further columns, by the
-    values of which accuracy is told too; `heads`: head -> column of its labels, in place of label; config names one of its configurations. The identity is
+    values of which accuracy is told too; `data_heads`: head -> column of its labels, in place of label; config names one of its configurations. The identity is
     id, revision and config, or the sha256 of every file of the folder.
     """
     if (id is None) == (folder is None):
@@ -56,7 +56,7 @@ def hub(
     identity = f"hub {id}@{revision} {config or ''}".rstrip() if root is None else f"folder {_hash(root)}"
     from compress.data.columns import standard_names
 
-    names = standard_names(columns, slices, heads)
+    names = standard_names(columns, slices, data_heads)
     splits = {"train": train, "validation": validation, "test": test}
 
     def read() -> dict[str, pa.Table]:

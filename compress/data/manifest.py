@@ -28,18 +28,18 @@ def manifest(
     validation: str | None = None,
     columns: dict[str, str] | None = None,
     slices: list[str] | None = None,
-    heads: Mapping[str, str] | None = None,
+    data_heads: Mapping[str, str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of the files `train`, `test` and `validation` (relative to the recipe; train may be a list of files); `columns` maps image, text, label ... to the
-    names that they have there; `slices` are further columns, by the values of which accuracy is told too; `heads`: head -> column of its labels, in place of label.
+    names that they have there; `slices` are further columns, by the values of which accuracy is told too; `data_heads`: head -> column of its labels, in place of label.
 
     The identity is the sha256 of each file, with path, size and time of change (ns) of every file that it names: one replaced
     by another with the same size and time goes unnoticed, which is the price for not reading all of them.
     """
     from compress.data.columns import join_answers, standard_names
 
-    names = standard_names(columns, slices, heads)
+    names = standard_names(columns, slices, data_heads)
     files = {"train": train if isinstance(train, list) else [train], "validation": [validation] if validation else [], "test": [test]}
     if not files["train"]:
         raise DataError("data.options.train: names no file")

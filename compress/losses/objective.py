@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compress.io_spec import Head, Outputs
+from compress.io_spec import ABSENT, Head, Outputs
 from compress.recipe.needs import hidden_state, reads_teacher
 from compress.recipe.sections import Loss
 from compress.tables import LOSSES, resolve
-from compress.tasks.labels import ABSENT
 
 WARM = 0.2  # share of the steps in which a weight with `schedule: warmup` climbs
 
@@ -157,7 +156,7 @@ def labels_of(head: Head, labels: Tensor) -> Tensor:
     """A head's own of all labels (R, L): (R,) or (R, K_h) int64, -1 where a row lacks them; of numbers float32, NaN there."""
     own = labels[:, head.labels]
     lacks = (~torch.isfinite(own) | (own == ABSENT)).any(1, keepdim=True)
-    if head.kind == "numbers":
+    if head.kind == "values":
         return own.masked_fill(lacks, torch.nan)
     whole = own.nan_to_num().masked_fill(lacks, -1).long()
     return whole[:, 0] if head.kind == "place" else whole

@@ -88,7 +88,7 @@ def _tasks(heads: Any) -> dict[str, str]:
 
 
 def _takes_heads(source: str) -> bool:
-    return "heads" in inspect.signature(declaration(source)).parameters
+    return "data_heads" in inspect.signature(declaration(source)).parameters
 
 
 def _literal(entry: str, name: str) -> Any:

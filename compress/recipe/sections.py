@@ -82,7 +82,7 @@ class Data(Section):
     def room(self) -> dict[str, Any]:
         """What the task is made with: its options and, of several heads, these with their columns."""
         heads = {name: {**head.model_dump(), "column": head.column or name} for name, head in self.heads.items()}
-        return {**self.task_options, **({"heads": heads} if heads else {})}
+        return {**self.task_options, **({"data_heads": heads} if heads else {})}
 
 
 class Augment(ByModality):

@@ -132,7 +132,7 @@ def trainings(recipe: Recipe) -> list[Train]:
 def source_of(loaded: LoadedRecipe) -> Any:
     """The recipe's data set, not yet read."""
     data = loaded.recipe.data
-    heads = {"heads": {name: head["column"] for name, head in data.room["heads"].items()}} if data.heads else {}
+    heads = {"data_heads": {name: head["column"] for name, head in data.room["data_heads"].items()}} if data.heads else {}
     return resolve(DATASETS[data.source])(base=loaded.base, **heads, **data.options)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-ABSENT = -(2.0**100)  # stands in a row's labels (R, L) for those of a head that it has no answer for, while it has one of another
 FLOOR = 1e-6  # the least probability that a teacher's answer may have, so that its logarithm is finite: log p is at least -13.8
 SUM = 0.02  # by how much K probabilities may miss a sum of 1: they may have been rounded to two digits
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from compress.errors import DataError
-from compress.io_spec import Head, Port
+from compress.io_spec import ABSENT, Head, Port
 from compress.measures.metrics import Metric
-from compress.tasks.labels import ABSENT, known, unlabelled
+from compress.tasks.labels import known, unlabelled
 from compress.tasks.task import Task, task
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Part(NamedTuple):
         """Its own of all labels or answers (R, L), in the form of its task; none where a row lacks them."""
         own = np.asarray(labels)[:, self.place.labels]
         own = np.where((own == ABSENT).any(1, keepdims=True), np.nan, own).astype(np.float32)
-        if self.place.kind == "numbers":
+        if self.place.kind == "values":
             return own
         whole = np.where(np.isfinite(own), own, -1).astype(np.int32)
         return whole[:, 0] if self.place.kind == "place" else whole
@@ -67,9 +67,9 @@ class Several(Task):
     one_of_many = False
     foreign = ()  # whose outputs are not those of these heads
 
-    def __init__(self, name: str, *, heads: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, name: str, *, data_heads: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         super().__init__(name)
-        self.asked = dict(heads or {})  # {name: {task, task_options, column, weight}}; what is made of them stands in the facts
+        self.asked = dict(data_heads or {})  # {name: {task, task_options, column, weight}}; what is made of them stands in the facts
 
     @property
     def heads(self) -> tuple[Part, ...]:

@@ -39,8 +39,8 @@ def make(config: Callable, tmp_path: Path) -> Callable[..., dict]:
         for name, some in (("train", train), ("test", rows(10) if test is None else test)):
             (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
         section = config(inputs={"text": {"length": 8}}, task="several", heads=heads, **changes)
-        columns = {name: head["column"] for name, head in section.room["heads"].items()}
-        source = manifest(base=tmp_path, train="train.jsonl", test="test.jsonl", heads=columns)
+        columns = {name: head["column"] for name, head in section.room["data_heads"].items()}
+        source = manifest(base=tmp_path, train="train.jsonl", test="test.jsonl", data_heads=columns)
         return prepare(source, section, tmp_path / "out", say=lambda line: None)
 
     return make
@@ -68,9 +68,9 @@ def test_a_csv_gives_the_same_labels(make: Callable, write_csv: Callable, tmp_pa
     write_csv(tmp_path / "plain_test.csv", plain[:10])
     columns = {"state": "state", "price": "cost", "tags": "tags"}
     made = json.loads((tmp_path / "out" / "report.json").read_text())
-    table = manifest(base=tmp_path, train="plain.csv", test="plain_test.csv", heads=columns).read()["test"]
+    table = manifest(base=tmp_path, train="plain.csv", test="plain_test.csv", data_heads=columns).read()["test"]
     asked = open_data(tmp_path / "out").task
-    asked.asked = made["task_options"]["heads"]
+    asked.asked = made["task_options"]["data_heads"]
     assert np.array_equal(asked.encode(asked.cells(table.column("label"), "here"), [])[0], labels)
 
 

@@ -43,7 +43,11 @@ def test_each_head_brings_the_losses_of_its_task(load: Callable[..., Recipe]) ->
         ("state", "cross_entropy"), ("state", "kd"), ("price", "squared_error"), ("price", "number_kd"),
         ("tags", "binary_cross_entropy"), ("tags", "binary_kd"),
     ]  # fmt: skip
-    assert {name: head["column"] for name, head in recipe.data.room["heads"].items()} == {"state": "state", "price": "cost", "tags": "tags"}
+    assert {name: head["column"] for name, head in recipe.data.room["data_heads"].items()} == {
+        "state": "state",
+        "price": "cost",
+        "tags": "tags",
+    }
     assert load("data.heads.price.weight=2").data.heads["price"].weight == 2
 
 

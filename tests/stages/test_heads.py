@@ -31,7 +31,7 @@ def heads() -> tuple[Any, np.ndarray]:
     column = pa.table({"state": states, "price": pa.array(prices, pa.float64())}).to_struct_array()
     words = {"task_options": {}, "weight": 1.0}
     given = {"state": {"task": "single_label", "column": "state", **words}, "price": {"task": "regression", "column": "price", **words}}
-    room = task("several", options={"heads": given})
+    room = task("several", options={"data_heads": given})
     cells = room.cells(pa.chunked_array(column) if isinstance(column, pa.Array) else column, "here")
     names = room.names(cells)
     room = room.with_facts(room.learn(cells, names))

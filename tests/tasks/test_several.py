@@ -13,11 +13,11 @@ import torch
 from compress.data.columns import join_answers
 from compress.device import tasks as on_device
 from compress.errors import DataError
-from compress.io_spec import IOSpec, Outputs
+from compress.io_spec import ABSENT, IOSpec, Outputs
 from compress.losses.objective import Objective, labels_of, starting_scales
 from compress.recipe.terms import Loss
 from compress.tables import LOSSES, resolve
-from compress.tasks.labels import ABSENT, known
+from compress.tasks.labels import known
 from compress.tasks.several import Several
 from compress.tasks.task import task
 
@@ -29,7 +29,7 @@ HEADS = {
     "price": {"task": "regression", "task_options": {}, "column": "cost", "weight": 0.5},
     "tags": {"task": "multi_label", "task_options": {}, "column": "tags", "weight": 2.0},
 }
-ROOM: Any = task("several", options={"heads": HEADS})
+ROOM: Any = task("several", options={"data_heads": HEADS})
 
 
 def column(states: list[Any] = STATES, prices: list[Any] = PRICES, tags: list[Any] = TAGS) -> pa.ChunkedArray:
