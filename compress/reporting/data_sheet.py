@@ -129,14 +129,14 @@ def _counts(data: PreparedData) -> Table:
 
 
 def _answers(data: PreparedData) -> Iterator[Table]:
-    """How often each label is there; of numbers, where they lie."""
+    """How often each label is there, of several heads head by head; of numbers, where they lie."""
     accounts = [data.report["splits"][split] for split in SPLITS]
-    yield _balance(
-        "Labels", data.labels, [account.get("label_counts") or {} for account in accounts], [a["labelled_rows"] for a in accounts]
-    )
-    ranges = [account.get("ranges") or {} for account in accounts]
-    rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
-    yield "Numbers", "Mean, and from the least to the largest.", ["", *SPLITS], rows
+    parts = [(f": {part.name}", part.names, [account["heads"][part.name] for account in accounts]) for part in data.task.heads]
+    for of, names, own in parts or [("", data.labels, accounts)]:
+        yield _balance(f"Labels{of}", names, [account.get("label_counts") or {} for account in own], [a["labelled_rows"] for a in own])
+        ranges = [account.get("ranges") or {} for account in own]
+        rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
+        yield f"Numbers{of}", "Mean, and from the least to the largest.", ["", *SPLITS], rows
 
 
 def _range(found: dict[str, float] | None) -> str:

@@ -49,9 +49,9 @@ class Part(NamedTuple):
 
 
 class Several(Task):
-    """Labels are (R, L) float32, those of the heads behind each other: ABSENT where a row lacks a head's, NaN throughout where it has none.
+    """Each of the heads in data.heads has labels of its own, which a row may lack; logits (R, K) are those of the heads behind each other.
 
-    Logits are (R, K), those of the heads behind each other. Fact `heads`: of each its name, task, options, weight, names and facts. The
+    Labels are (R, L) float32, those of the heads behind each other: ABSENT where a row lacks a head's, NaN throughout where it has none. Fact `heads`: of each its name, task, options, weight, names and facts. The
     figure that decides is the mean over the heads, each with the same say, of the mean gain of the rows that have its label.
     """
 

@@ -13,6 +13,7 @@ import pytest
 from compress.data.manifest import manifest
 from compress.data.prepare import open_data, prepare
 from compress.errors import DataError
+from compress.reporting.data_sheet import data_markdown
 from compress.tasks.labels import known, unlabelled
 
 HEADS = {"state": {}, "price": {"task": "regression", "column": "cost"}, "tags": {"task": "multi_label"}}
@@ -58,6 +59,12 @@ def test_rows_with_any_head_stay_and_each_head_is_counted(make: Callable, tmp_pa
     assert data.task.show(labels[3], data.labels) == "state: -; price: 3; tags: hot"
     assert [head.name for head in data.task.port(data.labels).heads] == [*HEADS]
     assert 0 < report["baselines"]["majority"] < 1
+
+
+def test_sheet_of_the_data_has_a_table_for_each_head(make: Callable, tmp_path: Path) -> None:
+    make(rows())
+    text = data_markdown(open_data(tmp_path / "out"))
+    assert all(title in text for title in ("| Labels: state", "| Numbers: price", "| Labels: tags"))
 
 
 def test_a_csv_gives_the_same_labels(make: Callable, write_csv: Callable, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from compress.errors import ParityError
+from compress.errors import BundleError, ParityError
+from compress.io_spec import IOSpec, Port
 from compress.measures.document import Head
 from compress.recipe.parity import Parity
 from compress.recipe.sections import Budget
@@ -17,6 +18,7 @@ from compress.reporting.heads import show_heads
 from compress.reporting.summary import describe_heads as summarise_heads
 from compress.stages.benchmark.heads import describe_heads
 from compress.stages.benchmark.quality import share
+from compress.stages.bundle import describe_model
 from compress.stages.export.gate import Gate
 from compress.tasks.task import task
 
@@ -97,6 +99,14 @@ def test_each_head_is_scored_on_the_rows_that_have_its_label() -> None:
     assert measured()["fp32"]["accuracy"]["value"] == pytest.approx((0.75 + 1) / 2)
     for head in found.values():
         Head.model_validate(head)
+
+
+def test_mean_that_rounds_to_a_little_more_than_1_is_no_fault_of_the_summary() -> None:
+    summary = {"teacher_accuracy": 1.0000000000000002, "samples": 3, "heads": {}}
+    io = IOSpec((), (Port("logits", "float32", (2,)),))
+    assert "| teacher | 100.00% |" in describe_model(summary, io_spec=io, labels=["a", "b"], licences=[])
+    with pytest.raises(BundleError, match="give it as a fraction"):
+        describe_model({**summary, "teacher_accuracy": 1.01}, io_spec=io, labels=["a", "b"], licences=[])
 
 
 def test_budget_holds_the_head_that_loses_most() -> None:

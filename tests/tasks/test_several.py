@@ -20,6 +20,7 @@ from compress.tables import LOSSES, resolve
 from compress.tasks.labels import known
 from compress.tasks.several import Several
 from compress.tasks.task import task
+from compress.training.teaching import count_labels
 
 STATES: list[Any] = ["up", "down", "up", None, "up", None]
 PRICES: list[Any] = [1.0, 3.0, None, 5.0, None, None]
@@ -197,6 +198,15 @@ def test_terms_are_scaled_to_the_labels_of_their_own_head() -> None:
     made = objective(TERMS)
     parts = {name: torch.tensor(value) for name, value in zip([t.name for t in made.terms], (1.0, 4.0, 8.0, 2.0, 0.5, 5.0), strict=True)}
     assert starting_scales(made, parts) == pytest.approx({"kd of state": 0.25, "binary_kd of tags": 0.1})
+
+
+def test_rows_of_a_heads_labels_are_counted_for_losses_that_weigh_them() -> None:
+    counts = count_labels(LABELS, TOLD.port(NAMES).heads, 5)
+    assert counts is not None and counts.tolist() == [1, 3, 0, 0, 0]
+    logits, labels = torch.from_numpy(draw()), torch.from_numpy(LABELS)
+    weighed = objective([{"name": "weighted_cross_entropy", "head": "state"}], counts=counts)(Outputs(logits), None, labels)[0]
+    own = resolve(LOSSES["weighted_cross_entropy"])(Outputs(logits[:, :2]), None, torch.tensor([1, 0, 1, -1, 1, -1]), counts=counts[:2])
+    assert weighed == own
 
 
 def test_device_answers_each_head_by_its_own_task() -> None:
