@@ -327,7 +327,8 @@ def _with_other_answers(golden: dict[str, np.ndarray], sessions: dict[str, Sessi
 
 def _check_answers(out: Path, name: str, session: Session, chosen: str, task: Task) -> dict[str, Any]:
     tolerance = TOLERANCES[_precision(name)]
-    return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=_logits(name, chosen), decisions=task.decisions)
+    logits, heads = _logits(name, chosen), [part.place.outputs for part in task.heads]
+    return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=logits, decisions=task.decisions, heads=heads)
 
 
 def _describe_model(out: Path, name: str, file: str, chosen: str) -> dict[str, Any]:
