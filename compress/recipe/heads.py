@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compress.recipe.declarations import class_literal, declaration
+from compress.recipe.declarations import declaration, stated
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.yaml_source import Fault
@@ -18,20 +18,20 @@ Tables = Mapping[str, Mapping[str, str]]
 def objective_of(heads: Any, tables: Tables) -> list[dict[str, Any]]:
     """The losses of the tasks of data.heads, each as a term of its head; `heads` may be invalid."""
     entries = {name: tables["TASKS"].get(task) for name, task in _tasks(heads).items()}
-    return [{**loss, "head": name} for name, entry in entries.items() if entry for loss in _literal(entry, "objective") or ()]
+    return [{**loss, "head": name} for name, entry in entries.items() if entry for loss in stated(entry, "objective") or ()]
 
 
 def check_heads(recipe: Recipe, tables: Tables) -> Iterator[Fault]:
     """A fault for heads where the task has none, for a task that cannot be one, and for what heads cannot have."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    if not entry or not _literal(entry, "of_heads"):
+    if not entry or not stated(entry, "of_heads"):
         yield from _check_no_heads(recipe)
         return
     if len(recipe.data.heads) < 2:
         yield Fault(
             ("data", "heads"), f"{recipe.data.task} needs at least two heads, found {len(recipe.data.heads)}; of one take its own task"
         )
-    kinds = {name: _literal(known, "as_head") for name, known in tables["TASKS"].items()}
+    kinds = {name: stated(known, "as_head") for name, known in tables["TASKS"].items()}
     for name, head in recipe.data.heads.items():
         if head.task in kinds and not kinds[head.task]:
             heads = ", ".join(task for task, kind in kinds.items() if kind)
@@ -75,7 +75,7 @@ def _check_losses(recipe: Recipe, tables: Tables) -> Iterator[Fault]:
             yield Fault((*place, "head"), f"{loss.name} compares hidden states, which all heads share; leave it out")
         elif loss.head is not None:
             task = recipe.data.heads[loss.head].task
-            own = _literal(tables["TASKS"].get(task, ""), "losses") or ()
+            own = stated(tables["TASKS"].get(task, ""), "losses") or ()
             if entry and ".py:" not in entry and own and loss.name not in own:
                 yield Fault((*place, "name"), f"{loss.name} is a loss of another task; head {loss.head}, {task}, takes {', '.join(own)}")
 
@@ -89,11 +89,3 @@ def _tasks(heads: Any) -> dict[str, str]:
 
 def _takes_heads(source: str) -> bool:
     return "data_heads" in inspect.signature(declaration(source)).parameters
-
-
-def _literal(entry: str, name: str) -> Any:
-    """The literal of a task's own class; None where it leaves that to `Task`."""
-    try:
-        return class_literal(entry, name)
-    except LookupError:
-        return None
