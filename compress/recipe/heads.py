@@ -11,7 +11,7 @@ from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.yaml_source import Fault
 
-DEFAULT = "single_label"  # the task of a head that names none, as of a recipe
+DEFAULT = "single_label"  # the task of a recipe, and of a head, that names none
 Tables = Mapping[str, Mapping[str, str]]
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compress.recipe.declarations import class_literal, stated
-from compress.recipe.heads import check_heads, objective_of
+from compress.recipe.heads import DEFAULT, check_heads, objective_of
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Fusion
 from compress.recipe.yaml_source import Fault, Place
 
-DEFAULT = "single_label"
 UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
     "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
