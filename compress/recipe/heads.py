@@ -31,7 +31,7 @@ def check_heads(recipe: Recipe, tables: Tables) -> Iterator[Fault]:
         yield Fault(
             ("data", "heads"), f"{recipe.data.task} needs at least two heads, found {len(recipe.data.heads)}; of one take its own task"
         )
-    kinds = {name: stated(known, "as_head") for name, known in tables["TASKS"].items()}
+    kinds = {name: "" if ".py:" in known else stated(known, "as_head") for name, known in tables["TASKS"].items()}  # a plugin's is alone
     for name, head in recipe.data.heads.items():
         if head.task in kinds and not kinds[head.task]:
             heads = ", ".join(task for task, kind in kinds.items() if kind)

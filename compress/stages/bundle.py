@@ -370,8 +370,7 @@ def _copy_runner(out: Path, io_spec: IOSpec, task: Task) -> None:
         shutil.copyfile(path, target)
     for m in io_spec.modalities:
         shutil.copyfile(modality(m).reader, out / "device" / "modalities" / f"{m}.py")  # a plugin's lies elsewhere
-    for one in (task, *(part.task for part in task.heads)):
-        shutil.copyfile(one.reader, out / "device" / "tasks" / f"{one.name}.py")
+    shutil.copyfile(task.reader, out / "device" / "tasks" / f"{task.name}.py")
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -99,9 +99,8 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
         found["runner"] = {path.relative_to(RUNNER).as_posix(): hash_file(path) for path in sorted(RUNNER.rglob("*.py"))}
         readers = {m: plugin_reader(MODALITIES[m]) for m in loaded.recipe.modalities}
         found["runner"] |= {f"modalities/{m}.py": hash_file(path) for m, path in readers.items() if path}
-        for task in (recipe.data.task, *(head.task for head in recipe.data.heads.values())):
-            if answers := plugin_reader(TASKS[task]):
-                found["runner"][f"tasks/{task}.py"] = hash_file(answers)
+        if answers := plugin_reader(TASKS[recipe.data.task]):
+            found["runner"][f"tasks/{recipe.data.task}.py"] = hash_file(answers)
         found["runner"] |= {f"{name}/{path.name}": hash_file(path) for name in recipe.bundle.examples for path in example_files(name)}
     return found
 
