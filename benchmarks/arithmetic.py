@@ -1,16 +1,21 @@
-"""What frozen encoders and teachers gain from the arithmetic that features and targets use, against float32 in torch's own layout.
+"""What frozen encoders and teachers gain from how features and targets calculate: their arithmetic, and memory that is kept for the next block.
 
     python benchmarks/arithmetic.py            measures, writes results/arithmetic.json (about two minutes)
     python benchmarks/arithmetic.py --publish  puts the table into its document
 
-Both sides hold the same weights, get the same batch on one thread, and take turns; what is compared is the call that the stages make.
+All sides hold the same weights, get the same batch on one thread, and take turns, each in a process of its own: float32 in torch's own layout, the
+same with freed memory kept, and the call that the stages make.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from record import RESULTS, add_table_arguments, markdown_table, origin, origin_
 from torch import Tensor, nn
 
 from compress.device.timing import Effort, ratio_interval, summarise, time_calls
+from compress.heap import freed_memory_kept
 from compress.io_spec import IOSpec, Port
 from compress.models.cifar_resnet import cifar_resnet
 from compress.placement import ask
@@ -27,6 +33,7 @@ from compress.training.arithmetic import disagreement, quick_call
 from compress.training.batches import INFERENCE_BATCH
 
 VOCABULARY, WORDS = 30522, 24
+SIDES = ("float32", "kept", "chosen")
 
 
 def images(size: int) -> Tensor:
@@ -64,42 +71,82 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[Any, ...]]]] = {
 
 
 @torch.no_grad()
-def measure(rounds: int) -> dict[str, Any]:
-    """For each model: ms an input of both calls, their ratio with its 95 % interval, and how far the answers lie apart."""
+def serve(side: str, name: str, told: Connection) -> None:
+    """A process of its own: says what its arithmetic is and how far its answers lie from float32's, then calls the model as often as it hears from `told`."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, sample = MODELS[name]()
+    exact = ask(model, *sample)
+    call, arithmetic = quick_call(model, *sample) if side == "chosen" else (partial(ask, model), "float32")
+    told.send((arithmetic, disagreement(exact, call(*sample))))
+    with ExitStack() as kept:
+        if side != "float32":
+            kept.enter_context(freed_memory_kept())
+        while told.recv():
+            call(*sample)
+            told.send(True)
+
+
+@contextmanager
+def process(side: str, name: str) -> Iterator[Connection]:
+    """Inside, `serve` runs in a fresh process; the other end of what it hears from."""
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    child = context.Process(target=serve, args=(side, name, its), daemon=True)
+    child.start()
+    yield ours
+    ours.send(False)
+    child.join()
+
+
+def one_call(told: Connection) -> None:
+    """One batch through the model of a process."""
+    told.send(True)
+    told.recv()
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """For each model: ms an input of the three sides, the ratios to the first with their 95 % intervals, and how far the answers lie apart."""
     entries = {}
-    for name, build in MODELS.items():
-        torch.manual_seed(0)
-        exact, sample = build()
-        torch.manual_seed(0)
-        model, _ = build()
-        call, arithmetic = quick_call(model, *sample)
-        calls = {"float32": lambda e=exact, s=sample: ask(e, *s), "chosen": lambda c=call, s=sample: c(*s)}
-        times = time_calls(calls, Effort(rounds, 2)).ns
+    for name in MODELS:
+        with ExitStack() as stack:
+            there = {side: stack.enter_context(process(side, name)) for side in SIDES}
+            said = {side: told.recv() for side, told in there.items()}
+            times = time_calls({side: partial(one_call, told) for side, told in there.items()}, Effort(rounds, 3)).ns
+        arithmetic, differ = said["chosen"]
         entries[name] = {
             "arithmetic": arithmetic,
             **{side: summarise(ns / INFERENCE_BATCH) for side, ns in times.items()},
-            "faster": ratio_interval(times["float32"], times["chosen"]),
-            "disagreement": disagreement(ask(exact, *sample), call(*sample)),
+            **{f"faster_{side}": ratio_interval(times["float32"], times[side]) for side in SIDES[1:]},
+            "disagreement": differ,
         }
     return {**origin(threads=1), "batch": INFERENCE_BATCH, "models": entries}
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """A line a model."""
-    header = ("frozen model", "arithmetic", "float32, ms an input", "chosen, ms an input", "times faster", "answers differ by")
+    header = (
+        *("frozen model", "float32, ms an input", "with memory kept, times faster", "the stages' arithmetic"),
+        *("the stages' call, ms an input", "times faster", "answers differ by"),
+    )
     rows = [
         [
             name,
-            entry["arithmetic"],
             f"{entry['float32']['median_ms']:.2f}",
+            in_words(entry["faster_kept"]),
+            entry["arithmetic"],
             f"{entry['chosen']['median_ms']:.2f}",
-            f"{entry['faster']['value']:.2f} ({entry['faster']['low']:.2f} to {entry['faster']['high']:.2f})",
+            in_words(entry["faster_chosen"]),
             f"{100 * entry['disagreement']:.1f} %",
         ]
         for name, entry in results[0]["models"].items()
     ]
     return f"{markdown_table(header, rows)}\n\n{origin_line(results, 'torch')}"
+
+
+def in_words(ratio: dict[str, float]) -> str:
+    """A ratio with its interval."""
+    return f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def main() -> None:

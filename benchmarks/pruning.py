@@ -41,7 +41,7 @@ from compress.models.saved import count_parameters
 from compress.models.student import student
 from compress.models.vision import UniversalBottleneck
 from compress.recipe.recipe import Recipe
-from compress.stages.distill import student_options
+from compress.stages.distill.start import student_options
 from compress.training.batches import Batches
 from compress.training.checkpoint import seed_everything
 from compress.training.loop import predict

@@ -70,6 +70,7 @@ PACKAGES = (
     Package("ai-edge-litert", "2.3", "", "benchmark.runtimes: [litert] is refused", False),
     Package("wandb", "0.20", "", "trackers: [wandb] is refused; TensorBoard works", False),
     Package("optuna", "5", "6", "`compress sweep` is refused", False),
+    Package("ray", "2.50", "3", "`compress sweep --ray` is refused", False),
     Package("starlette", "1.0", "2", "`compress serve` is refused", False),
     Package("uvicorn", "0.40", "", "`compress serve` is refused", False),
     Package("python-multipart", "0.0.20", "", "`compress serve` is refused", False),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from compress.context import Context, never_silent
 from compress.errors import RecipeError, StoreError
+from compress.heap import freed_memory_kept
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
@@ -31,29 +33,52 @@ def make(
     result: RunResult,
     of: int = 0,
     group: Group | None = None,
+    finish: Callable[[Artifact], Artifact | None] = lambda artifact: artifact,
 ) -> Artifact:
-    """Calls one stage in its partial folder and publishes what it leaves there. `group`: the processes that help where it trains."""
+    """Calls one stage in its partial folder and publishes what it leaves there.
+
+    group: the processes that help where it trains. finish: waits for an artifact that may still be made.
+    """
     with steps.store.partial(name, fingerprint(made_of)) as folder, storage_errors(folder), never_silent(name, steps.say) as say:
+        if steps.store.waits and (made := steps.store.look_up(name, fingerprint(made_of))):  # by the process that was waited for
+            folder.rmdir()
+            return made
         with Cost(folder / CHECKPOINT / "spent.json") as cost, together(steps, name, parents, of, group):
-            artifact = call(steps, name, parents, folder, say, of, **given(name, steps, result))
+            artifact = call(steps, name, parents, folder, say, of, finish, **given(name, steps, result))
         made = replace(artifact, run=steps.recipe.name, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
         return steps.store.publish(folder, made, made_of=made_of)
 
 
-def call(steps: Keys, name: str, parents: tuple[Artifact | None, ...], folder: Path, say: Any, of: int, **more: Any) -> Artifact:
+def call(
+    steps: Keys,
+    name: str,
+    parents: tuple[Artifact | None, ...],
+    folder: Path,
+    say: Any,
+    of: int,
+    finish: Callable[[Artifact], Artifact | None],
+    **more: Any,
+) -> Artifact:
     """What the stage's function gives."""
-    threads = max(1, steps.threads // here().nearby)
-    ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch)
+    threads = max(1, (steps.threads - steps.lent()) // here().nearby)
+    ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch, steps.tell)
     if "torch" in STAGES[name].libraries:
         importlib.import_module("torch").set_num_threads(threads)
     part = only(steps.of(of).recipe, STAGES[name].reads)
-    artifact: Artifact = resolve(STAGES[name].function)(part, *map(opened, parents), ctx=ctx, **more)
+    with freed_memory_kept():
+        given = (partial(finish, one) if one and is_late(steps, name, one) else opened(one) for one in parents)
+        artifact: Artifact = resolve(STAGES[name].function)(part, *given, ctx=ctx, **more)
     return artifact
+
+
+def is_late(steps: Keys, name: str, parent: Artifact) -> bool:
+    """Whether the stage waits for that artifact itself."""
+    return steps.made_by[parent.fingerprint] in STAGES[name].late
 
 
 def trains(name: str, recipe: Recipe) -> bool:
     """Whether several processes make a stage together: it trains something, and on all of its rows."""
-    return name in ("distill", "quantize") or (
+    return name in ("alone", "distill", "quantize") or (
         name == "teacher" and (recipe.teacher.source == "fit" or recipe.teacher.fine_tune is not None)
     )
 
@@ -87,7 +112,7 @@ def assist(steps: Keys, group: Group) -> None:
                 f"{steps.store.root}: has not what the first process made; all processes need the same runs folder, or --store"
             )
         with acting(group.ranks), group.folder() as folder:
-            call(steps, told["stage"], parents, folder, lambda line: None, told["of"])
+            call(steps, told["stage"], parents, folder, lambda line: None, told["of"], lambda artifact: artifact)
 
 
 def given(name: str, steps: Keys, result: RunResult) -> dict[str, Any]:

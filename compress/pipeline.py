@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from compress.errors import RecipeError
-from compress.making import assist, check_batches, make
+from compress.making import assist, check_batches, is_late, make
 from compress.modalities.teacher_inputs import with_teacher_inputs
 from compress.modalities.teacher_starts import check_teacher_starts
 from compress.placement import AUTO, own_device
@@ -24,7 +24,7 @@ from compress.recipe.packages import require_packages
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of, describe_run, summarise_costs
 from compress.store.artifacts import Artifact, fingerprint, write_json_atomic
-from compress.store.beside import BESIDE, Beside
+from compress.store.beside import Beside
 from compress.store.keys import Keys, PlannedStage, link_name, number, stage_of
 from compress.store.run_result import RunResult
 from compress.tables import STAGES
@@ -47,7 +47,8 @@ def chain(step: Step, recipe: Recipe) -> None:
         data, judged, teacher_onnx, targets = ask(step, recipe)
         teacher, members = judged, []
         data = step("truth", teacher, data) if recipe.data.judge == "teacher" else data
-    student = step("distill", teacher, targets, data)
+    alone = step("alone", teacher, targets, data) if recipe.distill.compare_alone else None  # beside: distill waits for it at its end
+    student = step("distill", teacher, targets, data, alone)
     quantized = step("quantize", student, targets, data) if recipe.quantize else None
     onnx = step("export", student, quantized, data)
     engine = step("engine", onnx) if recipe.engine else None
@@ -66,7 +67,7 @@ def ask(step: Step, recipe: Recipe, of: int = 0) -> tuple[Artifact, Artifact, Ar
 
 
 OF_TEACHER = ("features", "teacher", "export_teacher", "targets")  # made once for each of several teachers
-FROM_TEACHER = ("features", "teacher", "targets", "distill")  # of no use where the student cannot start from its teacher
+FROM_TEACHER = ("features", "teacher", "targets", "alone", "distill")  # of no use where the student cannot start from its teacher
 
 
 class _LastStage(Exception): ...  # noqa: N818 - no error: --until was reached
@@ -97,8 +98,10 @@ def run(
     first: str | None = None,
     last: str | None = None,
     say: Callable[[str], None] = print,
+    tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
-    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one.
+    """Makes what is missing. `first`: this stage and the later ones are made again; `last`: stop after this one. `tell`: of a trial of a sweep,
+    see Context; such a run waits for what another one is making.
 
     Of several processes that a launcher started (compress/ranks/) only the first one's result says anything.
     """
@@ -107,6 +110,8 @@ def run(
         require_packages(loaded.recipe)
         check_batches(loaded.recipe, group.world if group else 1)
         steps = Keys(with_teacher_inputs(loaded), runs, threads, say, own_device(device, group.local if group else 0), store)
+        if tell:
+            steps.tell, steps.store.waits = tell, True
         if first and store:
             raise RecipeError(f"--from {first}: what is at {store} is everyone's and is not made anew; leave --store out")
         if group and group.rank:
@@ -127,14 +132,14 @@ def run_stages(
 
     def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
         beside.check()
-        parents = tuple(finished(parent) for parent in parents)
+        parents = tuple(parent if parent and is_late(steps, name, parent) else finished(parent) for parent in parents)
         made_of, artifact = steps.find(name, parents, anew=name in anew, of=of)
         if artifact is None and name in FROM_TEACHER:
             check_starts()
-        if artifact is None and name in BESIDE and link_name(name, of) != last:
+        if artifact is None and link_name(name, of) != last and beside.may(name, shared=group is not None):
             return beside.start(link_name(name, of), made_of)
         verb = "reused" if artifact else "made"
-        return note(link_name(name, of), artifact or make(steps, name, made_of, parents, result, of, group), verb)
+        return note(link_name(name, of), artifact or make(steps, name, made_of, parents, result, of, group, finished), verb)
 
     def finished(artifact: Artifact | None) -> Artifact | None:
         if artifact is None or (name := beside.wait(artifact, say)) is None:
@@ -152,7 +157,7 @@ def run_stages(
         return artifact
 
     with steps.folder.hold(), Beside(loaded, runs=runs, threads=steps.threads, device=steps.device, last=last, store=store) as beside:
-        steps.watch = beside.check
+        steps.watch, steps.lent = beside.check, beside.lent
         try:
             chain(step, loaded.recipe)
         except _LastStage:
@@ -167,7 +172,7 @@ def run_stages(
     return result
 
 
-def make_alone(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO, store: str | None = None) -> None:
+def make_beside(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO, store: str | None = None) -> None:
     """Makes one stage whose inputs are in the store: what a process does that `run` starts beside itself."""
     steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device, store)
 

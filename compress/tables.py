@@ -139,7 +139,8 @@ class Stage:
     reads: tuple[str, ...]  # dotted parts of the recipe; all that the function gets to see
     libraries: tuple[str, ...]  # distributions that make the result, where the recipe uses them
     seeded: bool = False
-    beside: str = ""  # the stage whose number it shares, because a recipe has one or the other
+    beside: str = ""  # the stage whose number it shares
+    late: tuple[str, ...] = ()  # stages whose results it waits for itself, as calls that give them
 
 
 STAGES = {  # in the order they run; the number of a run folder's link is the place in this table among those that are not beside another
@@ -163,7 +164,10 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
     "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
-    "distill": Stage("compress.stages.distill:distill", 12, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True),
+    "alone": Stage("compress.stages.distill.alone:train_alone", 1, ("data", "student", "distill"), TRAINING, seeded=True, beside="distill"),
+    "distill": Stage(
+        "compress.stages.distill:distill", 13, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True, late=("alone",)
+    ),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         11,

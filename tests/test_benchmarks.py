@@ -77,7 +77,7 @@ def test_cifar10_student_has_at_most_100_k_parameters() -> None:
 
     from compress.models.saved import count_parameters
     from compress.models.student import student
-    from compress.stages.distill import student_options
+    from compress.stages.distill.start import student_options
 
     recipe = needs_files(lambda: load_recipe(BENCHMARKS / "recipes" / "cifar10.yaml").recipe)
     io = io_spec(image_size=recipe.data.inputs.image.size, classes=10)

@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "making": (*WORDS, "ranks", "recipe", "store", "data", "reporting"),
     "pipeline": (*WORDS, "ranks", "recipe", "store", "modalities", "reporting", "making"),
-    "sweeping": (*WORDS, "recipe", "store"),
+    "sweeping": (*WORDS, "recipe", "store", "modalities", "listing", "fleet"),
     "serving": (*WORDS, "modalities", "tasks", "data", "reporting", "store"),
     "cli": (
         *WORDS,
@@ -65,7 +65,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 ONE_IMPORT = {
     "accelerate": "compress/training/loop.py",
     "typer": tuple(f"compress/cli/{name}.py" for name in ("__init__", "bundles", "results", "sweeps")),
-    "optuna": "compress/sweeping/study.py",
+    "optuna": "compress/sweeping/proposing.py",
+    "ray": "compress/sweeping/on_ray.py",
     "wandb": None,
     "tensorrt": None,
     "tensorrt_rtx": None,

@@ -40,6 +40,7 @@ OTHERS = {  # what has no first line to read
     "tests/": "mirrors compress/; test_whole_pipeline runs the chain once for all tests that read its result",
     "tools/": "this project's own tools",
     "recipes/": "runs to start from",
+    "recipes/sweeps/": "what to try of them: `compress sweep RECIPE SWEEP`",
     "docs/": "what README.md has no room for",
 }
 KINDS = ("py", "yaml", "md")  # files that say on their first lines what they are

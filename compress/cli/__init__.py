@@ -94,14 +94,14 @@ def run(
     runs: Runs = RUNS,
     store: Shared = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as the last line of stdout, all else on stderr.")] = False,
-    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+    trial: Annotated[bool, typer.Option("--as-trial", hidden=True)] = False,
 ) -> None:
     """Run a recipe, from data to bundle; stages whose result is in the store are reused."""
     import json
 
     from compress.recipe.grammar import load_budget, load_recipe
 
-    if with_parent:
+    if trial:
         _end_with_parent()
     from compress.ranks.group import join
 
@@ -114,7 +114,8 @@ def run(
     from compress.pipeline import run as run_stages
 
     say = _say_stderr if as_json else print
-    result = run_stages(loaded, runs=runs, threads=threads, device=device, store=store, first=first, last=last, say=say)
+    tell = (lambda event: print(json.dumps(event), flush=True)) if trial else None
+    result = run_stages(loaded, runs=runs, threads=threads, device=device, store=store, first=first, last=last, say=say, tell=tell)
     misses = list(result.budget_misses)
     if budget or junit:
         from compress.reporting.budgets import check_summary, write_junit
@@ -136,7 +137,7 @@ def run(
 
 
 @app.command(hidden=True)
-def make_alone(
+def make_beside(
     recipe: RecipePath,
     stage: Annotated[str, typer.Option("--stage", help="The stage.")],
     override: Overrides = None,
@@ -149,7 +150,7 @@ def make_alone(
     ] = False,
 ) -> None:
     """Make one stage of a recipe whose inputs are in the store; a run starts this beside itself."""
-    from compress.pipeline import make_alone as make_stage
+    from compress.pipeline import make_beside as make_stage
     from compress.recipe.grammar import load_recipe
 
     if with_parent:

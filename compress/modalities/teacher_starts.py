@@ -32,7 +32,7 @@ def check_teacher_starts(loaded: LoadedRecipe) -> None:
     recipe, folder = loaded.recipe, cache(partial(teacher_folder, loaded))  # looked for, on a hub, only where somebody asks
     for m in recipe.modalities:
         section = recipe.student.encoders.get(m)
-        own = partial(_encoder, _port(recipe, m), section, loaded.base)
+        own = partial(bare_encoder, port_of(recipe, m), section, loaded.base)
         modality(m).check_start(section, own, cache(partial(_teacher, recipe, folder, loaded.base, m)), folder)
 
 
@@ -54,13 +54,15 @@ def teacher_folder(loaded: LoadedRecipe) -> Path | None:
     return loaded.base / str(teacher.path) if teacher.source in ("folder", "zero_shot") else None
 
 
-def _port(recipe: Recipe, m: str, *, teacher: bool = False) -> Port:
+def port_of(recipe: Recipe, m: str, *, teacher: bool = False) -> Port:
+    """In which form the student, or the teacher, reads a modality, as far as the recipe tells."""
     words = recipe.teacher.inputs.get(m) if teacher and recipe.teacher.inputs else None
     port = modality(m).port(words or recipe.data.inputs.get(m), None)
     return replace(port, high=1) if port.high is None else port  # how many tokens there are is not known yet
 
 
-def _encoder(port: Port, section: Any, base: Path) -> Any:
+def bare_encoder(port: Port, section: Any, base: Path) -> Any:
+    """The encoder of one input, with weights that take no memory."""
     import torch
 
     from compress.models.student import build_encoder
@@ -74,11 +76,11 @@ def _teacher(recipe: Recipe, folder: Callable[[], Path | None], base: Path, m: s
     """The teacher, of a fitted one the encoder of this modality, with weights that take no memory; None where it cannot be built."""
     import torch
 
-    ports = tuple(_port(recipe, name, teacher=True) for name in recipe.modalities)
+    ports = tuple(port_of(recipe, name, teacher=True) for name in recipe.modalities)
     io, source = IOSpec(ports, (Port("logits", "float32", (2,)),)), recipe.teacher
     build: Callable[[], nn.Module]
     if source.encoders:
-        build = partial(_encoder, _port(recipe, m, teacher=True), source.encoders.get(m), Path())
+        build = partial(bare_encoder, port_of(recipe, m, teacher=True), source.encoders.get(m), Path())
     elif source.source == "weights":
         build = partial(resolve(MODELS[str(source.model)]), io, **source.options)
     elif source.source == "run":

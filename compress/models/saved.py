@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -18,6 +19,13 @@ def save_model(model: nn.Module, folder: Path, *, name: str, options: dict, io: 
     (folder / "model.json").write_text(json.dumps(described, indent=2, sort_keys=True))
     (folder / "io_spec.json").write_text(json.dumps(io.to_json(), indent=2))
     save_file({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def copy_model(folder: Path, to: Path) -> None:
+    """Copies what `save_model` wrote to another folder."""
+    to.mkdir(exist_ok=True)
+    for name in ("model.json", "io_spec.json", "model.safetensors"):
+        shutil.copyfile(folder / name, to / name)
 
 
 def load_model(folder: Path) -> nn.Module:

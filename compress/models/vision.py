@@ -55,7 +55,7 @@ class UniversalBottleneck(nn.Module):
 class MobileNetV4(nn.Module):
     """Stem, one plain convolution, universal bottlenecks, 1x1 convolution, mean over the pixels."""
 
-    def __init__(self, *, width: float, depth: int, stem_stride: int, out: int, expand: float) -> None:
+    def __init__(self, *, width: float, depth: int, stem_stride: int, out: int, expand: float, kernel: int | None = None) -> None:
         super().__init__()
         stem, early = scale_channels(16, width), scale_channels(24, width)
         self.pixels = Pixels(CENTRE, SPREAD)
@@ -63,8 +63,8 @@ class MobileNetV4(nn.Module):
         channels = early
         for base, expansion, stride, before, inside in STAGES:
             for _ in range(1 if stride == 2 else depth):
-                wide = scale_channels(base, width)
-                block = UniversalBottleneck(channels, wide, expansion=expansion * expand, stride=stride, before=before, inside=inside)
+                wide, sides = scale_channels(base, width), (kernel or before if before else 0, kernel or inside if inside else 0)
+                block = UniversalBottleneck(channels, wide, expansion=expansion * expand, stride=stride, before=sides[0], inside=sides[1])
                 layers.append(block)
                 channels = wide
         layers.append(ConvNorm(channels, out))
@@ -76,9 +76,19 @@ class MobileNetV4(nn.Module):
         return map_tokens(x) if tokens else x.mean((2, 3))
 
 
-def mobilenet_v4(port: Port, *, width: float = 1.0, depth: int = 1, stem_stride: int = 2, out: int = 128, expand: float = 1.0) -> nn.Module:
+def mobilenet_v4(
+    port: Port,
+    *,
+    width: float = 1.0,
+    depth: int = 1,
+    stem_stride: int = 2,
+    out: int = 128,
+    expand: float = 1.0,
+    kernel: int | None = None,
+) -> nn.Module:
     """A small MobileNetV4-style encoder: `width` multiplies channels, `expand` those inside blocks, `depth` repeats blocks, `out` is D.
 
+    `kernel` is the side of every depthwise convolution, odd; None: 5 in the first block, 3 in the others.
     Total stride is 8 * stem_stride: use stem_stride 1 for 32x32 images, 2 from 64x64 on. 100 k parameters at width 1.
     """
-    return MobileNetV4(width=width, depth=depth, stem_stride=stem_stride, out=out, expand=expand)
+    return MobileNetV4(width=width, depth=depth, stem_stride=stem_stride, out=out, expand=expand, kernel=kernel)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
 
-from compress.errors import RecipeError
+from compress.errors import CompressError, RecipeError
+from compress.recipe.fleet import FleetDevice
 from compress.recipe.grammar import LoadedRecipe, load_recipe
 from compress.recipe.overrides import apply_overrides
 from compress.recipe.recipe import Recipe
 from compress.recipe.section import Section
 from compress.recipe.yaml_source import read_yaml
 
-Objective = Literal["accuracy", "latency_ms", "latency_ratio", "size_mb", "memory_mb"]
+Objective = Literal["accuracy", "parameters", "multiply_adds", "latency_ms", "latency_ratio", "size_mb", "memory_mb"]
 
 
 class Tried(Section):
@@ -55,6 +57,32 @@ class Tried(Section):
         """Values that stand for all in a check: every one of a list, the ends of a range."""
         return [self.low, self.high] if self.values is None else self.values
 
+    @property
+    def as_json(self) -> list[str]:
+        """The examples as JSON: a database keeps texts, and a value may be a list or a section."""
+        return [json.dumps(value) for value in self.examples]
+
+
+class LimitError(CompressError):
+    """A student is larger than the limits of its sweep, which is known before it is trained."""
+
+
+class Limits(Section):
+    """How large a student may be; a larger one is refused before it is trained."""
+
+    parameters: int | None = Field(None, ge=1, description="Numbers that training sets.")
+    multiply_adds: int | None = Field(None, ge=1, description="Of products and convolutions, for one row.")
+    size_mb: float | None = Field(
+        None, gt=0, description="MB (10^6 bytes) of its weights alone, a byte each in int8 and else four; the file is larger by its graph."
+    )
+
+    def check(self, cost: Mapping[str, int], recipe: Recipe) -> None:
+        """Raises LimitError where a student of so many `parameters` and `multiply_adds` is too large."""
+        found = {**cost, "size_mb": cost["parameters"] * (1 if recipe.quantize else 4) / 1e6}
+        over = [f"{name} {found[name]:,} of at most {most:,}" for name, most in self if most is not None and found[name] > most]
+        if over:
+            raise LimitError(f"the student is too large: {', '.join(over)}")
+
 
 class Sweep(Section):
     """A sweep over the places of one recipe."""
@@ -65,13 +93,24 @@ class Sweep(Section):
     sampler: Literal["tpe", "random", "grid", "nsga2"] = Field(
         "tpe", description="How trials are proposed. grid: every combination of values; nsga2: generations, for several objectives."
     )
-    trials: int | None = Field(None, ge=1, le=100_000, description="Finished trials at most; null: all of a grid.")
+    pruner: Literal["asha", "median"] | None = Field(
+        None,
+        description="Ends a training whose validation accuracy is behind. asha: at 20 and 60 % of it where it is not in the best third of those that "
+        "came so far; median: behind the median of the others at any tenth of it, once four are finished; null: none. For accuracy alone.",
+    )
+    limits: Limits = Field(Limits(), description="How large a student may be.")
+    trials: int | None = Field(
+        None, ge=1, le=100_000, description="Trials at most, without those that the limits refuse; null: all of a grid."
+    )
     seed: int = Field(0, ge=0, description="Seed of the proposals; the recipe's own is another.")
     objectives: list[Objective] = Field(
         ["accuracy"],
         min_length=1,
-        description="accuracy: of the validation rows, int8 where it is trained; latency_ms, latency_ratio, size_mb, memory_mb: of the model that "
-        "ships. With accuracy alone a trial ends when its student is trained.",
+        description="accuracy: of the validation rows, int8 where it is trained; parameters, multiply_adds: of the student; latency_ms, latency_ratio, "
+        "size_mb, memory_mb: of the model that ships. Without these four a trial ends when its student is trained.",
+    )
+    device: FleetDevice | None = Field(
+        None, description="Where latency_ms is measured, as a device of a fleet file; null: on the machine that runs the trial."
     )
     places: dict[str, Tried] = Field(min_length=1, description="Dotted place in the recipe -> values or range, as for `-o`.")
 
@@ -81,6 +120,10 @@ class Sweep(Section):
             raise ValueError(f"a grid needs lists of values, and {ranges[0]} is a range")
         if self.sampler != "grid" and self.trials is None:
             raise ValueError(f"say how many trials {self.sampler} may make")
+        if self.pruner and self.objectives != ["accuracy"]:
+            raise ValueError("a pruner compares accuracies: leave it out, or let accuracy be the only objective")
+        if self.device and "latency_ms" not in self.objectives:
+            raise ValueError("a device is for latency_ms, which is no objective here")
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError("an objective is named twice")
         return self

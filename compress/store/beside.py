@@ -15,12 +15,16 @@ from typing import Any
 from compress import errors
 from compress.context import never_silent
 from compress.errors import CompressError
+from compress.placement import CPU
 from compress.recipe.grammar import LoadedRecipe
 from compress.store.artifacts import Artifact, fingerprint
 from compress.store.keys import number, stage_of
 
-BESIDE = ("export_teacher",)  # a teacher's export takes minutes and gigabytes, and the student is trained meanwhile
-WAITING = "benchmark"  # the first stage that reads what they make
+BESIDE = {  # stage -> the first one that waits for it
+    "export_teacher": "benchmark",  # takes minutes and gigabytes, and the student is trained meanwhile
+    "alone": "distill",  # a small student's steps are hardly faster on two threads than on one, so both are trained at once
+}
+TRAINING = "alone"  # has its share of the threads
 
 
 class Beside:
@@ -29,21 +33,33 @@ class Beside:
     def __init__(
         self, loaded: LoadedRecipe, *, runs: Path, threads: int, device: str = "cpu", last: str | None = None, store: str | None = None
     ) -> None:
-        self.waited_for = last is None or number(stage_of(last)) >= number(WAITING)
+        self.last, self.threads, self.device = last, threads, device
         overrides = [word for override in loaded.overrides for word in ("-o", override)]
-        self.command = [sys.executable, "-m", "compress", "make-alone", str(loaded.path), *overrides, "--runs", str(runs)]
-        self.command += ["--threads", str(threads), "--device", device, "--with-parent", *(["--store", store] if store else [])]
+        self.command = [sys.executable, "-m", "compress", "make-beside", str(loaded.path), *overrides, "--runs", str(runs)]
+        self.command += ["--device", device, "--with-parent", *(["--store", store] if store else [])]
         self.running: dict[str, tuple[str, subprocess.Popen[bytes], Any]] = {}  # fingerprint -> stage, process, what it says
+
+    def may(self, stage: str, *, shared: bool) -> bool:
+        """Whether a stage is made in a process of its own. `shared`: other processes take part in this one's trainings.
+
+        A training is, where there are processors for two and nobody takes part in it.
+        """
+        return stage in BESIDE and (stage != TRAINING or (self.device == CPU and self.threads > 1 and not shared))
+
+    def lent(self) -> int:
+        """How many threads a training has in another process."""
+        return self.threads // 2 if any(name == TRAINING for name, *_ in self.running.values()) else 0
 
     def start(self, name: str, made_of: dict[str, Any]) -> Artifact:
         """Starts the stage, unless the run ends before anything waits for it; the artifact that it will be: only its fingerprint is known."""
         key = fingerprint(made_of)
-        if not self.waited_for:
+        if self.last is not None and number(stage_of(self.last)) < number(BESIDE[stage_of(name)]):
             return Artifact(fingerprint=key)
         said = tempfile.TemporaryFile()
         root = str(Path(__file__).parents[2])  # makes a checkout importable that nobody installed
         env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
-        asked = [*self.command, "--stage", name]
+        threads = self.threads // 2 if name == TRAINING else self.threads
+        asked = [*self.command, "--threads", str(threads), "--stage", name]
         process = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=env)
         self.running[key] = (name, process, said)
         return Artifact(fingerprint=key)

@@ -44,6 +44,8 @@ class Keys:
         self.store = open_store(store, runs, say=say)
         self.folder = RunFolder(runs / loaded.recipe.name)
         self.watch: Callable[[], None] = lambda: None  # called while a stage works: see Context
+        self.lent: Callable[[], int] = lambda: 0  # threads that a training beside this process has
+        self.tell: Callable[[dict[str, Any]], None] = lambda event: None  # of a trial of a sweep: see Context
         self.made_by: dict[str, str] = {}  # fingerprint -> stage
         self.reused: set[str] = set()  # stages whose result was found in the store
 

@@ -82,8 +82,8 @@ def translate_os_error(error: Exception, path: Path) -> StoreError | None:
 
 
 @contextmanager
-def hold(lock: Path, what: str) -> Iterator[None]:
-    """Holds an inter-process lock; the kernel drops it when this process ends, however it ends.
+def hold(lock: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Holds an inter-process lock; the kernel drops it when this process ends, however it ends. `wait`: until another process lets go of it.
 
     Raises: StoreError, at once, when another process holds it; the message names `what` and the process.
     """
@@ -94,7 +94,7 @@ def hold(lock: Path, what: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         guard = FileLock(lock)
         try:
-            guard.acquire(timeout=0)
+            guard.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
             raise StoreError(f"{what} is in use by {_read_holder(holder)}. Wait until it ends, or end it and run again.") from error
     try:
@@ -127,6 +127,7 @@ class Store:
     def __init__(self, root: Path, *, say: Callable[[str], None] = print, runs: Path | None = None) -> None:
         self.root = root
         self.runs = runs or root.parent
+        self.waits = False  # for an artifact that another process makes, in place of an error: trials of a sweep begin alike
         self._say = say
 
     def entry(self, stage: str, key: str) -> Path:
@@ -164,7 +165,7 @@ class Store:
         Raises: StoreError when another process makes the same artifact.
         """
         folder = self.partial_folder(stage, key)
-        with hold(self._lock(stage, key), f"{self.entry(stage, key)} (being made)"):
+        with hold(self._lock(stage, key), f"{self.entry(stage, key)} (being made)", wait=self.waits):
             with storage_errors(folder):
                 if folder.exists() and not (folder / CHECKPOINT).is_dir():
                     shutil.rmtree(folder)  # nothing to go on from, and half-written files must not be published

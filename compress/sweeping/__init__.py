@@ -1,1 +1,1 @@
-"""sweeps: many trials of one recipe, proposed by Optuna, each a run in a process of its own, all in one store"""
+"""sweeps: many trials of one recipe, proposed by Optuna, each a run in a process of its own, here or on a Ray cluster, all in one store"""

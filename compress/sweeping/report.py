@@ -9,8 +9,15 @@ from compress.errors import CompressError, RecipeError
 from compress.recipe.grammar import load_recipe
 from compress.recipe.sweep import as_override, with_overrides
 from compress.sweeping.study import Found, Result, text_hash
+from compress.sweeping.trials import SIZES
 
 UNITS = {"accuracy": "%", "latency_ms": "ms", "latency_ratio": "x the teacher's speed", "size_mb": "MB", "memory_mb": "MB"}
+
+UNFINISHED = {
+    "pruned": "were ended on their way, because their validation accuracy was behind",
+    "refused": "were refused before they were trained, because the student is larger than the limits",
+    "failed": "failed",
+}
 
 
 def sweep_markdown(result: Result) -> str:
@@ -23,16 +30,27 @@ def _lines(result: Result) -> Iterator[str]:
     yield f"# Sweep {result.name}\n"
     done = sum(1 for trial in result.trials if trial.objectives)
     yield f"{done} trials of {result.asked['recipe']}, proposed by {result.asked['sampler']}; accuracy is of the validation rows."
+    for state, told in UNFINISHED.items():
+        if count := sum(1 for trial in result.trials if trial.state == state):
+            yield f"{count} more {told}."
     yield "No other is as good in everything and better in something: " + ", ".join(trial.name for trial in result.front) + ".\n"
-    yield "| run | " + " | ".join(places) + " | " + " | ".join(f"{name}, {UNITS[name]}" for name in objectives) + " | best |"
-    yield "| --- |" + " --- |" * len(places) + " ---: |" * len(objectives) + " --- |"
+    sizes = [name for name in SIZES if name not in objectives and any(trial.student for trial in result.trials)]
+    named = [", ".join(filter(None, (name, UNITS.get(name)))) for name in (*objectives, *sizes)]
+    yield "| run | " + " | ".join([*places, *named]) + " | best |"
+    yield "| --- |" + " --- |" * len(places) + " ---: |" * len(named) + " --- |"
     for trial in result.trials:
-        measured = [f"{trial.objectives[name]:.4g}" for name in objectives] if trial.objectives else [trial.error or ""] * len(objectives)
-        cells = [trial.name, *(_cell(trial.values.get(place)) for place in places), *measured, "yes" if trial.best else ""]
+        unfinished = [_cell(f"{trial.state}: {trial.why}"), *[""] * (len(objectives) - 1)]
+        measured = [_number(trial.objectives[name]) for name in objectives] if trial.objectives else unfinished
+        size = [_number(trial.student[name]) if trial.student else "" for name in sizes]
+        cells = [trial.name, *(_cell(trial.values.get(place)) for place in places), *measured, *size, "yes" if trial.best else ""]
         yield "| " + " | ".join(cells) + " |"
     for objective, shares in result.importances.items():
         told = ", ".join(f"{place} {100 * share:.0f} %" for place, share in shares.items())
         yield f"\nWhat {objective} varied by (PED-ANOVA, an estimate): {told}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
 
 
 def _cell(value: object) -> str:
@@ -62,7 +80,7 @@ def write_best(result: Result, trial: Found, out: Path | None, *, force: bool = 
         raise RecipeError(f"{source}: has changed since it was swept; the trial's values are {', '.join(overrides)}")
     if place.exists() and not force:
         raise CompressError(f"{place}: is there already; give --force to replace it, or another --out")
-    told = ", ".join(f"{name} {value:.4g} {UNITS[name]}" for name, value in trial.objectives.items())
+    told = ", ".join(" ".join(filter(None, (name, _number(value), UNITS.get(name)))) for name, value in trial.objectives.items())
     place.write_text(f"# {trial.name} of sweep {result.name}: {told}\n{with_overrides(loaded.text, overrides)}")
     load_recipe(place)
     return place

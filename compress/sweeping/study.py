@@ -1,25 +1,29 @@
-"""A sweep from start to report: what to try comes from Optuna, what was tried stands in a SQLite file, so a killed sweep goes on."""
+"""A sweep from start to report: what to try comes from Optuna, what was tried stands in a database, so a killed sweep goes on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from compress.errors import CompressError, DependencyError, RecipeError
+from compress.errors import CompressError, RecipeError
 from compress.recipe.grammar import LoadedRecipe
-from compress.recipe.sweep import Sweep, Tried, as_override, check_places
+from compress.recipe.sweep import Sweep, check_places
 from compress.store.store import hold
-from compress.sweeping.trials import DIRECTIONS, TrialError, TrialKilled, Trials
+from compress.sweeping.following import STATES, STUDENT, Following, first_number, settled
+from compress.sweeping.proposing import DATABASE, open_storage, optuna, pruner, sampler, study_name
+from compress.sweeping.trials import DIRECTIONS, Trials
 
-DATABASE, ASKED, ERROR = "sweep.db", "asked", "error"
-IN_A_ROW = 3  # trials that fail one after another before the sweep ends with the last one's error
+ASKED = "asked"
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,11 @@ class Found:
     number: int
     name: str  # of its run
     values: dict[str, Any]  # place -> value
-    objectives: dict[str, float]  # empty for a run that failed
-    error: str | None = None
+    objectives: dict[str, float]  # empty for a run that did not come to its end
+    state: str = "done"  # or one of STATES
+    why: str | None = None  # it did not
     best: bool = False  # none of the others is as good in everything and better in something
+    student: dict[str, int] | None = None  # its parameters and multiply_adds, where it came so far
 
 
 @dataclass(frozen=True)
@@ -51,69 +57,77 @@ class Result:
         return sorted((trial for trial in self.trials if trial.best), key=lambda trial: (sign * trial.objectives[objective], trial.number))
 
 
+@dataclass(frozen=True)
+class Where:
+    """On what a sweep runs: how many trials at once, on which Ray cluster, and what machines share."""
+
+    jobs: int | None = None  # None: one here, of a Ray cluster as many as fit
+    ray: str | None = None  # address of a cluster; None: processes of this machine
+    storage: str | None = None  # URL of a database, or file of a journal; None: SQLite in the sweep's folder
+    store: str | None = None  # URL of a store of artifacts
+
+
 def sweep(
-    loaded: LoadedRecipe, config: Sweep, *, name: str, runs: Path, threads: int | None, device: str, say: Callable[[str], None]
+    loaded: LoadedRecipe,
+    config: Sweep,
+    *,
+    name: str,
+    runs: Path,
+    threads: int | None,
+    device: str,
+    say: Callable[[str], None],
+    where: Where = Where(),  # noqa: B008 - frozen
 ) -> Result:
-    """Runs the trials that are missing, one at a time: a latency is measured alone. Runs are called NAME-0, NAME-1, ... and share the store.
+    """Runs the trials that are missing. Runs are called NAME-0, NAME-1, ... and share the store; what is timed is timed alone on its machine.
 
     Raises: RecipeError for places or values that the recipe does not take, StoreError where the sweep runs already.
     """
-    _optuna()
+    optuna()
     check_places(loaded, config)
-    folder = runs / name
-    trials = Trials(loaded.path, loaded.overrides, tuple(config.objectives), runs, folder, threads, device)
-    with hold(folder / "sweep.lock", f"sweep {folder}"), _study(folder, config, _asked(loaded, config)) as study:
+    folder, jobs = runs / name, where.jobs or 1
+    if not where.ray and jobs > 1:
+        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+    trials = Trials(
+        *(loaded.path.absolute(), loaded.overrides, tuple(config.objectives), runs.absolute(), folder.absolute(), threads, device),
+        limits=config.limits,
+        store=where.store,
+        at=config.device,
+    )
+    lock = f"sweep-{platform.node()}.lock" if where.storage else "sweep.lock"
+    with (
+        hold(folder / lock, f"sweep {folder}"),
+        _study(folder, config, _asked(loaded, config), where.storage) as study,
+        _starter(where, trials) as (start, most),
+    ):
         every = prod(len(tried.examples) for tried in config.places.values()) if config.sampler == "grid" else None
-        wanted = min(filter(None, (config.trials, every)))
-        failed: list[str] = []
-
-        def objective(trial: Any) -> list[float]:
-            values = [as_override(place, _suggest(trial, place, tried)) for place, tried in config.places.items()]
-            run = f"{name}-{_first_number(trial.number, study._storage.get_trial_system_attrs(trial._trial_id))}"
+        following = Following(study, config, trials, start, say, name=name, wanted=min(filter(None, (config.trials, every))))
+        following.bury(shared=where.storage is not None)
+        with ThreadPoolExecutor(where.jobs or most) as pool:
             try:
-                found = trials.run(run, values)
-            except CompressError as error:
-                failed.append(str(error))
-                if not isinstance(error, TrialKilled):
-                    trial.set_user_attr(ERROR, str(error))
-                say(f"{run}: {', '.join(values)}: failed: {error}")
-                if len(failed) >= IN_A_ROW:
-                    raise CompressError(f"{len(failed)} trials failed one after another, the last with: {error}") from error
-                raise TrialError(str(error)) from error
-            failed.clear()
-            told = ", ".join(f"{objective} {value:.4g}" for objective, value in zip(config.objectives, found, strict=True))
-            say(f"{run}: {', '.join(values)}: {told}")
-            return found
-
-        while len(_settled(study)) < wanted:
-            _retry(study)
-            study.optimize(objective, n_trials=1, catch=(TrialError,))
+                for thread in [pool.submit(following.work) for _ in range(where.jobs or most)]:
+                    thread.result()
+            finally:
+                following.ended = True
         return _result(name, study)
 
 
-def read_sweep(name: str, *, runs: Path) -> Result:
+def read_sweep(name: str, *, runs: Path, storage: str | None = None) -> Result:
     """What a sweep has found so far. Raises: CompressError where there is none of that name."""
     folder = runs / name
-    if not (folder / DATABASE).is_file():
+    if not storage and not (folder / DATABASE).is_file():
         known = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{DATABASE}"))) or "none"
         raise CompressError(f"{name}: no such sweep in {runs}; there are: {known}")
-    optuna = _optuna()
-    with _storage(folder) as storage:
-        return _result(name, optuna.load_study(study_name="sweep", storage=storage))
+    with open_storage(folder, storage) as opened:
+        try:
+            study = optuna().load_study(study_name=study_name(folder, storage), storage=opened)
+        except KeyError as error:
+            raise CompressError(f"{name}: no such sweep in that storage") from error
+        return _result(name, study)
 
 
 def text_hash(loaded: LoadedRecipe) -> str:
     """SHA-256 of the recipe file, before overrides."""
     return hashlib.sha256(loaded.text.encode()).hexdigest()
-
-
-def _optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError as error:
-        raise DependencyError("compress sweep: package 'optuna' is not installed; pip install 'compress[sweep]' installs it") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
 
 
 def _asked(loaded: LoadedRecipe, config: Sweep) -> dict[str, Any]:
@@ -126,105 +140,65 @@ def _asked(loaded: LoadedRecipe, config: Sweep) -> dict[str, Any]:
         "places": {place: tried.model_dump(exclude_unset=True) for place, tried in config.places.items()},
         "sampler": config.sampler,
         "seed": config.seed,
+        "pruner": config.pruner,
+        "device": config.device and config.device.model_dump(exclude_defaults=True),
+        "limits": config.limits.model_dump(exclude_none=True) or None,
     }
 
 
 @contextmanager
-def _storage(folder: Path) -> Iterator[Any]:
-    storage = _optuna().storages.RDBStorage(f"sqlite:///{(folder / DATABASE).resolve()}")
-    try:
-        yield storage
-    finally:
-        storage.engine.dispose()
+def _starter(where: Where, trials: Trials) -> Iterator[tuple[Callable[..., Any], int]]:
+    """What starts a trial, here or on a Ray cluster, and how many there may be at once."""
+    if not where.ray:
+        yield trials.events, 1
+        return
+    from compress.sweeping.on_ray import cluster
+
+    with cluster(where.ray, trials) as started:
+        yield started
 
 
 @contextmanager
-def _study(folder: Path, config: Sweep, asked: dict[str, Any]) -> Iterator[Any]:
+def _study(folder: Path, config: Sweep, asked: dict[str, Any], url: str | None) -> Iterator[Any]:
     """The study in the folder, begun where there is none. Raises: RecipeError where the one there is of another recipe or other places."""
-    optuna = _optuna()
     directions = [DIRECTIONS[objective] for objective in config.objectives]
-    with _storage(folder) as storage:
-        study = optuna.create_study(study_name="sweep", storage=storage, directions=directions, load_if_exists=True)
+    with open_storage(folder, url) as storage:
+        study = optuna().create_study(study_name=study_name(folder, url), storage=storage, directions=directions, load_if_exists=True)
         before = study.user_attrs.get(ASKED)
-        changed = [word for word in asked if before and before[word] != asked[word]]
+        changed = [word for word in asked if before and before.get(word) != asked[word]]
         if changed:
             raise RecipeError(f"{folder}: its trials are of another sweep ({', '.join(changed)} differ); give this one another name")
         study.set_user_attr(ASKED, asked)
-        study.sampler = _sampler(config, done=len(study.get_trials(deepcopy=False)))
+        study.sampler, study.pruner = sampler(config, done=len(study.get_trials(deepcopy=False))), pruner(config)
         yield study
-
-
-def _sampler(config: Sweep, *, done: int) -> Any:
-    """Optuna's sampler; a seed of its own for each continuation, or a sampler would propose again what it proposed at the start."""
-    samplers, seed = _optuna().samplers, config.seed + done
-    match config.sampler:
-        case "grid":
-            return samplers.GridSampler({place: _choices(tried) for place, tried in config.places.items()}, seed=config.seed)
-        case "random":
-            return samplers.RandomSampler(seed=seed)
-        case "nsga2":
-            return samplers.NSGAIISampler(seed=seed, population_size=max(4, (config.trials or 0) // 5))
-    return samplers.TPESampler(seed=seed)
-
-
-def _choices(tried: Tried) -> list[str]:
-    """Values as JSON: a database keeps texts, and a value may be a list or a section."""
-    return [json.dumps(value) for value in tried.examples]
-
-
-def _suggest(trial: Any, place: str, tried: Tried) -> Any:
-    if tried.values is not None:
-        return json.loads(trial.suggest_categorical(place, _choices(tried)))
-    suggest = trial.suggest_int if tried.whole else trial.suggest_float
-    step = {"step": tried.step} if tried.step else {}
-    return suggest(place, tried.low, tried.high, log=tried.log, **step)
-
-
-def _retry(study: Any) -> None:
-    """Puts trials that were killed before the others: those that still count as running, for no one else runs this sweep, or that were
-    interrupted."""
-    optuna, storage = _optuna(), study._storage
-    trials = study.get_trials(deepcopy=False)
-    again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
-    for trial in trials:
-        if trial.state == optuna.trial.TrialState.RUNNING:
-            storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL)
-        elif trial.state != optuna.trial.TrialState.FAIL or ERROR in trial.user_attrs:
-            continue
-        if trial.number not in again:
-            optuna.storages.RetryHeartbeatStaleTrialCallback()(study, trial)
-
-
-def _first_number(number: int, attributes: Mapping[str, Any]) -> int:
-    """The number that a trial had before it was killed: the run goes on under its name."""
-    return attributes.get("failed_trial", number)
-
-
-def _settled(study: Any) -> list[Any]:
-    """Trials that are not run again."""
-    complete = _optuna().trial.TrialState.COMPLETE
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state == complete or ERROR in trial.user_attrs]
 
 
 def _result(name: str, study: Any) -> Result:
     asked, best = study.user_attrs[ASKED], {trial.number for trial in study.best_trials}
     trials = []
-    for trial in _settled(study):
+    for trial in settled(study):
         values = {place: json.loads(x) if isinstance(x, str) else x for place, x in trial.params.items()}
-        objectives = dict(zip(asked["objectives"], trial.values or [], strict=False))
-        run = f"{name}-{_first_number(trial.number, trial.system_attrs)}"
-        trials.append(Found(trial.number, run, values, objectives, trial.user_attrs.get(ERROR), trial.number in best))
+        run, state, why = f"{name}-{first_number(trial.number, trial.system_attrs)}", "done", None
+        objectives = dict(zip(asked["objectives"], trial.values or [], strict=False)) if trial.state.name == "COMPLETE" else {}
+        if not objectives:
+            state, why = next((STATES[key], trial.user_attrs[key]) for key in STATES if key in trial.user_attrs)
+        student = trial.user_attrs.get(STUDENT)
+        trials.append(Found(trial.number, run, values, objectives, state, why, trial.number in best, student))
     return Result(name, asked, trials, _importances(study, asked["objectives"]))
 
 
 def _importances(study: Any, objectives: list[str]) -> dict[str, dict[str, float]]:
-    """Share of each place in what the objectives vary by, of Optuna's own estimate (PED-ANOVA); none where it sees too little."""
+    """Share of each place in what the objectives vary by, of Optuna's own estimate (PED-ANOVA); none where it sees too little, or one place alone."""
     found = {}
     for index, objective in enumerate(objectives):
+        sign = -1 if DIRECTIONS[objective] == "maximize" else 1  # the estimate is of what makes a target low
         try:
-            shares = _optuna().importance.get_param_importances(study, target=lambda trial: trial.values[index])  # noqa: B023 - called here
-        except (ValueError, RuntimeError):  # too few trials, or all alike
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("error", ".*importances will be equal")  # because there is too little to tell them by
+                shares = optuna().importance.get_param_importances(study, target=lambda trial: sign * trial.values[index])  # noqa: B023 - called here
+        except (ValueError, RuntimeError, UserWarning):  # too few trials, or all alike
             continue
-        if any(shares.values()):
+        if len(shares) > 1 and any(shares.values()):
             found[objective] = {place: float(share) for place, share in shares.items()}
     return found

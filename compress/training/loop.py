@@ -131,7 +131,9 @@ def train(
                 run.validated(
                     np.asarray(ranks.same(validate(model).tolist())), loss.item(), {name: part.item() for name, part in parts.items()}
                 )
-                accelerator.log({"validation_accuracy": run.history.curve[-1]["accuracy"]}, step=step)
+                accuracy = run.history.curve[-1]["accuracy"]
+                accelerator.log({"validation_accuracy": accuracy}, step=step)
+                ctx.tell({"validation": {"training": label, "step": step + 1, "of": total, "accuracy": 100 * accuracy}})
                 note = f"loss {loss.item():.3f}, best {100 * run.history.best:.2f} %"
                 if config.patience and run.since_gain >= config.patience:
                     run.history.stopped_early = True

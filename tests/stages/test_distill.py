@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,23 @@ from compress.errors import RecipeError
 from compress.measures.paired import compare_paired
 from compress.modalities.tokens import vocabulary_size
 from compress.models.saved import load_model
-from compress.pipeline import STAGES
+from compress.pipeline import STAGES, run
 from compress.recipe.grammar import load_recipe
 from compress.stages import distill as stage
-from compress.store.artifacts import Targets
+from compress.stages.distill import start
+from compress.stages.distill.alone import train_alone
+from compress.store.artifacts import Targets, TorchModel
 from compress.store.ingredients import only
 from compress.training.batches import Batches
 from compress.training.loop import predict
 from compress.training.rows import in_other_words, open_rows
+
+
+def stage_alone(given: tuple, ctx: Context) -> TorchModel:
+    """What the stage beside gives, in a folder beside `ctx.out`."""
+    folder = ctx.out.with_name(f"{ctx.out.name}-alone")
+    folder.mkdir()
+    return dataclasses.replace(train_alone(*given, ctx=dataclasses.replace(ctx, out=folder)), path=folder)
 
 
 @pytest.fixture
@@ -33,14 +43,15 @@ def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
     """Runs the stage of the finished run once more, with overrides of its recipe; gives its artifact and what it said."""
     made = whole_run.result.artifacts
 
-    def run(*overrides: str, out: Path = tmp_path, targets: Targets = made["targets"]):
+    def once(*overrides: str, out: Path = tmp_path, targets: Targets = made["targets"]):
         recipe, said = load_recipe(whole_run.recipe, list(overrides)).recipe, []
         out.mkdir(exist_ok=True)
         ctx = Context(out, seed=recipe.seed, threads=1, say=said.append)
-        part = only(recipe, STAGES["distill"].reads)
-        return stage.distill(part, made["teacher"], targets, open_data(made["data"].path), ctx=ctx), said
+        given = (only(recipe, STAGES["distill"].reads), made["teacher"], targets, open_data(made["data"].path))
+        alone = partial(stage_alone, given, ctx) if recipe.distill.compare_alone else None
+        return stage.distill(*given, alone, ctx=ctx), said
 
-    return run
+    return once
 
 
 def test_saved_student_scores_what_was_said(whole_run) -> None:
@@ -78,7 +89,7 @@ def test_student_alone_trains_as_many_steps_on_labelled_rows_alone(whole_run) ->
 
 def test_student_alone_never_sees_the_teacher_or_an_unlabelled_row(call, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Batches] = {}
-    real = stage.train
+    real = start.train
 
     def spy(model, batches, *, objective, label, **settings):
         seen[label] = batches
@@ -86,7 +97,7 @@ def test_student_alone_never_sees_the_teacher_or_an_unlabelled_row(call, monkeyp
         assert names == (["cross_entropy", "kd"] if label == "student" else ["cross_entropy"])
         return real(model, batches, objective=objective, label=label, **settings)
 
-    monkeypatch.setattr(stage, "train", spy)
+    monkeypatch.setattr(start, "train", spy)
     call("distill.train.epochs=1")
     assert seen["student"].data.targets is not None
     assert (seen["student"].data.labels[seen["student"].order] < 0).any()
@@ -101,8 +112,8 @@ def test_losses_of_labels_alone_train_on_labelled_rows_without_a_teacher(call, m
         seen.append(batches)
         return real(model, batches, **settings)
 
-    real = stage.train
-    monkeypatch.setattr(stage, "train", spy)
+    real = start.train
+    monkeypatch.setattr(start, "train", spy)
     artifact, _ = call("distill.losses=[{name: cross_entropy}]", "distill.compare_alone=false", "distill.train.epochs=1")
     (batches,) = seen
     assert batches.data.targets is None and (batches.data.labels[batches.order] >= 0).all()
@@ -114,6 +125,14 @@ def test_distilling_again_gives_the_same_files(call, whole_run, tmp_path: Path) 
     published = whole_run.result.artifacts["distill"]
     names = ("model.safetensors", "alone/model.safetensors", "tokenizer.json", "model.json")
     assert all((tmp_path / name).read_bytes() == published.file(name).read_bytes() for name in names)
+
+
+def test_student_alone_is_the_same_from_a_process_beside(call, own_run, tmp_path: Path) -> None:
+    loaded = load_recipe(own_run.recipe, ["name=beside", "distill.train.max_steps=4"])
+    made = run(loaded, runs=own_run.runs, threads=2, last="distill", say=lambda line: None).artifacts
+    assert "make-beside" in made["alone"].command and "make-beside" not in made["distill"].command
+    call("distill.train.max_steps=4", out=tmp_path / "here")
+    assert made["alone"].file("model.safetensors").read_bytes() == (tmp_path / "here-alone" / "model.safetensors").read_bytes()
 
 
 def test_comparison_is_made_only_where_it_is_asked_for(call, tmp_path: Path) -> None:
@@ -252,7 +271,7 @@ def test_tapped_layer_of_the_student_is_compared_and_one_that_is_not_there_refus
 
 def test_teacher_without_one_last_layer_is_refused_before_training(call, with_states: Targets, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stage, "last_layer", lambda model, outputs: None)
-    monkeypatch.setattr(stage, "train", lambda *arguments, **settings: pytest.fail("a step was made"))
+    monkeypatch.setattr(start, "train", lambda *arguments, **settings: pytest.fail("a step was made"))
     with pytest.raises(RecipeError, match="student.classifier: the teacher's logits are not one linear layer of its embedding"):
         call("student.classifier=teacher", "distill.losses=[{name: simkd}]", targets=with_states, out=tmp_path / "out")
 

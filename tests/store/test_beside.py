@@ -51,7 +51,7 @@ def test_artifact_to_come_is_waited_for_once(make, tmp_path: Path) -> None:
         assert coming == Artifact(fingerprint=fingerprint(MADE_OF))
         assert beside.wait(Artifact(fingerprint="of another stage")) is None
         assert beside.wait(coming) == "export_teacher"
-        assert (tmp_path / "ran").read_text() == "--stage export_teacher"
+        assert (tmp_path / "ran").read_text() == "--threads 1 --stage export_teacher"
         assert beside.wait(coming) is None
 
 
@@ -126,6 +126,35 @@ def test_error_of_the_command_is_the_error_of_the_run(loaded: LoadedRecipe, tmp_
         coming = beside.start("data", MADE_OF)
         with pytest.raises(RecipeError, match=r"^data: .*test_limits"):
             beside.wait(coming)
+
+
+@pytest.mark.parametrize(
+    ("stage", "threads", "device", "shared", "may"),
+    [
+        ("alone", 2, "cpu", False, True),
+        ("alone", 1, "cpu", False, False),
+        ("alone", 8, "cuda:0", False, False),
+        ("alone", 8, "cpu", True, False),
+        ("export_teacher", 1, "cuda:0", True, True),
+        ("targets", 8, "cpu", False, False),
+    ],
+)
+def test_training_is_beside_where_it_has_processors_of_its_own(
+    loaded: LoadedRecipe, tmp_path: Path, stage: str, threads: int, device: str, shared: bool, may: bool
+) -> None:
+    assert Beside(loaded, runs=tmp_path, threads=threads, device=device).may(stage, shared=shared) is may
+
+
+def test_training_beside_has_half_of_the_threads_until_it_is_waited_for(loaded: LoadedRecipe, tmp_path: Path) -> None:
+    with Beside(loaded, runs=tmp_path / "runs", threads=5) as beside:
+        beside.command = [sys.executable, "-c", f"import sys; open({str(tmp_path / 'ran')!r}, 'w').write(' '.join(sys.argv[1:]))"]
+        beside.wait(beside.start("export_teacher", MADE_OF))
+        assert (tmp_path / "ran").read_text() == "--threads 5 --stage export_teacher"
+        coming = beside.start("alone", MADE_OF)
+        assert beside.lent() == 2
+        beside.wait(coming)
+        assert beside.lent() == 0
+        assert (tmp_path / "ran").read_text() == "--threads 2 --stage alone"
 
 
 def test_process_ends_when_the_run_that_started_it_is_gone() -> None:

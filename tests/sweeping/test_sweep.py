@@ -87,6 +87,7 @@ def test_a_finished_sweep_is_read_again_and_has_a_front(swept: Swept) -> None:
     assert read_sweep("wide", runs=swept.folder / "runs") == swept.result
     best = max(trial.objectives["accuracy"] for trial in swept.result.trials)
     assert {trial.objectives["accuracy"] for trial in swept.result.front} == {best} and best > 50
+    assert swept.result.importances == {}, "two trials do not tell what mattered"
 
 
 def test_the_winning_recipe_is_written_with_its_values(swept: Swept) -> None:
@@ -128,6 +129,8 @@ def test_every_value_is_checked_before_anything_is_made(files: Path) -> None:
         ("{trials: 2, places: {seed: {low: 0, high: 3, log: true}}}", "log needs a low above 0"),
         ("{trials: 2, objectives: [test_accuracy], places: {seed: [0, 1]}}", "objectives"),
         ("{trials: 2, places: {seed: {low: 0, hihg: 3}}}", "hihg"),
+        ("{trials: 2, device: ssh://pi@board, places: {seed: [0, 1]}}", "a device is for latency_ms"),
+        ("{trials: 2, pruner: asha, objectives: [accuracy, size_mb], places: {seed: [0, 1]}}", "a pruner compares accuracies"),
     ],
 )
 def test_a_wrong_sweep_file_is_refused_in_words(text: str, fault: str, tmp_path: Path) -> None:
@@ -146,10 +149,15 @@ def test_report_names_failed_trials_the_front_and_what_mattered() -> None:
     asked = {"recipe": "a.yaml", "sampler": "tpe", "objectives": ["accuracy", "size_mb"], "places": {"seed": {"values": [0, 1]}}}
     trials = [
         Found(0, "a-0", {"seed": 0}, {"accuracy": 90.0, "size_mb": 0.5}, best=True),
-        Found(1, "a-1", {"seed": 1}, {}, error="it broke"),
+        Found(1, "a-1", {"seed": 1}, {}, "failed", "it broke"),
+        Found(
+            3, "a-3", {"seed": 0}, {}, "pruned", "at 20 % of its training, accuracy 40", student={"parameters": 12_345, "multiply_adds": 9}
+        ),
         Found(2, "a-2", {"seed": 1}, {"accuracy": 91.0, "size_mb": 0.75}, best=True),
     ]
     text = sweep_markdown(Result("a", asked, trials, {"accuracy": {"seed": 1.0}}))
     assert "better in something: a-2, a-0." in text  # by accuracy
-    assert "| a-0 | 0 | 90 | 0.5 | yes |" in text and "| a-1 | 1 | it broke | it broke |  |" in text
+    assert "| a-0 | 0 | 90 | 0.5 |  |  | yes |" in text and "| a-1 | 1 | failed: it broke |  |  |  |  |" in text
+    assert "| a-3 | 0 | pruned: at 20 % of its training, accuracy 40 |  | 12,345 | 9 |  |" in text
+    assert "1 more were ended on their way" in text and "1 more failed" in text and "refused" not in text
     assert "What accuracy varied by (PED-ANOVA, an estimate): seed 100 %." in text
