@@ -12,7 +12,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+ABSENT = -(2.0**100)  # stands in a row's labels (R, L) for those of a head that it has no answer for, while it has one of another
 PRESENT = "present"  # the last input of a model whose rows may lack others: which are there, (M,) float32
+
+
+@dataclass(frozen=True)
+class Head:
+    """One of several heads of an output: which of the logits (R, K) are its own, and which columns of the labels (R, L)."""
+
+    name: str
+    kind: str  # of its labels: "place" of one of its outputs, in one column; "flags" or "values", a column for each output
+    first: int  # of its logits
+    outputs: int  # how many logits it has
+    column: int  # the first of its labels
+    weight: float = 1.0  # of its losses beside those of other heads
+
+    @property
+    def columns(self) -> int:
+        """How many columns its labels have."""
+        return 1 if self.kind == "place" else self.outputs
+
+    @property
+    def logits(self) -> slice:
+        """Its part of the logits."""
+        return slice(self.first, self.first + self.outputs)
+
+    @property
+    def labels(self) -> slice:
+        """Its part of the labels."""
+        return slice(self.column, self.column + self.columns)
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,7 @@ class Port:
     each: int = 1  # of an output: so many answers of equal size behind each other, such as one of K numbers for each word
     prefixes: tuple[int, ...] = ()  # of vectors: to how many of their first numbers they may be cut and still rank
     grid: int = 0  # of an output: the side of a square of places that have an answer each, row after row; 0: there is none
+    heads: tuple[Head, ...] = ()  # of an output: whose logits stand behind each other; none where all are of one answer
 
 
 class Outputs(NamedTuple):
@@ -80,12 +109,12 @@ class IOSpec:
     def from_json(data: dict) -> IOSpec:
         """The inverse of `to_json`."""
 
-        def ports(name: str) -> tuple[Port, ...]:
-            return tuple(
-                Port(**{**port, "shape": tuple(port["shape"]), "prefixes": tuple(port.get("prefixes", ()))}) for port in data[name]
-            )
+        def port(told: dict) -> Port:
+            heads = tuple(Head(**head) for head in told.get("heads", ()))
+            return Port(**{**told, "shape": tuple(told["shape"]), "prefixes": tuple(told.get("prefixes", ())), "heads": heads})
 
-        return IOSpec(ports("inputs"), ports("outputs"), data["max_batch"])
+        inputs, outputs = (tuple(map(port, data[name])) for name in ("inputs", "outputs"))
+        return IOSpec(inputs, outputs, data["max_batch"])
 
     @staticmethod
     def load(path: Path) -> IOSpec:

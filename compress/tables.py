@@ -47,6 +47,7 @@ TASKS = {
     "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
     "segmentation": "compress.tasks.segmentation:Segmentation",
+    "several": "compress.tasks.several:Several",
 }
 IMAGE_ENCODERS = {
     "mobilenet_v4": "compress.models.vision:mobilenet_v4",
@@ -217,7 +218,7 @@ TABLES: dict[str, dict[str, str]] = {
     "MODELS": MODELS,
     "LOSSES": LOSSES,
 }
-INJECTED = ("base", "project", "counts", "lengths", "towers")  # keyword-only parameters that the program fills, so no options
+INJECTED = ("base", "project", "counts", "lengths", "towers", "data_heads")  # keyword-only parameters that the program fills, so no options
 
 
 def encoder_table(modality: str) -> str:

@@ -197,7 +197,10 @@ def init(
     test: Annotated[Path | None, typer.Option("--test", help="Your test rows, never trained on.")] = None,
     validation: Annotated[Path | None, typer.Option("--validation", help="Your validation rows.  [default: cut from training]")] = None,
     label: Annotated[
-        str | None, typer.Option("--label", metavar="COLUMN", help="Column of the labels.  [default: guessed, as the others]")
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="COLUMN", help="Column of the labels; of --task several one a head.  [default: guessed, as the others]"
+        ),
     ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="COLUMN", help="Column of the pictures: paths, or their content.")] = None,
     audio: Annotated[str | None, typer.Option("--audio", metavar="COLUMN", help="Column of the sounds: paths, or their content.")] = None,
@@ -229,7 +232,10 @@ def init(
     if task not in TASKS:
         raise CompressError(f"--task: unknown task {task!r}{did_you_mean(task, TASKS)}. See 'compress list tasks'")
     given = {split: path for split, path in files.items() if path is not None}
-    seen = survey(given, base=file.parent, image=image, audio=audio, text=text, label=label, group=group, task=task)
+    several = {"heads": label or []} if task == "several" else {"label": label[-1] if label else None}
+    if label and len(label) > 1 and task != "several":
+        raise CompressError(f"--label: {' and '.join(label)}; --task several learns more than one, a head each")
+    seen = survey(given, base=file.parent, image=image, audio=audio, text=text, group=group, task=task, **several)
     choice = choose(seen)
     write_recipe(file, recipe_text(name or run_name(file), str(file), seen, choice), force=force)
     for line in told(seen, choice, file=str(file)):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.data.columns import as_one, label_column
+from compress.data.columns import ANSWER, as_one, join_answers, label_column
+from compress.recipe.seen import SeenHead
 from compress.tasks.labels import known
 from compress.tasks.task import task
 
@@ -20,6 +22,7 @@ OWN_SIZE = 384  # of the sentence encoder and of the sound encoder that `compres
 SHARED_SIZE = 128  # of the space that the towers of pretrained encoders are fitted to
 SEPARATORS = ("|", ";", ",")
 MASKS, MASK_SIDE = 400, 128  # masks of a split that are read, as for pictures of so many pixels a side
+MOST_LABELS = 20  # different whole numbers of a column up to which they are taken for names
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,64 @@ def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers
         f"names: [...] in the order of the numbers gives them names; {100 * account['ignored_share']:.1f} % of the places are 255, which is ignored",
     )
     return Answers({"stride": room.stride}, dict(counts.most_common()), {why: n for why, n in broken.items() if n}, blank["train"], told)
+
+
+def look_at_heads(tables: Mapping[str, Mapping[str, pa.ChunkedArray]]) -> tuple[Answers, dict[str, SeenHead]]:
+    """The columns of the splits, train among them, each a head of its own whose task is told by what its cells hold; raises DataError where a
+    head has no label, or another task than its column."""
+    import pyarrow as pa
+
+    heads: dict[str, SeenHead] = {}
+    for column, cells in tables["train"].items():
+        name = re.sub("[^a-z0-9]+", "_", column.lower()).strip("_")
+        name = name if re.match("[a-z]", name) else f"head_{name}".rstrip("_")
+        name = next(one for one in (name, *(f"{name}_{n}" for n in range(2, len(tables["train"]) + 2))) if one not in heads)
+        kind = _likely_task(cells)
+        options, _ = _options(label_column(cells, f"--label {column}"), kind)
+        heads[name] = SeenHead(column, kind, options, "")
+    asked = {name: {"task": head.task, "task_options": head.options, "column": head.column, "weight": 1.0} for name, head in heads.items()}
+    room = task("several", options={"data_heads": asked})
+    cells_of = {
+        split: room.cells(
+            join_answers(
+                pa.table({f"{ANSWER}{n}": label_column(columns[h.column], f"--label {h.column} of {split}") for n, h in heads.items()})
+            ).column("label"),
+            f"--label of {split}",
+        )
+        for split, columns in tables.items()
+    }
+    names = room.names(cells_of["train"])
+    room = room.with_facts(room.learn(cells_of["train"], names))
+    found = {split: room.encode(column, names) for split, column in cells_of.items()}
+    labels, blank = found["train"]
+    account = room.account(labels[known(labels)], names)["heads"]
+    told = {
+        part.name: f"{part.task.sentence(part.names)}, {account[part.name]['labelled_rows']:,} of {len(labels):,} training rows"
+        for part in room.heads
+    }
+    broken = {
+        room.unknown: sum(int((~known(own) & ~empty).sum()) for own, empty in found.values()),
+        "no label": sum(int(empty.sum()) for split, (_, empty) in found.items() if split != "train"),
+    }
+    broken = {reason: count for reason, count in broken.items() if count}
+    note = "a blank cell: the row lacks that head's label and teaches the others"
+    return Answers({}, {}, broken, int(blank.sum()), (note,)), {n: replace(head, told=told[n]) for n, head in heads.items()}
+
+
+def _likely_task(column: pa.ChunkedArray) -> str:
+    """What the cells of a training column are answers to: lists and cells with a separator hold tags, numbers that are not whole, or of which
+    there are many, are told as numbers, and all else is one of K labels."""
+    import pyarrow as pa
+
+    cells = [cell for cell in column.to_pylist() if cell is not None and str(cell).strip()]
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return "multi_label"
+    try:
+        values = [float(cell) for cell in cells]
+    except (TypeError, ValueError):
+        return "multi_label" if any(mark in str(cell) for cell in cells for mark in SEPARATORS[:2]) else "single_label"
+    whole = all(value == int(value) for value in values if np.isfinite(value))
+    return "single_label" if whole and len(set(values)) <= MOST_LABELS else "regression"
 
 
 def look_at_pairs() -> Answers:

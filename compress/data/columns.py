@@ -18,11 +18,15 @@ from compress.tables import MODALITIES
 
 MASK = "mask"  # a label that is a file, such as a class for each pixel of a picture
 OTHERS = ("label", MASK, "kind", "group", "id")  # what a row has beside its inputs
+ANSWER = "answer "  # opens the name of a column that a head is taught from, until `join_answers` makes one column of all
 SLICE = "slice "  # opens the name of a column whose values accuracy is told for: what a table's own column cannot be taken for
 
 
-def standard_names(columns: Mapping[str, str] | None, slices: Sequence[str] | None = None) -> dict[str, str]:
-    """The table's own name of each standard column: the standard one but where `columns` says another; and of each column of `slices`.
+def standard_names(
+    columns: Mapping[str, str] | None, slices: Sequence[str] | None = None, heads: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The table's own name of each standard column: the standard one but where `columns` says another; of each column of `slices`; and in
+    place of the label's those of `heads`, head -> column.
 
     Raises DataError for an unknown one, and for a slice that is named twice."""
     if doubled := next((name for name in slices or () if list(slices or ()).count(name) > 1), None):
@@ -32,7 +36,9 @@ def standard_names(columns: Mapping[str, str] | None, slices: Sequence[str] | No
         if name not in standard:
             near = difflib.get_close_matches(name, standard, n=1)
             raise DataError(f"data.options.columns.{name}: unknown column{_did_you_mean(near)}; there are {', '.join(standard)}")
-    return {name: (columns or {}).get(name, name) for name in standard} | {f"{SLICE}{name}": name for name in slices or ()}
+    names = {name: (columns or {}).get(name, name) for name in standard if not (heads and name == "label")}
+    answers = {f"{ANSWER}{name}": column for name, column in (heads or {}).items()}
+    return names | answers | {f"{SLICE}{name}": name for name in slices or ()}
 
 
 def standard_table(table: pa.Table, names: Mapping[str, str], *, folder: Path, place: str) -> pa.Table:
@@ -45,18 +51,30 @@ def standard_table(table: pa.Table, names: Mapping[str, str], *, folder: Path, p
         if own not in table.column_names:
             if own != standard:
                 near, there = difflib.get_close_matches(own, table.column_names, n=1), f"; there are {', '.join(table.column_names)}"
-                raise DataError(f"{place}: no column {own!r}{_did_you_mean(near) or there}")
+                wanted = f" for data.heads.{standard.removeprefix(ANSWER)}" if standard.startswith(ANSWER) else ""
+                raise DataError(f"{place}: no column {own!r}{wanted}{_did_you_mean(near) or there}")
             continue
         if table.column_names.count(own) > 1:
             raise DataError(f"{place}: column {own!r} is there {table.column_names.count(own)} times; leave one")
         where, column = f"{place}: column {own!r}", table.column(own)
         if standard == MASK:
             columns[standard] = file_column(column, folder, where)
+        elif standard.startswith(ANSWER):
+            columns[standard] = label_column(column, where)
         elif standard in _READ or standard.startswith(SLICE):
             columns[standard] = _READ.get(standard, name_column)(column, where)
         else:
             columns[standard] = modality(standard).column(column, folder, where)
     return pa.table(columns)
+
+
+def join_answers(table: pa.Table) -> pa.Table:
+    """The table with its columns of heads as one column of structs, label, with a field for each head; as it is where there are none."""
+    names = [name for name in table.column_names if name.startswith(ANSWER)]
+    if not names:
+        return table
+    answers = pa.table({name.removeprefix(ANSWER): table.column(name) for name in names})
+    return table.drop_columns(names).append_column("label", answers.to_struct_array())
 
 
 def name_column(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:

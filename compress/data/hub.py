@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,13 @@ def hub(
     test: str = "test",
     columns: dict[str, str] | None = None,
     slices: list[str] | None = None,
+    data_heads: Mapping[str, str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of a data set by `id` and `revision` (the commit, 40 hex digits), or in `folder` (relative to the recipe).
 
     train, validation and test name its splits; `columns` maps image, text, label ... to its columns; `slices` are further columns, by the
-    values of which accuracy is told too; config names one of its configurations. The identity is
+    values of which accuracy is told too; `data_heads`: head -> column of its labels, in place of label; config names one of its configurations. The identity is
     id, revision and config, or the sha256 of every file of the folder.
     """
     if (id is None) == (folder is None):
@@ -54,7 +56,7 @@ def hub(
     identity = f"hub {id}@{revision} {config or ''}".rstrip() if root is None else f"folder {_hash(root)}"
     from compress.data.columns import standard_names
 
-    names = standard_names(columns, slices)
+    names = standard_names(columns, slices, data_heads)
     splits = {"train": train, "validation": validation, "test": test}
 
     def read() -> dict[str, pa.Table]:
@@ -117,16 +119,16 @@ def _load_id(id: str, revision: str, config: str | None) -> datasets.DatasetDict
 
 def _table(loaded: datasets.DatasetDict, split: str, place: str, names: dict[str, str], folder: Path) -> pa.Table:
     """The standard columns of one split, undecoded: the "arrow" format gives images as the struct {bytes, path} that is stored."""
-    from compress.data.columns import standard_table
+    from compress.data.columns import ANSWER, join_answers, standard_table
 
     if split not in loaded:
         raise DataError(f"{place}: no split {split!r}; there are {', '.join(map(str, loaded))}")
     rows = loaded[split]
     table = rows.with_format("arrow")[:]
-    label = names["label"] or "label"
-    if label in table.column_names:
-        table = _name_classes(table, label, rows.features[label])
-    return standard_table(table, names, folder=folder, place=place)
+    for label in {own for standard, own in names.items() if standard == "label" or standard.startswith(ANSWER)}:
+        if label in table.column_names:
+            table = _name_classes(table, label, rows.features[label])
+    return join_answers(standard_table(table, names, folder=folder, place=place))
 
 
 def _name_classes(table: pa.Table, column: str, feature: object) -> pa.Table:

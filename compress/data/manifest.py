@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,24 +28,25 @@ def manifest(
     validation: str | None = None,
     columns: dict[str, str] | None = None,
     slices: list[str] | None = None,
+    data_heads: Mapping[str, str] | None = None,
     licence: str = "not stated",
 ) -> Source:
     """The rows of the files `train`, `test` and `validation` (relative to the recipe; train may be a list of files); `columns` maps image, text, label ... to the
-    names that they have there; `slices` are further columns, by the values of which accuracy is told too.
+    names that they have there; `slices` are further columns, by the values of which accuracy is told too; `data_heads`: head -> column of its labels, in place of label.
 
     The identity is the sha256 of each file, with path, size and time of change (ns) of every file that it names: one replaced
     by another with the same size and time goes unnoticed, which is the price for not reading all of them.
     """
-    from compress.data.columns import standard_names
+    from compress.data.columns import join_answers, standard_names
 
-    names = standard_names(columns, slices)
+    names = standard_names(columns, slices, data_heads)
     files = {"train": train if isinstance(train, list) else [train], "validation": [validation] if validation else [], "test": [test]}
     if not files["train"]:
         raise DataError("data.options.train: names no file")
     paths = {split: [existing_table(f"data.options.{split}", base / file) for file in some] for split, some in files.items() if some}
 
     def read() -> dict[str, pa.Table]:
-        return {split: _joined(split, [_read(split, path, names) for path in some]) for split, some in paths.items()}
+        return {split: join_answers(_joined(split, [_read(split, path, names) for path in some])) for split, some in paths.items()}
 
     return Source(identity=_identity(paths, names), read=read, licence=licence)
 

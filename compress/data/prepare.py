@@ -53,7 +53,7 @@ def prepare(
     them can be kept on one side. Raises DataError for all bad rows at once (unless config.on_bad_row is "skip"), for a missing column, for
     an empty split, and for a train that cannot be cut.
     """
-    modalities, asked = config.inputs.modalities, task(config.task, options=config.task_options)
+    modalities, asked = config.inputs.modalities, task(config.task, options=config.room)
     asked = asked.with_facts(asked.reading(config.inputs, teacher_inputs))
     tables, bad = _read(source, modalities, asked, config), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
@@ -90,7 +90,7 @@ def prepare(
         "licence": source.licence,
         "modalities": list(modalities),
         "task": config.task,
-        "task_options": config.task_options,
+        "task_options": config.room,
         "facts": asked.facts,
         "imbalance": config.imbalance,
         "inputs": {m: config.inputs.get(m).model_dump(mode="json") for m in modalities},

@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.data.answers import look_at_answers, look_at_pairs
+from compress.data.answers import look_at_answers, look_at_heads, look_at_pairs
 from compress.data.manifest import read_every_column
 from compress.device.audio_file import read_samples, sound_length
 from compress.device.errors import AudioError, DeviceError, FileError
@@ -22,7 +22,7 @@ from compress.modalities.cells import file_column
 from compress.modalities.picture_sizes import picture_size
 from compress.modalities.profiles import blank, profile, shown, spread
 from compress.modalities.roles import AUDIO, IMAGE, ROLES, TEXT, Roles, decide_roles
-from compress.recipe.seen import Pictures, Seen, Sounds, Texts
+from compress.recipe.seen import Pictures, Seen, SeenHead, Sounds, Texts
 from compress.tasks.task import task as room
 
 if TYPE_CHECKING:
@@ -47,14 +47,20 @@ def survey(
     label: str | None = None,
     group: str | None = None,
     task: str = "single_label",
+    heads: Sequence[str] = (),
 ) -> Seen:
     """What the files of the splits (train, test and, if there is one, validation) hold; image ... group: columns, where the user names them;
-    `task`: a name in TASKS, which needs `label` where it is not the usual one, nor one of pairs.
+    `task`: a name in TASKS, which needs `label` where it is not the usual one, nor one of pairs; `heads`: the columns of the answers where it
+    is one of several heads.
 
     `base` is the folder of the recipe to be written. Raises: DataError for files that cannot be read, or in which it cannot be told what is
     what.
     """
     paired = label is None and room(task).towers
+    if room(task).of_heads:
+        if len(set(heads)) < 2:
+            raise DataError(f"--task {task}: needs a column for each of at least two heads; give --label COLUMN twice or more")
+        label = heads[0]  # which keeps the others from being guessed
     if task != TASK and label is None and not paired:
         raise DataError(f"--task {task}: the column of the answers is guessed where they are names; here --label COLUMN says which it is")
     tables = {split: read_every_column(split, path) for split, path in files.items()}
@@ -65,12 +71,13 @@ def survey(
     _check_columns(tables, files)
     folder = files["train"].parent
     asked = {role: name for role, name in zip(ROLES, (image, audio, text, label, group), strict=True) if name is not None}
-    roles = decide_roles(
-        [profile(name, train.column(name), test.column(name), folder=folder) for name in train.column_names], asked, labelled=not paired
-    )
+    if absent := [name for name in heads if name not in train.column_names]:
+        raise DataError(f"--label {absent[0]}: there is no such column; there are {', '.join(map(shown, train.column_names))}")
+    free = [name for name in train.column_names if name not in heads[1:]]
+    roles = decide_roles([profile(name, train.column(name), test.column(name), folder=folder) for name in free], asked, labelled=not paired)
     if paired and len(roles.columns.keys() & {IMAGE, AUDIO, TEXT}) < 2:
         raise DataError(f"--task {task}: finds one kind of input by another, and there is {' and '.join(roles.columns)} alone; {TWO}")
-    return _count(tables, files, roles, base, task=task)
+    return _count(tables, files, roles, base, task=task, heads=heads)
 
 
 def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) -> None:
@@ -95,14 +102,19 @@ def _check_columns(tables: Mapping[str, pa.Table], files: Mapping[str, Path]) ->
             )
 
 
-def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Roles, base: Path, *, task: str) -> Seen:
+def _count(
+    tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Roles, base: Path, *, task: str, heads: Sequence[str] = ()
+) -> Seen:
     """The numbers of the columns that a model will read."""
-    columns, train = roles.columns, tables["train"]
+    columns, train = {role: name for role, name in roles.columns.items() if not (heads and role == "label")}, tables["train"]
     usual = task == TASK
     told = {split: table.column(columns["label"]) for split, table in tables.items()} if "label" in columns else None
     if told and room(task).dense:
         told = {split: file_column(column, files[split].parent, shown(columns["label"])) for split, column in told.items()}
     answers = None if usual else look_at_answers(told, task) if told else look_at_pairs()
+    several: dict[str, SeenHead] = {}
+    if heads:
+        answers, several = look_at_heads({split: {name: table.column(name) for name in heads} for split, table in tables.items()})
     labels = answers.labels if answers else _labels(train.column(columns["label"]))
     broken: Counter[str] = Counter(answers.broken if answers else {})
     pictures, decoded = _pictures(tables, files, columns[IMAGE], broken) if IMAGE in columns else (None, 0)
@@ -132,6 +144,7 @@ def _count(tables: Mapping[str, pa.Table], files: Mapping[str, Path], roles: Rol
         task=task,
         task_options=answers.options if answers else {},
         answers=answers.told if answers else (),
+        heads=several,
         ceiling=_ceiling(train, columns) if usual else 1.0,
         ignored=roles.ignored,
     )

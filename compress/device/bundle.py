@@ -95,4 +95,5 @@ def check_model(bundle: BundleFolder, model: Model, *, runtime: str, threads: in
     session = open_model(bundle, model, runtime=runtime, threads=threads)
     decisions = partial(answerer(bundle.task).decisions, facts=bundle.facts)
     allowed = model.tolerance if tolerance is None else tolerance
-    return check_golden(session, bundle.folder / GOLDEN, tolerance=allowed, logits=model.logits, decisions=decisions)
+    heads = [len(head["names"]) for head in bundle.facts.get("heads", ())]
+    return check_golden(session, bundle.folder / GOLDEN, tolerance=allowed, logits=model.logits, decisions=decisions, heads=heads)

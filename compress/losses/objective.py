@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compress.io_spec import Outputs
+from compress.io_spec import ABSENT, Head, Outputs
 from compress.recipe.needs import hidden_state, reads_teacher
 from compress.recipe.sections import Loss
 from compress.tables import LOSSES, resolve
@@ -37,6 +37,7 @@ class Objective(nn.Module):
 
     `scales`: factors by term, 1 where there is none, see `starting_scales`. `widths`: (D_s, D_t) of each hidden state that is compared;
     where they differ and a loss asks for it, a projection is made, whose parameters are the objective's. `counts`: (K,) labelled rows.
+    `heads`: of several; a term of one reads its part of the logits and of the labels, and its weight is times that of the head.
     `towers`: how many vectors a row has; `prefixes`: to how many numbers they may be cut: a term is then the mean of that of the whole
     vectors and of those that are cut, the teacher's too (Matryoshka representations, arXiv 2205.13147, equation 1, with equal weights).
 
@@ -54,12 +55,14 @@ class Objective(nn.Module):
         counts: Tensor | None = None,
         towers: int = 1,
         prefixes: Sequence[int] = (),
+        heads: Sequence[Head] = (),
     ) -> None:
         super().__init__()
         self.projections, self.with_teacher = nn.ModuleDict(), with_teacher
         self.doubts = nn.ParameterDict()  # s of each term whose weight is learned
         self.terms: list[Term] = []
         self.towers, self.prefixes = towers, tuple(prefixes)
+        self.heads = {head.name: head for head in heads}
         self.scales = dict(scales or {})
         for loss in losses:
             if with_teacher or not reads_teacher(LOSSES[loss.name]):
@@ -69,11 +72,12 @@ class Objective(nn.Module):
 
     def _add(self, loss: Loss, widths: Mapping[str, tuple[int, int]], counts: Tensor | None) -> None:
         """One term more; its loss gets from the program what its signature asks for."""
-        function, name = resolve(LOSSES[loss.name]), unique(loss.name, [term.name for term in self.terms])
+        function, head = resolve(LOSSES[loss.name]), self.heads.get(loss.head or "")
+        name = unique(f"{loss.name} of {head.name}" if head else loss.name, [term.name for term in self.terms])
         given: dict[str, Any] = {}
         asked = inspect.signature(function).parameters
         if "counts" in asked:
-            given["counts"] = counts
+            given["counts"] = counts[head.logits] if head and counts is not None else counts
         if "towers" in asked:
             given["towers"] = self.towers
         if "project" in asked:
@@ -117,6 +121,9 @@ class Objective(nn.Module):
             return lengths(term, student.map(lambda x: x[answered]), teacher.map(lambda x: x[answered]), answers[answered])
 
         def lengths(term: Term, own: Outputs, theirs: Outputs | None, answers: Tensor) -> Tensor:
+            if head := self.heads.get(term.config.head or ""):
+                own, answers = own._replace(logits=own.logits[:, head.logits]), labels_of(head, answers)
+                theirs = theirs and theirs._replace(logits=theirs.logits[:, head.logits])
             found = term.loss(own, theirs, answers)
             for size in self.prefixes:
                 cut = [one and one._replace(logits=cut_vectors(one.logits, self.towers, size)) for one in (own, theirs)]
@@ -128,10 +135,13 @@ class Objective(nn.Module):
             others, share = terms(mixed[0]), mixed[1]
             parts = {name: share * part + (1 - share) * others[name] for name, part in parts.items()}
         total = sum(
-            weight_at(term.config, done) * self._weighed(term.name, self.scales.get(term.name, 1.0) * parts[term.name])
-            for term in self.terms
+            self._weight(term, done) * self._weighed(term.name, self.scales.get(term.name, 1.0) * parts[term.name]) for term in self.terms
         )
         return total, {name: part.detach() for name, part in parts.items()}  # type: ignore[return-value]
+
+    def _weight(self, term: Term, done: float) -> float:
+        head = self.heads.get(term.config.head or "")
+        return weight_at(term.config, done) * (head.weight if head else 1.0)
 
     def _weighed(self, name: str, part: Tensor) -> Tensor:
         return (-self.doubts[name]).exp() * part + nn.functional.softplus(self.doubts[name]) if name in self.doubts else part
@@ -140,6 +150,16 @@ class Objective(nn.Module):
     def learned(self) -> dict[str, float]:
         """The factor of each term whose weight is learned."""
         return {name: math.exp(-float(doubt.detach())) for name, doubt in self.doubts.items()}
+
+
+def labels_of(head: Head, labels: Tensor) -> Tensor:
+    """A head's own of all labels (R, L): (R,) or (R, K_h) int64, -1 where a row lacks them; of numbers float32, NaN there."""
+    own = labels[:, head.labels]
+    lacks = (~torch.isfinite(own) | (own == ABSENT)).any(1, keepdim=True)
+    if head.kind == "values":
+        return own.masked_fill(lacks, torch.nan)
+    whole = own.nan_to_num().masked_fill(lacks, -1).long()
+    return whole[:, 0] if head.kind == "place" else whole
 
 
 def cut_vectors(vectors: Tensor, towers: int, size: int) -> Tensor:
@@ -178,13 +198,18 @@ def projection(width: int, wanted: int) -> nn.Linear:
 
 
 def starting_scales(objective: Objective, parts: Mapping[str, Tensor]) -> dict[str, float]:
-    """For each term that is larger than the one of labels, the factor that makes it as large; nothing where there is none of labels.
+    """For each term that is larger than the one of labels, of its head if it has one, the factor that makes it as large; nothing where there
+    is none of labels.
 
     `parts`: the terms of a fresh student. With many classes and a sure teacher KD at T = 4 starts at 10 to 30 times the cross-entropy.
     """
-    of_labels = {term.name for term in objective.terms if term.of_labels}
-    labels = next((float(parts[name]) for name in parts if name in of_labels), 0.0)
-    return {name: labels / float(part) for name, part in parts.items() if name not in of_labels and float(part) > labels > 0}
+    scales = {}
+    for term in objective.terms:
+        alike = [one for one in objective.terms if one.of_labels and term.config.head in (None, one.config.head)]
+        labels, part = float(parts[alike[0].name]) if alike else 0.0, float(parts[term.name])
+        if not term.of_labels and part > labels > 0:
+            scales[term.name] = labels / part
+    return scales
 
 
 def unique(name: str, taken: Sequence[str]) -> str:

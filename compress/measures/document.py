@@ -246,6 +246,15 @@ class Differing(Number):
     both: int = _("Both: of tasks that have no right and wrong.")
 
 
+class Head(Part):
+    """One of several heads of a file, on the test rows that have its label."""
+
+    task: str = _("In TASKS.")
+    measure: str = _("What its mean gain is called.")
+    accuracy: Accuracy = _("Its mean gain.")
+    labels: Labels | None = _may("Of one of K labels.")
+
+
 class Model(Part):
     """One file, or a teacher of which there are stored answers alone."""
 
@@ -266,6 +275,7 @@ class Model(Part):
     by_kind: list[Named] = _("By kind of row.")
     by_slice: dict[str, list[Named]] = _("Column -> by its values.")
     labels: Labels | None = _may("Of one of K labels.")
+    heads: dict[str, Head] | None = _may("Of several heads each.")
     latency: dict[str, Latency] | None = _("Batch -> times; null where the file's target is another machine.")
     peak_memory: Number | None = _("Largest resident memory of a fresh process that opens the file and answers; median of several.")
     cold_start: Number | None = _("From the start of such a process to its first answer; median of several.")

@@ -15,12 +15,14 @@ Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 class Metric(NamedTuple):
-    """`compute(logits, labels)`: logits (R, K) float, labels (R,) int -> float in `unit`; `interval`, likewise, its 95 % interval (low, high)."""
+    """`compute(logits, labels)`: logits (R, K) float, labels (R,) int -> float in `unit`; `interval`, likewise, its 95 % interval (low, high);
+    `of(labels)`: (R,) bool, the rows that it is of, where these are not all."""
 
     compute: Callable[[np.ndarray, np.ndarray], float]
     unit: str
     higher_is_better: bool
     interval: Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None = None
+    of: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

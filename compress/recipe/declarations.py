@@ -77,6 +77,14 @@ def class_literal(entry: str, name: str) -> Any:
     raise LookupError(f"{source_file(module)}: class {kind} gives {name} no literal in its body")
 
 
+def stated(entry: str, name: str) -> Any:
+    """The same, and None where the class leaves it to the one that it is made of, or there is no entry."""
+    try:
+        return class_literal(entry, name) if entry else None
+    except LookupError:
+        return None
+
+
 def literal(file: Path, name: str) -> Any:
     """The literal that a module gives to a name, alone or as one of several (`A, B = 1, 2`), read without running it.
 

@@ -250,6 +250,9 @@ def _references(data: dict[str, Any], modalities: dict[str, str]) -> Iterator[tu
     """(place of a section, its key that holds a name, the table of the name, the default name)."""
     yield ("data",), "source", "DATASETS", None
     yield ("data",), "task", "TASKS", "single_label"
+    heads = _at(data, ("data", "heads"))
+    for name in heads if isinstance(heads, dict) else ():
+        yield ("data", "heads", name), "task", "TASKS", "single_label"
     yield ("teacher",), "model", "MODELS", None
     for name, entry in modalities.items():
         yield ("teacher", "encoders", name), "model", encoder_table(name), None

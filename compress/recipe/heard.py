@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compress.recipe.declarations import class_literal
+from compress.recipe.declarations import class_literal, stated
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.teacher import SOURCES
@@ -85,7 +85,7 @@ def _check_zero_shot(recipe: Recipe) -> Iterator[Fault]:
 def _check_generative(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """Inputs that the model cannot read, and texts that the prompt leaves out."""
     source, task = recipe.teacher.source, tables["TASKS"].get(recipe.data.task)
-    worded = {m: bool(_literal(tables["MODALITIES"].get(m, ""), "worded")) for m in recipe.modalities}
+    worded = {m: bool(stated(tables["MODALITIES"].get(m, ""), "worded")) for m in recipe.modalities}
     seen = [m for m, says in worded.items() if not says]
     pictures = next(iter(tables["MODALITIES"]))
     if seen != ([pictures] if source == "vlm" else []):
@@ -93,15 +93,8 @@ def _check_generative(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -
         yield Fault(("teacher", "source"), f"{source} reads {takes} and the data has {' and '.join(recipe.modalities)}")
     for m in (m for m, says in worded.items() if says and f"{{{m}}}" not in str(recipe.teacher.prompt)):
         yield Fault(("teacher", "prompt"), f"has no {{{m}}}, so every row would be asked the same")
-    if task and _literal(task, "one_of_many") is not True:
+    if task and stated(task, "one_of_many") is not True:
         yield Fault(("teacher", "source"), f"the likeliest of several answers says nothing of {recipe.data.task}; take another teacher")
-
-
-def _literal(entry: str, name: str) -> Any:
-    try:
-        return class_literal(entry, name)
-    except LookupError:  # a room that says nothing of it
-        return None
 
 
 def _forms(entry: str | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from compress.recipe.needs import hidden_states, reads_teacher
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
-from compress.recipe.terms import Adversarial, Loss, Robustness, Tap
+from compress.recipe.terms import Adversarial, Head, Loss, Robustness, Tap
 from compress.tables import LOSSES
 
 
@@ -24,6 +24,9 @@ class Data(Section):
     inputs: ByModality = Field(description="What a row is made of, by modality, and in which form the student reads it.")
     task: str = Field("single_label", description="What is asked of the rows: a name in TASKS; `compress list tasks` shows them.")
     task_options: dict[str, Any] = Field({}, description="Options of that task, such as the separator of several tags.")
+    heads: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Head] = Field(
+        {}, description="Of the task several: the heads of the one student and of the one teacher, by a name of your own."
+    )
     imbalance: Literal["none", "batches", "logits"] = Field(
         "none",
         description="What every training does about rare labels. batches: each label (of several, the row's rarest) is drawn as often; logits: the "
@@ -74,6 +77,12 @@ class Data(Section):
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="What an unusable row does: stop before training, or be counted, reported and left out."
     )
+
+    @property
+    def room(self) -> dict[str, Any]:
+        """What the task is made with: its options and, of several heads, these with their columns."""
+        heads = {name: {**head.model_dump(), "column": head.column or name} for name, head in self.heads.items()}
+        return {**self.task_options, **({"data_heads": heads} if heads else {})}
 
 
 class Augment(ByModality):
@@ -367,6 +376,11 @@ class Budget(Section):
         None, gt=0, description="Most memory of such a process, Python and runtime included, MB (10^6 bytes)."
     )
     max_size_mb: float | None = Field(None, gt=0, description="Shipped ONNX file, MB (10^6 bytes).")
+    max_head_drop_points: float | None = Field(
+        None,
+        ge=0,
+        description="Of several heads: what the shipped student may lose to the teacher in the head that loses most, points of its own measure.",
+    )
     min_slice_percent: float | None = Field(
         None, gt=0, le=100, description="Test accuracy of the shipped student in the worst part of data.options.slices that has 10 rows, %."
     )

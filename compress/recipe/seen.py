@@ -35,6 +35,16 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class SeenHead:
+    """One of several columns of answers, and the head that is to learn it."""
+
+    column: str
+    task: str
+    options: dict[str, Any]  # task_options
+    told: str  # what was seen of its answers
+
+
+@dataclass(frozen=True)
 class Seen:
     """What the files hold. Rows are counted as they are; `broken` counts those that a run cannot use, of the rows that were looked at."""
 
@@ -53,5 +63,6 @@ class Seen:
     task: str = "single_label"
     task_options: dict[str, Any] = field(default_factory=dict)
     answers: tuple[str, ...] = ()  # what is told of answers that are not one of K labels
+    heads: dict[str, SeenHead] = field(default_factory=dict)  # of the task several, by name
     ceiling: float = 1.0  # share of the training rows that can be right at best, since equal inputs have different labels
     ignored: dict[str, str] = field(default_factory=dict)  # column -> why it is not read

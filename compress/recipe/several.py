@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compress.recipe.declarations import class_literal
+from compress.recipe.declarations import stated
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.yaml_source import Fault
@@ -40,7 +40,7 @@ def placed(faults: Iterator[Fault], index: int, several: bool) -> Iterator[Fault
 def check_several(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for each word that needs a single teacher."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    one_of_many = bool(entry) and _literal(entry, "one_of_many")
+    one_of_many = bool(entry) and stated(entry, "one_of_many")
     if recipe.distill.combine != "mean" and not one_of_many:
         yield Fault(
             ("distill", "combine"), f"{recipe.distill.combine} weighs probabilities of one of K labels; of {recipe.data.task} take mean"
@@ -54,7 +54,7 @@ def check_several(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
     why = "several teachers have"
     if recipe.data.judge == "teacher":
         yield Fault(("data", "judge"), f"{why} no answer in common to judge by; take one, or set it to labels")
-    if entry and _literal(entry, "joint"):
+    if entry and stated(entry, "joint"):
         yield Fault(("teachers",), f"{why} no common space of vectors; take one")
     for index, loss in enumerate(recipe.distill.losses):
         known = tables["LOSSES"].get(loss.name)
@@ -72,10 +72,3 @@ def check_several(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
             yield Fault(("distill", "augment", m, "wordings"), f"{why} no common vectors of words to find near ones in; set it to 0")
     if recipe.budget.min_latency_ratio is not None:
         yield Fault(("budget", "min_latency_ratio"), f"{why} each a time of its own, and none in common; take max_latency_ms")
-
-
-def _literal(entry: str, name: str) -> Any:
-    try:
-        return class_literal(entry, name)
-    except LookupError:  # as in a plugin that says nothing of it
-        return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compress.recipe.declarations import class_literal
+from compress.recipe.declarations import class_literal, stated
+from compress.recipe.heads import DEFAULT, check_heads, objective_of
 from compress.recipe.needs import hidden_state
 from compress.recipe.recipe import Recipe
 from compress.recipe.sections import Fusion
 from compress.recipe.yaml_source import Fault, Place
 
-DEFAULT = "single_label"
 UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
     "instance_segmentation": ("panoptic_segmentation",),
@@ -23,6 +23,7 @@ OTHER_NAMES = {  # what is built -> other names that people look for it under
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
     "segmentation": ("semantic_segmentation", "masks"),
     "verification": ("speaker_verification", "face_verification"),
+    "several": ("multi_task", "multitask", "multi_head", "several_heads"),
     "retrieval": ("clip", "clap", "dual_encoder", "two_towers", "cross_modal_retrieval", "image_text_retrieval"),
 }
 LEFT_OUT = {  # encoders that are left out on purpose -> why
@@ -39,13 +40,16 @@ def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]
     name, entry = _task(data, tables)
     distill = data.setdefault("distill", {}) if entry and name != DEFAULT else None
     if isinstance(distill, dict) and entry:
-        distill.setdefault("losses", [dict(loss) for loss in class_literal(entry, "objective")])
+        own = objective_of(data["data"].get("heads"), tables) if stated(entry, "of_heads") else classstated(entry, "objective")
+        if own:
+            distill.setdefault("losses", [dict(loss) for loss in own])
 
 
 def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], recipe: Recipe | None) -> Iterator[Fault]:
     """A fault for each loss, teacher and word that the task cannot have; `data` may be invalid elsewhere, `recipe` is None then."""
     yield from _check_losses(data, tables)
     if recipe:
+        yield from check_heads(recipe, tables)
         yield from _check_teacher(recipe, tables)
         yield from _check_imbalance(recipe, tables)
         yield from _check_storage(recipe, tables)
@@ -61,7 +65,7 @@ def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
     name, entry = _task(data, tables)
     distill = data.get("distill")
     losses = distill.get("losses") if isinstance(distill, dict) else None
-    if not entry or not isinstance(losses, list):
+    if not entry or not isinstance(losses, list) or stated(entry, "of_heads"):  # whose losses are checked head by head
         return
     fitting = fitting_losses(entry, tables["LOSSES"])
     for index, loss in enumerate(losses):
@@ -73,8 +77,8 @@ def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
 
 def fitting_losses(entry: str, losses: Mapping[str, str]) -> list[str]:
     """The losses of ours that a task of TASKS can be taught with: its own, and where it says so those that compare hidden states."""
-    found = list(class_literal(entry, "losses"))
-    if _literal(entry, "hidden"):
+    found = list(classstated(entry, "losses"))
+    if stated(entry, "hidden"):
         found += [name for name, loss in losses.items() if ".py:" not in loss and hidden_state(loss, {})]
     return found
 
@@ -82,11 +86,11 @@ def fitting_losses(entry: str, losses: Mapping[str, str]) -> list[str]:
 def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a teacher whose answers have another form than the task's."""
     source, trained, entry = recipe.teacher.source, recipe.teacher.fine_tune, tables["TASKS"].get(recipe.data.task)
-    if entry and recipe.teacher.smoothing and not _literal(entry, "one_of_many"):
+    if entry and recipe.teacher.smoothing and not stated(entry, "one_of_many"):
         yield Fault(("teacher", "smoothing"), f"{recipe.data.task} has no single label that could be spread over others; leave it out")
     if entry is None or source == "fit" or recipe.teacher.form or (source == "weights" and trained):  # a form is checked by itself
         return
-    taken = _literal(entry, "foreign")
+    taken = stated(entry, "foreign")
     if taken is not None and source not in taken:
         yield Fault(
             ("teacher", "source"),
@@ -100,16 +104,16 @@ def _check_teacher(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
 def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where answers are stored in part that are no probabilities of labels."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    if recipe.distill.store_top_k is not None and entry and not _literal(entry, "one_of_many"):
+    if recipe.distill.store_top_k is not None and entry and not stated(entry, "one_of_many"):
         yield Fault(("distill", "store_top_k"), f"{recipe.data.task} has no likeliest labels that could be kept; leave it out")
 
 
 def _check_judge(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where answers of another kind than one of K labels are to be named, or judged by the teacher's."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    named = bool(recipe.data.names) and not (entry and _literal(entry, "named"))
+    named = bool(recipe.data.names) and not (entry and stated(entry, "named"))
     for word, asked in (("judge", recipe.data.judge == "teacher"), ("names", named)):
-        if asked and entry and not _literal(entry, "one_of_many"):
+        if asked and entry and not stated(entry, "one_of_many"):
             yield Fault(
                 ("data", word), f"is for one of K labels, and {recipe.data.task} learns from labels what an answer is; leave it out"
             )
@@ -117,7 +121,7 @@ def _check_judge(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Ite
 
 def _check_attacks(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where there is no image to change."""
-    if any(_literal(tables["MODALITIES"].get(m, ""), "pixels") for m in recipe.modalities):
+    if any(stated(tables["MODALITIES"].get(m, ""), "pixels") for m in recipe.modalities):
         return
     for place in (("distill", "adversarial"), ("benchmark", "robustness")):
         if getattr(getattr(recipe, place[0]), place[1]) is not None:
@@ -127,14 +131,14 @@ def _check_attacks(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
 def _check_imbalance(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for a task whose answers are never rare."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    if recipe.data.imbalance != "none" and entry and _literal(entry, "balances") is False:
+    if recipe.data.imbalance != "none" and entry and stated(entry, "balances") is False:
         yield Fault(("data", "imbalance"), f"{recipe.data.task} has no labels that are rare; leave it out")
 
 
 def _check_inputs(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for inputs that the task cannot answer about."""
     entry = tables["TASKS"].get(recipe.data.task)
-    reads = (_literal(entry, "reads") if entry else None) or {}
+    reads = (stated(entry, "reads") if entry else None) or {}
     if reads and set(recipe.modalities) != set(reads):
         yield Fault(("data", "inputs"), f"{recipe.data.task} reads {' and '.join(reads)} alone, found {' and '.join(recipe.modalities)}")
         return
@@ -151,14 +155,14 @@ def _check_inputs(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
 def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for what cannot be where each input has a vector of its own."""
     entry = tables["TASKS"].get(recipe.data.task)
-    if not entry or not _literal(entry, "towers"):
+    if not entry or not stated(entry, "towers"):
         return
     if len(recipe.modalities) == 1:
         yield Fault(
             ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
         )
     rooms = tables["MODALITIES"]
-    seen_and_read = {m for m, room in rooms.items() if _literal(room, "pixels") or _literal(room, "worded")}
+    seen_and_read = {m for m, room in rooms.items() if stated(room, "pixels") or stated(room, "worded")}
     if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != seen_and_read:
         yield Fault(
             ("teacher", "source"),
@@ -175,10 +179,10 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
 def _check_places(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault for what cannot be where each place of a picture has an answer."""
     entry = tables["TASKS"].get(recipe.data.task)
-    if not entry or not _literal(entry, "dense"):
+    if not entry or not stated(entry, "dense"):
         return
     name, (m, *others) = recipe.data.task, recipe.modalities
-    if others or not _literal(tables["MODALITIES"].get(m, ""), "pixels"):
+    if others or not stated(tables["MODALITIES"].get(m, ""), "pixels"):
         yield Fault(("data", "inputs"), f"{name} reads pictures alone, found {' and '.join(recipe.modalities)}")
         return
     own = recipe.data.inputs.get(m)
@@ -207,14 +211,6 @@ def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
             yield Fault(place, f"{name} is called {ours[name]} here")
         if name in _NAMES:
             yield Fault(place, f"{_NAMES[name]} is not built; docs/guide.md says what it would need. See 'compress list tasks'")
-
-
-def _literal(entry: str, name: str) -> Any:
-    """The literal of a task's own class; None where it leaves that to `Task`."""
-    try:
-        return class_literal(entry, name)
-    except LookupError:
-        return None
 
 
 def _task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> tuple[str, str | None]:

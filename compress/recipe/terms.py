@@ -1,4 +1,4 @@
-"""What the student is led by: a term of the loss, a tap, which is a hidden state that terms compare, and images changed against it."""
+"""What the student is led by: a term of the loss, a head that it is of, a tap, which is a hidden state that terms compare, and images changed against it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ class Loss(Section):
 
     name: str = Field(description="Name in LOSSES: `compress list losses`.")
     weight: float = Field(1.0, ge=0, description="Factor of the term.")
+    head: str | None = Field(
+        None, description="Of several heads (data.heads) the one whose logits and labels it reads; null: there is one."
+    )
     options: dict[str, Any] = Field({}, description="Options of the loss, such as temperature.")
     schedule: Literal["constant", "linear", "cosine", "warmup", "learned"] = Field(
         "constant",
@@ -22,6 +25,17 @@ class Loss(Section):
         "a term of each modality. The int8 student is trained with the last weights.",
     )
     end_weight: float = Field(0.0, ge=0, description="linear, cosine: the factor at the last step; warmup: that at the first.")
+
+
+class Head(Section):
+    """One of several heads on one set of encoders."""
+
+    task: str = Field("single_label", description="What it answers: single_label, multi_label or regression.")
+    task_options: dict[str, Any] = Field({}, description="Options of that task.")
+    column: str | None = Field(
+        None, description="Column of its labels in the data; null: named as the head. A blank cell: the row lacks this head's label."
+    )
+    weight: float = Field(1.0, gt=0, description="Factor of all of its terms in the loss, beside those of the other heads.")
 
 
 class Adversarial(Section):

@@ -21,8 +21,9 @@ from compress.recipe.choices import (
     teacher_side,
 )
 from compress.recipe.declarations import class_literal
+from compress.recipe.heads import objective_of
 from compress.recipe.seen import Seen
-from compress.tables import TASKS
+from compress.tables import TABLES, TASKS
 
 MARGIN, WIDTH = 34, 120  # columns: where comments beside a value start, and where lines end
 LOSSES: tuple[dict[str, Any], ...] = ({"name": "cross_entropy"}, {"name": "kd", "options": {"temperature": 4.0}})
@@ -88,6 +89,7 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
         "retrieval": "Finds what belongs together",
         "segmentation": f"Tells which of {len(seen.labels):,} classes each place shows",
         "token_labels": f"Gives each word one of {len(seen.labels):,} labels",
+        "several": f"Answers {' and '.join(seen.heads)}",
     }.get(seen.task, f"Tells {len(seen.labels):,} labels apart")
     yield f"description: {quoted(f'{what} by {inputs}.')}"
     yield "seed: 0"
@@ -174,6 +176,13 @@ def _task(seen: Seen) -> Iterator[str]:
     yield f"  task: {seen.task}"
     if seen.task_options:
         yield f"  task_options: {{{', '.join(f'{key}: {_written(value)}' for key, value in seen.task_options.items())}}}"
+    if seen.heads:
+        yield "  heads:"
+    for name, head in seen.heads.items():
+        words = [f"task: {head.task}"] + ([] if head.column == name else [f"column: {quoted(head.column)}"])
+        options = ", ".join(f"{key}: {_written(value)}" for key, value in head.options.items())
+        words += [f"task_options: {{{options}}}"] if options else []
+        yield _beside(f"    {name}: {{{', '.join(words)}}}", head.told)
     for line in seen.answers:
         yield from _comment(f"{line}.")
     few = [label for label, count in seen.labels.items() if count < FEW]
@@ -271,9 +280,11 @@ def _student(choice: Choice) -> Iterator[str]:
 def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "distill:"
     yield _beside("  losses:", "`compress list losses` shows formulas and options")
-    for loss in LOSSES if not seen.answers else class_literal(TASKS[seen.task], "objective"):
+    own = objective_of({name: {"task": head.task} for name, head in seen.heads.items()}, TABLES)
+    for loss in own or (LOSSES if not seen.answers else class_literal(TASKS[seen.task], "objective")):
+        head = f", head: {loss['head']}" if "head" in loss else ""
         options = ", ".join(f"{key}: {value}" for key, value in loss.get("options", {}).items())
-        yield f"    - {{name: {loss['name']}{f', options: {{{options}}}' if options else ''}}}"
+        yield f"    - {{name: {loss['name']}{head}{f', options: {{{options}}}' if options else ''}}}"
     yield _beside("  compare_alone: true", "also train without the teacher, and see which is better on validation")
     yield "  augment:"
     if choice.image_size:

@@ -16,6 +16,7 @@ NOT_MEASURED = {
     "max_memory_mb": "benchmark the run on Linux",
     "max_drop_points": "give the teacher's answers to test rows as well",
     "max_drop_high_points": "give the teacher's answers to test rows as well",
+    "max_head_drop_points": "give the teacher's answers to test rows as well",
     "min_slice_percent": "name columns of the data in data.options.slices that have parts of 10 test rows",
 }
 
@@ -89,6 +90,7 @@ def check_summary(summary: Mapping[str, Any], budget: Budget) -> list[Line]:
         "max_cold_start_ms": summary.get("shipped_cold_start_ms"),
         "max_memory_mb": in_mb(summary.get("shipped_memory_bytes")),
         "max_size_mb": in_mb(summary["shipped_size_bytes"]),
+        "max_head_drop_points": summary.get("worst_head_drop_points"),
         "min_slice_percent": summary.get("worst_slice_percent"),
     }
     low, high = summary["shipped_drop_low_points"], summary["shipped_drop_high_points"]

@@ -130,14 +130,16 @@ def _counts(data: PreparedData) -> Table:
 
 
 def _answers(data: PreparedData) -> Iterator[Table]:
-    """How often each label is there; of numbers, where they lie."""
+    """How often each label is there, of several heads head by head; of numbers, where they lie."""
     accounts = [data.report["splits"][split] for split in SPLITS]
-    counts, rows_of = [account.get("label_counts") or {} for account in accounts], [account["labelled_rows"] for account in accounts]
-    several = any(max(found.values(), default=0) > rows for found, rows in zip(counts, rows_of, strict=True))  # words or places a row
-    yield _balance("Labels", data.labels, counts, [sum(found.values()) for found in counts] if several else rows_of)
-    ranges = [account.get("ranges") or {} for account in accounts]
-    rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
-    yield "Numbers", "Mean, and from the least to the largest.", ["", *SPLITS], rows
+    parts = [(f": {part.name}", part.names, [account["heads"][part.name] for account in accounts]) for part in data.task.heads]
+    for of, names, own in parts or [("", data.labels, accounts)]:
+        counts, rows_of = [account.get("label_counts") or {} for account in own], [account["labelled_rows"] for account in own]
+        several = any(max(found.values(), default=0) > rows for found, rows in zip(counts, rows_of, strict=True))  # words or places a row
+        yield _balance(f"Labels{of}", names, counts, [sum(found.values()) for found in counts] if several else rows_of)
+        ranges = [account.get("ranges") or {} for account in own]
+        rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
+        yield f"Numbers{of}", "Mean, and from the least to the largest.", ["", *SPLITS], rows
 
 
 def _range(found: dict[str, float] | None) -> str:

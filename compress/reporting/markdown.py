@@ -8,6 +8,7 @@ from typing import Any
 from compress.measures.paired import describe_paired
 from compress.reporting.budgets import Line, in_mb, measured
 from compress.reporting.cells import percent, show_bytes, significant
+from compress.reporting.heads import show_heads
 from compress.reporting.samples import in_words
 from compress.reporting.service import show_around, show_streams
 
@@ -58,7 +59,7 @@ def render_markdown(
     if shipped.get("differs"):
         parts += ["## Where teacher and student differ", escape(differing_in_words(shipped["differs"], name))]
         parts += [table(["test row", "inputs", "label", "teacher", name], map(_row_of, differing[:ROWS_TOLD]))] if differing else []
-    for shown in (show_around(measurements, shipped=name), show_streams(measurements)):
+    for shown in (show_heads(models, shipped=name), show_around(measurements, shipped=name), show_streams(measurements)):
         if shown["rows"]:
             parts += [f"## {shown['title']}", table([*shown["rows"][0]], [[str(cell) for cell in row.values()] for row in shown["rows"]])]
             parts.append(escape(shown["note"]))

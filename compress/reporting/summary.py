@@ -82,7 +82,22 @@ def summarise_run(
         "shipped_cold_start_ms": measured(shipped, "cold_start"),
         "exports": exports or {},
         **worst_slice(shipped.get("by_slice", {})),
+        **describe_heads(teacher, student, shipped),
     }
+
+
+def describe_heads(teacher: dict[str, Any], student: dict[str, Any], shipped: dict[str, Any]) -> dict[str, Any]:
+    """{heads, worst_head, worst_head_drop_points}: of several heads each one's figures as those of the whole, and the one that loses most to
+    the teacher; none where a row has one answer."""
+    heads, models = {}, {"teacher": teacher, "student": student, "shipped": shipped}
+    for name, head in shipped.get("heads", {}).items():
+        own = {role: model["heads"][name]["accuracy"] for role, model in models.items() if name in model.get("heads", {})}
+        heads[name] = {"task": head["task"], "measure": head["measure"], "samples": head["accuracy"]["samples"]}
+        heads[name] |= {f"{role}_accuracy": own[role]["value"] if role in own else None for role in models}
+        heads[name] |= _drop(head["accuracy"].get("against_teacher"))
+    drops = [(one["shipped_drop_points"], name) for name, one in heads.items() if one["shipped_drop_points"] is not None]
+    drop, worst = max(drops, default=(None, None))
+    return {"heads": heads, "worst_head": worst, "worst_head_drop_points": drop}
 
 
 def worst_slice(by_slice: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -39,6 +39,13 @@ function drawn(mask, words) {
   return canvas;
 }
 
+function said(given) {
+  if ("heads" in given) {
+    return Object.entries(given.heads).map(([head, { task, top, ...own }]) => `${head}: ${said(own)}`).join("; ");
+  }
+  return "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given);
+}
+
 function show(answers) {
   const cards = answers.map((answer) => {
     const { role, model, size_bytes, read_ms, model_ms, top, shares, mask, reads, ...given } = answer;
@@ -46,7 +53,7 @@ function show(answers) {
     const card = document.createElement("div");
     card.className = `answer ${role}`;
     card.append(element("h2", `${role}: ${model}, ${size(size_bytes)}`));
-    card.append(element("div", words ? words : "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given), "given"));
+    card.append(element("div", words || said(given), "given"));
     if (mask) card.append(drawn(mask, words));
     if (Array.isArray(top)) {
       const list = document.createElement("ol");

@@ -165,7 +165,8 @@ def write_bundle(
             write_example(out, name, arrays=arrays, models=table)
         (out / "README.md").write_text(readme(str(summary.get("name", "")), io_spec, examples=examples), encoding="utf-8")
         _copy_runner(out, io_spec, task)
-        write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", "")})
+        heads = {"heads": [part.name for part in task.heads]} if task.heads else {}
+        write_manifest(out, extra={"chosen": chosen, "name": summary.get("name", ""), **heads})
         manifest = verify_folder(out)
         if towers:
             opened = read_bundle(out)
@@ -213,6 +214,8 @@ def describe_model(summary: dict[str, Any], *, io_spec: IOSpec, labels: list[str
         lines += [f"## {title}", "", str(summary.get(title.lower(), "not recorded")), ""]
     lines += ["## Quality", "", f"| model | {summary.get('measure', 'accuracy')} | 95 % interval | samples |", "|---|---|---|---|"]
     lines += [_accuracy_line(summary, role) for role in ("teacher", "student", "shipped")]
+    for name, head in summary.get("heads", {}).items():
+        lines.append(f"| shipped, head {name} | {head['shipped_accuracy']:.2%} {head['measure']} | | {head['samples']} |")
     lines += ["", "## Size, speed and precision", ""]
     lines += [f"- {text}: {_number(summary[key])}" for key, text in SUMMARY_LINES.items() if key in summary]
     lines += ["", "## Licences", "", "| what | used as | licence | source |", "|---|---|---|---|"]
@@ -226,7 +229,7 @@ def _accuracy_line(summary: dict[str, Any], role: str) -> str:
     accuracy, samples = summary.get(f"{role}_accuracy"), summary.get(f"{role}_samples", summary.get("samples"))
     if accuracy is None or not samples:
         return f"| {role} | not recorded | | |"
-    if accuracy > 1:
+    if accuracy > 1 + 1e-9:  # a mean of weighed gains may round to a little more than 1
         raise BundleError(f"bundle: summary.{role}_accuracy is {accuracy}; give it as a fraction, at most 1")
     if f"{role}_low" in summary:
         low, high = summary[f"{role}_low"], summary[f"{role}_high"]
@@ -324,7 +327,8 @@ def _with_other_answers(golden: dict[str, np.ndarray], sessions: dict[str, Sessi
 
 def _check_answers(out: Path, name: str, session: Session, chosen: str, task: Task) -> dict[str, Any]:
     tolerance = TOLERANCES[_precision(name)]
-    return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=_logits(name, chosen), decisions=task.decisions)
+    logits, heads = _logits(name, chosen), [part.place.outputs for part in task.heads]
+    return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=logits, decisions=task.decisions, heads=heads)
 
 
 def _describe_model(out: Path, name: str, file: str, chosen: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def _summary(report: dict) -> str:
         inputs = ", ".join(f"{count:,} {modality.removesuffix('s')}s" for modality, count in split["inputs"].items())
         unlabelled = f", {split['unlabelled_rows']:,} unlabelled" if split["unlabelled_rows"] else ""
         lacking = "".join(f", {count:,} without {m}" for m, count in split.get("lacking", {}).items() if count)
-        parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled}{lacking})")
+        heads = "".join(f", {head} {own['labelled_rows']:,} labelled" for head, own in split.get("heads", {}).items())
+        parts.append(f"{name} {split['rows']:,} rows ({inputs}{unlabelled}{lacking}{heads})")
     if report["skipped"]["rows"]:
         parts.append(f"{report['skipped']['rows']:,} rows skipped")
     parts += [f"{reason}: {count:,} left out" for reason, count in report.get("left_out", {}).items()]

@@ -23,6 +23,7 @@ from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
 from compress.reporting.deciders import show_contributions, show_deciders, show_gradients
 from compress.reporting.duplicates import score_apart, show_near
+from compress.reporting.heads import show_heads
 from compress.reporting.markdown import render_markdown
 from compress.reporting.notes import (
     histories,
@@ -115,6 +116,7 @@ def report(
                 if (shipped := measured["models"][choice.name]).get("profile")
                 else []
             ),
+            show_heads(measured["models"], shipped=choice.name),
             show_around(measured, shipped=choice.name),
             show_streams(measured),
             *([show_teachers(targets, measured["models"])] if "teachers" in targets.details else []),

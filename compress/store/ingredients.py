@@ -131,7 +131,8 @@ def trainings(recipe: Recipe) -> list[Train]:
 def source_of(loaded: LoadedRecipe) -> Any:
     """The recipe's data set, not yet read."""
     data = loaded.recipe.data
-    return resolve(DATASETS[data.source])(base=loaded.base, **data.options)
+    heads = {"data_heads": {name: head["column"] for name, head in data.room["data_heads"].items()}} if data.heads else {}
+    return resolve(DATASETS[data.source])(base=loaded.base, **heads, **data.options)
 
 
 def licences(loaded: LoadedRecipe) -> list[dict[str, str]]:

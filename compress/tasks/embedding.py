@@ -38,6 +38,7 @@ class Embedding(SingleLabel):
     agreement = "mean cosine to the teacher's vectors"
     constant = "the same vector"
     one_of_many = False
+    as_head = ""
     balances = False
     foreign = ("folder", "hub", "run")  # sentence encoders; the logits of a classifier span no space that is searched
     joint = True

@@ -36,6 +36,7 @@ class MultiLabel(Task):
         "binary_kd, T = 4": {"name": "binary_kd", "options": {"temperature": 4.0}},
     }
     forms = ("answers", "probabilities", "logits")
+    as_head = "flags"
     metric = "row_f1"
     measure = "F1 of a row's tags"
     constant = "the commonest tags"

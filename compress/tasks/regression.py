@@ -36,6 +36,7 @@ class Regression(Task):
     hidden = True
     objective = ({"name": "squared_error"}, {"name": "number_kd"})
     rivals = {"number_kd": {"name": "number_kd"}}
+    as_head = "values"
     metric = "error_explained"
     measure = "absolute error explained"
     constant = "the median"

@@ -46,6 +46,7 @@ class SingleLabel(Task):
     }
     forms = ("answers", "probabilities", "logits")
     one_of_many = True
+    as_head = "place"
     metric = "accuracy"
     measure = "accuracy"
 

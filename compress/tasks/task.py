@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from compress.measures.metrics import Metric
+    from compress.tasks.several import Part
 
 
 AGREEMENT = "agreement with the teacher"  # what is measured where its answers are the labels
@@ -74,6 +75,8 @@ class Task:
         "llm",
         "vlm",
     )  # sources of models from elsewhere, as they are, that may be the teacher
+    as_head: ClassVar[str] = ""  # the kind of its labels (`Head.kind`) where it may be one of several heads; empty: it may be none
+    of_heads: ClassVar[bool] = False  # whether it is made of the heads in data.heads
     forms: ClassVar[tuple[str, ...]] = ()  # of what a table or a file may hold of a teacher's answers: answers, probabilities, logits
     device: ClassVar[str] = ""  # of a plugin: its file for the device, beside the plugin
 
@@ -88,6 +91,16 @@ class Task:
         if told.facts.get("judge") == "teacher":
             told.measure = type(self).agreement or AGREEMENT
         return told
+
+    @property
+    def heads(self) -> tuple[Part, ...]:
+        """The heads that it is made of; none where a row has one answer."""
+        return ()
+
+    @property
+    def on_labels(self) -> list[dict[str, Any]]:
+        """The terms of `distill.losses` that learn from labels alone."""
+        return [{"name": self.losses[0]}]
 
     @property
     def reader(self) -> Path:

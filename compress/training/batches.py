@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compress.context import Context
 from compress.errors import RecipeError
-from compress.io_spec import PRESENT, Outputs
+from compress.io_spec import PRESENT, Head, Outputs
 from compress.modalities.draws import uniforms
 from compress.placement import move
 from compress.ranks.dealing import ROWS, Parts, gather, own_of, part_of
@@ -58,6 +58,7 @@ class Rows:
     strata: np.ndarray | None = None  # (R,) int, drawn evenly: see compress/training/imbalance.py
     shift: np.ndarray | None = None  # (K,) what losses on labels see added to the logits
     answered: np.ndarray | None = None  # (R,) bool: the rows that `targets` are the teacher's answers to; None: all
+    heads: tuple[Head, ...] = ()  # of labels and logits, where there are several
     agreed: np.ndarray | None = None  # (R,) float32 in 0 to 1: how often a row's answer is heard, drawn by pass and row; None: always
 
     @property

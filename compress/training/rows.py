@@ -41,7 +41,8 @@ def open_rows(
     """The rows of one split for a model with ports `io` and its assets in the folder `model`; a teacher may read them in another form."""
     given = split.teacher_inputs if teacher else split.inputs
     inputs = {port.name: modality(port.name).arrays(given[port.name], port, model) for port in io.inputs}
-    return Rows(inputs, {m: split.rows[m] for m in io.modalities}, split.labels, targets, views or Views())
+    heads = io.outputs[0].heads
+    return Rows(inputs, {m: split.rows[m] for m in io.modalities}, split.labels, targets, views or Views(), heads=heads)
 
 
 def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Rows:

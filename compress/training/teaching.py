@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from torch import nn
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.losses.objective import Objective, starting_scales
+from compress.io_spec import Head
+from compress.losses.objective import Objective, labels_of, starting_scales
 from compress.modalities.wordings import read_wordings
 from compress.models.towers import vectors_of
 from compress.placement import CPU, ask, device_of, move
@@ -120,7 +121,7 @@ def choose_losses(
 
 def rivals_of(own: list[Loss], data: PreparedData) -> dict[str, list[Loss]]:
     """The recipe's losses, and by name the task's teacher terms beside those of labels; none that is the recipe's own."""
-    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss(name=data.task.losses[0])]
+    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss.model_validate(term) for term in data.task.on_labels]
     others = {name: [*labels, Loss.model_validate(loss)] for name, loss in data.task.rivals.items()}
     same = [loss.model_dump() for loss in own]
     return {"the recipe's": own} | {name: losses for name, losses in others.items() if [loss.model_dump() for loss in losses] != same}
@@ -136,12 +137,23 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     model.train(was)
     pairs = {name: (student.at(name), teacher.at(name)) for name in states if teacher is not None}
     widths = {name: (s.shape[1], t.shape[1]) for name, (s, t) in pairs.items() if s is not None and t is not None}
-    labels = np.asarray(rows.labels)
-    counts = None  # of one of K labels, a row's or a place's
+    counts, given = count_labels(np.asarray(rows.labels), rows.heads, student.logits.shape[1]), vectors_of(model)
+    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, heads=rows.heads, **given)
+
+
+def count_labels(labels: np.ndarray, heads: Sequence[Head], outputs: int) -> torch.Tensor | None:
+    """(K,) labelled rows, or places of rows, of each of K labels, and of each of several heads that are of one of K; None, or 0, of other answers."""
+    if heads:
+        counts = torch.zeros(outputs, dtype=torch.int64)
+        for head in heads:
+            if head.kind == "place":
+                own = labels_of(head, torch.from_numpy(labels.astype(np.float32)))
+                counts[head.logits] = torch.bincount(own[own >= 0], minlength=head.outputs)
+        return counts
     if labels.ndim in (1, 3) and labels.dtype.kind in "iu":
-        classes = student.logits.shape[1] // labels[0].size
-        counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes)[:classes])
-    return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, **vectors_of(model))
+        classes = outputs // labels[0].size
+        return torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes)[:classes])
+    return None
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from compress.cli import app
-from compress.data.answers import look_at_answers
+from compress.data.answers import look_at_answers, look_at_heads
 from compress.errors import DataError
 from compress.io_spec import IOSpec, Port
 from compress.models.student import student
@@ -128,3 +128,40 @@ def test_init_asks_for_the_column_of_other_answers(tmp_path: Path) -> None:
     assert "--label COLUMN says which it is" in done.stderr
     done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files, "--task", "regresion"])
     assert "unknown task 'regresion' (did you mean 'regression'?)" in done.stderr
+
+
+def test_each_column_becomes_a_head_of_the_task_that_its_cells_are_of() -> None:
+    train = {
+        "Stock level": [*"123", "7", "9", ""] * 5,
+        "price": [f"{place}.5" for place in range(29)] + [""],
+        "tags": ["a|b", "a", "b", "a|b", "a", ""] * 5,
+        "state": ["up", "down", "up", "", "up", ""] * 5,
+    }
+    tables = {split: {name: pa.chunked_array([pa.array(cells)]) for name, cells in train.items()} for split in ("train", "test")}
+    answers, heads = look_at_heads(tables)
+    assert {name: (head.task, head.column) for name, head in heads.items()} == {
+        "stock_level": ("single_label", "Stock level"), "price": ("regression", "price"), "tags": ("multi_label", "tags"),
+        "state": ("single_label", "state"),
+    }  # fmt: skip
+    assert heads["tags"].options == {"separator": "|", "blank_is_none": True}
+    assert heads["state"].told == "classification into 2 labels, 20 of 30 training rows"
+    assert (answers.unlabelled, answers.broken) == (0, {})  # a blank cell of tags is a row without any
+
+
+def test_init_writes_a_head_for_each_label_and_the_recipe_passes_the_check(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        rows = [f"what is row {place} about,{'up' if place % 2 else 'down'},{place}.25" for place in range(60)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,state,Unit price", *rows]) + "\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    recipe = tmp_path / "my.yaml"
+    asked = ["init", str(recipe), *files, "--task", "several", "--label", "state"]
+    assert CliRunner().invoke(app, asked).exit_code != 0  # one head is no several
+    done = CliRunner().invoke(app, [*asked, "--label", "Unit price"])
+    assert done.exit_code == 0, done.output
+    loaded = load_recipe(recipe).recipe
+    assert {name: (head.task, head.column) for name, head in loaded.data.heads.items()} == {
+        "state": ("single_label", None), "unit_price": ("regression", "Unit price")
+    }  # fmt: skip
+    assert [(loss.head, loss.name) for loss in loaded.distill.losses][-1] == ("unit_price", "number_kd")
+    assert "label" not in loaded.data.options["columns"] and "Answers state and unit_price by a text." in recipe.read_text()
+    assert CliRunner().invoke(app, ["init", str(recipe), *files, "--label", "state", "--label", "text", "--force"]).exit_code != 0

@@ -14,7 +14,7 @@ from compress.data.baseline import describe_baselines
 from compress.data.easy_vqa import easy_vqa
 from compress.data.prepare import open_data, prepare
 from compress.data.source import Source
-from compress.errors import DependencyError
+from compress.errors import DataError, DependencyError
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +81,15 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", absent)
     with pytest.raises(DependencyError, match="pip install easy-vqa"):
         easy_vqa(base=Path())
+
+
+def test_heads_are_what_an_image_was_asked_for() -> None:
+    source = easy_vqa(base=Path(), data_heads={"shape": "shape", "paint": "colour"})
+    train = source.read()["train"]
+    told = train["label"].to_pylist()
+    counts = [sum(row[head] is not None for row in told) for head in ("shape", "paint")]
+    assert (train.num_rows, counts, sum(None not in row.values() for row in told)) == (3_816, [3_107, 3_144], 2_435)
+    assert told[0] == {"shape": "rectangle", "paint": "blue"} and len(train["image"].unique()) == train.num_rows
+    assert source.identity != easy_vqa(base=Path()).identity
+    with pytest.raises(DataError, match="no column 'size'; an image has colour and shape"):
+        easy_vqa(base=Path(), data_heads={"size": "size"})

@@ -107,3 +107,28 @@ def test_joined_recordings_of_one_speaker_stand_behind_each_other(clone: Path) -
         fsdd(base=clone.parent, path=clone.name, joined=4)
     with pytest.raises(DataError, match="7 recordings are more than any speaker has"):
         fsdd(base=clone.parent, path=clone.name, label="speaker", joined=7).read()
+
+
+def test_first_takes_are_the_test_of_everybody_and_heads_have_digit_and_speaker(clone: Path) -> None:
+    heads = {"digit": "digit", "who": "speaker"}
+    tables = fsdd(base=clone.parent, path=clone.name, test_takes=1, data_heads=heads).read()
+    assert (tables["train"].num_rows, tables["test"].num_rows) == (12, 6) and "group" not in tables["test"].column_names
+    assert tables["test"]["label"].to_pylist() == [{"digit": digit, "who": who} for digit in "07" for who in SPEAKERS]
+    assert all(Path(path.as_py()).stem.endswith("_0") for path in tables["test"]["audio"])
+    assert fsdd(base=clone.parent, path=clone.name, test_takes=1, label="speaker").read()["test"]["label"].to_pylist() == [*SPEAKERS] * 2
+    one = fsdd(base=clone.parent, path=clone.name, data_heads=heads)
+    assert one.identity != fsdd(base=clone.parent, path=clone.name).identity and "group" in one.read()["test"].column_names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_heads": {"size": "volume"}}, "data.heads: no column 'volume'; a recording has digit and speaker"),
+        ({"data_heads": {"digit": "digit"}, "joined": 2, "label": "speaker"}, "several recordings behind each other have no digit"),
+        ({"test_takes": 0}, "data.options.test_takes: 0; 1 or more"),
+        ({"test_takes": 1, "test_speakers": ["theo"]}, "test_speakers and joined are then left out"),
+    ],
+)
+def test_what_takes_and_heads_cannot_be_is_refused(clone: Path, options: dict, message: str) -> None:
+    with pytest.raises((DataError, RecipeError), match=message):
+        fsdd(base=clone.parent, path=clone.name, **options)

@@ -133,3 +133,15 @@ def test_id_without_network_ends_soon_with_a_way_out(tmp_path: Path, monkeypatch
     with pytest.raises(DependencyError, match=r"no network to fetch a/b@0+ .*(?s:.*)data.options.folder"):
         hub(base=tmp_path, id="a/b", revision=REVISION).read()
     assert time.monotonic() - start < 10
+
+
+def test_columns_of_heads_are_joined_and_their_classes_named(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "state": datasets.ClassLabel(names=["up", "down"]), "cost": datasets.Value("float64")}
+    )
+    rows = datasets.Dataset.from_list([{"text": "a", "state": 1, "cost": 2.5}, {"text": "b", "state": -1, "cost": None}], features=features)
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
+    table = hub(base=tmp_path, folder="saved", data_heads={"state": "state", "price": "cost"}).read()["train"]
+    assert table["label"].to_pylist() == [{"state": "down", "price": 2.5}, {"state": None, "price": None}]
+    with pytest.raises(DataError, match="no column 'size' for data.heads.size"):
+        hub(base=tmp_path, folder="saved", data_heads={"size": "size"}).read()

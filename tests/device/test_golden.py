@@ -52,6 +52,16 @@ def test_check_gives_the_difference_as_a_share_of_the_largest_logit(tmp_path: Pa
     assert result == {"max_difference": pytest.approx(0.02), "agreement": 1.0, "samples": 16}
 
 
+def test_each_head_is_held_to_its_own_magnitude(tmp_path: Path, arrays) -> None:
+    logits = np.concatenate([LOGITS, np.linspace(-1, 1, 16, dtype=np.float32)[:, None]], 1)
+    write_golden(tmp_path / "golden.npz", {**arrays, "logits": logits})
+    changed = logits.copy()
+    changed[2, 4] += 0.2
+    assert check_golden(Answers(changed), tmp_path / "golden.npz", tolerance=0.05)["max_difference"] == pytest.approx(0.02)
+    with pytest.raises(GoldenError, match="differ by 0.2 "):
+        check_golden(Answers(changed), tmp_path / "golden.npz", tolerance=0.05, heads=[4, 1])
+
+
 def test_check_refuses_a_difference_above_the_tolerance(tmp_path: Path, arrays) -> None:
     write_golden(tmp_path / "golden.npz", arrays)
     with pytest.raises(GoldenError, match=r"differ by 1 .*at most 0.05.* on 16 samples, 0.0% of the answers are the same"):

@@ -135,6 +135,15 @@ def drawn(port):
 
 IMAGE_ENCODERS = {{"drawn_{name}": drawn}}
 """
+SEVERAL = RECIPE.replace(
+    "label: answer}}}}\n",
+    """}}}}
+  heads:
+    state: {{}}
+    price: {{task: regression, column: cost, weight: 0.5}}
+    tags: {{task: multi_label, task_options: {{separator: "+"}}}}
+""",
+).replace("sensor, }}", "sensor}}")
 DRAWN = """\
 from pathlib import Path
 
@@ -253,7 +262,26 @@ def write_rows(folder: Path, answer: Callable[[np.ndarray], str], *, train: int 
                 rows.writerow([" ".join(f"{v:.4f}" for v in values), answer(values)])
 
 
+def write_heads(folder: Path, *, train: int = 480, test: int = 80) -> None:
+    """train.csv and test.csv with the columns sensor, state, cost and tags; every fourth training row lacks one or another of these, and
+    every fifth test row the cost."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["sensor", "state", "cost", "tags"])
+            for row in range(count):
+                values = draw.normal(size=6)
+                answers = [single(values), number(values), tags(values).strip().replace("|", "+") or "calm"]
+                if split == "train" and row % 4 == 0:
+                    answers[row // 4 % 3] = ""
+                if split == "test" and row % 5 == 0:
+                    answers[1] = ""
+                rows.writerow([" ".join(f"{v:.4f}" for v in values), *answers])
+
+
 OTHERS = {
+    "several": (write_heads, SEVERAL),
     "token_labels": (write_words, READS_WORDS),
     "retrieval": (write_pairs, PAIRS),
     "segmentation": (write_masks, MASKS),

@@ -125,6 +125,13 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
         against = [*ask[:-1], "--against", str(run.folder / "items.txt"), "--top", "1"]
         told = subprocess.run(against, cwd=bundle, capture_output=True, text=True, check=True).stdout
         assert told.splitlines() == [f"{told.split()[0]}  hot wet still high s3 s4"]
+    if run.task == "several":
+        heads = answer["heads"]
+        assert (heads["state"]["label"], sorted(heads["tags"]["tags"])) == ("up", ["hot", "wet"])
+        assert heads["price"]["value"] == pytest.approx(100 + 20 * 1.5 - 10 * 1.5, abs=10)
+        told = subprocess.run(ask[:-1], cwd=bundle, capture_output=True, text=True, check=True).stdout
+        assert [line for line in told.splitlines() if line[0] != " "][0].startswith("state: up")
+        assert json.loads((bundle / "manifest.json").read_text())["heads"] == ["state", "price", "tags"]
     if run.task == "token_labels":
         assert [(entry["word"], entry["label"]) for entry in answer["labels"]] == [
             ("ann", "B-PER"), ("saw", "O"), ("new", "B-LOC"), ("york", "I-LOC")

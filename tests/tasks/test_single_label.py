@@ -26,8 +26,11 @@ def test_task_names_losses_and_a_metric_that_there_are(name: str) -> None:
     room = task(name)
     if room.towers:  # each direction has metrics of its own
         room = room.with_facts({"towers": ["image", "text"]})
-    assert room.losses and set(room.losses) <= set(LOSSES)
     assert room.metric in room.metrics and room.measure and room.constant
+    if room.of_heads:  # whose losses are those of the heads' own tasks
+        return
+    assert room.losses and set(room.losses) <= set(LOSSES)
+    assert room.on_labels == [{"name": room.losses[0]}]
     assert not reads_teacher(LOSSES[room.losses[0]])
     assert {loss["name"] for loss in (*room.objective, *room.rivals.values())} <= set(room.losses)
     assert room.joint or room.objective[0]["name"] == room.losses[0]  # who shares the teacher's space is not taught by labels

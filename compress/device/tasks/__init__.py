@@ -8,7 +8,7 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label", "multi_label", "regression", "embedding", "verification", "retrieval", "token_labels", "segmentation")
+TASKS = ("single_label", "multi_label", "regression", "embedding", "verification", "retrieval", "token_labels", "segmentation", "several")
 
 
 def answerer(name: str) -> ModuleType:

@@ -166,7 +166,8 @@ def describe(model: dict[str, Any]) -> str:
         return (
             f"{f'{100 * accuracy:.2f} % of the rows that it answered' if accuracy is not None else 'no answers'}; stored answers, no file"
         )
-    return f"{100 * accuracy:.2f} %  {size / 1e6:8.2f} MB  {speed}"
+    heads = ", ".join(f"{name} {100 * head['accuracy']['value']:.2f}" for name, head in model.get("heads", {}).items())
+    return f"{100 * accuracy:.2f} %{f' ({heads})' if heads else ''}  {size / 1e6:8.2f} MB  {speed}"
 
 
 def compare(

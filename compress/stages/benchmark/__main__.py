@@ -21,6 +21,7 @@ from compress.measures.labels import describe_labels
 from compress.stages.benchmark.around import LIMIT_S, time_around
 from compress.stages.benchmark.candidate import Candidate, gather_feeds, load_candidate, local_target, timed_files
 from compress.stages.benchmark.fresh import start_afresh
+from compress.stages.benchmark.heads import describe_heads
 from compress.stages.benchmark.profile import measure_peaks, profile
 from compress.stages.benchmark.quality import answer, count_differing, describe_baselines, describe_quality, number, select_rows
 from compress.stages.benchmark.scoring import score
@@ -72,6 +73,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         task = data.task.with_facts(model.facts)
         answers[name], sure[name] = answer(logits, task, outputs=data.outputs, name=name), task.sure(logits)
         result["models"][name] |= describe_quality(logits, answers[name], test, rows=rows, data=data, task=task)
+        if task.heads:
+            result["models"][name]["heads"] = describe_heads(logits, answers[name], np.asarray(test.labels)[rows], task=task)
         if model.of is None and task.one_of_many:
             temperature = model.facts.get("temperature", 1.0)
             closer = describe_labels(logits, np.asarray(test.labels)[rows], data.labels, temperature=temperature)

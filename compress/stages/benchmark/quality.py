@@ -80,7 +80,7 @@ def share(gains: np.ndarray) -> dict[str, Any]:
 
 def measured(metric: Metric, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """A metric of logits (R, K) and labels (R, ...) as data, with its interval where it has one."""
-    found = number(metric.compute(logits, labels), metric.unit, len(labels))
+    found = number(metric.compute(logits, labels), metric.unit, int(metric.of(labels).sum()) if metric.of else len(labels))
     if metric.interval and found["value"] is not None:
         found["low"], found["high"] = metric.interval(logits, labels)
     return found

@@ -54,7 +54,8 @@ def attacked(student: TorchModel, data: PreparedData, rows: np.ndarray, *, epsil
         return {}
     assert student.path and student.io_spec
     model, pixels = load_model(student.path), pixels_of(student.io_spec.modalities)
-    objective = Objective([Loss(name=data.task.losses[0])], with_teacher=False, **vectors_of(model))
+    losses, heads = [Loss.model_validate(term) for term in data.task.on_labels], student.io_spec.outputs[0].heads
+    objective = Objective(losses, with_teacher=False, heads=heads, **vectors_of(model))
     opened = open_rows(data.split("test"), student.io_spec, student.path)
     images, draw = np.array(opened.inputs[pixels]), torch.Generator().manual_seed(seed)
     keep = np.zeros(len(opened.labels), bool)

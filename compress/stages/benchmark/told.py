@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.measures.labels import describe_labels
+from compress.stages.benchmark.heads import describe_heads
 from compress.stages.benchmark.quality import describe_quality, number
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def describe_told(
         metrics = {name: number(np.nan, metric.unit, 0) for name, metric in task.metrics.items() if name != task.metric}
         return {**entry, **nothing, "metrics": metrics, "non_finite": number(0, "samples", 0)}
     found = describe_quality(logits[heard], task.answers(logits[heard]), test, rows=rows[heard], data=data, task=task)
+    if task.heads:
+        found["heads"] = describe_heads(logits[heard], task.answers(logits[heard]), labels[heard], task=task)
     if task.one_of_many:
         closer = describe_labels(logits[heard], labels[heard], data.labels, temperature=facts.get("temperature", 1.0))
         found |= {"labels": closer} if closer else {}

@@ -16,7 +16,7 @@ def train_alone(recipe: Recipe, teacher: TorchModel, targets: Targets, data: Pre
     """The student as a model folder, with its history; of the teacher it has what every student starts with, such as layers and words."""
     require_labels(data, "compare_alone")
     start = begin(recipe, teacher, targets, data, ctx)
-    losses = recipe.distill.unaided or [Loss(name=data.task.losses[0])]
+    losses = recipe.distill.unaided or [Loss.model_validate(term) for term in data.task.on_labels]
     objective = objective_for(losses, start.model, start.unaided, with_teacher=False)
     history = run(recipe, start.model, start.unaided, start.check, data, ctx, "alone", objective=objective)
     save_student(start.model, ctx.out, recipe, start.io)

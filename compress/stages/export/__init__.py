@@ -66,7 +66,8 @@ def open_gate(recipe: Recipe, feeds: dict[str, np.ndarray], model: TorchModel, d
     """The parity gate for the forms of one model, which looks at what its task decides."""
     assert model.io_spec
     task = data.task.with_facts(model.details.get("facts", {}))
-    return Gate(recipe.export.parity, feeds, decisions=task.decisions, unit=model.io_spec.outputs[0].unit)
+    heads = {part.name: (part.place.logits, part.task.decisions) for part in task.heads}
+    return Gate(recipe.export.parity, feeds, decisions=task.decisions, unit=model.io_spec.outputs[0].unit, heads=heads)
 
 
 def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, data: PreparedData, *, ctx: Context) -> OnnxModels:

@@ -7,7 +7,7 @@ whether sure decisions, such as the answer of a row, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -27,10 +27,22 @@ LAYER_ROWS = 16  # rows on which every layer is looked at
 
 
 class Gate:
-    """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError."""
+    """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError.
 
-    def __init__(self, parity: Parity, feeds: Feeds, *, decisions: Decisions, unit: bool = False) -> None:
-        self.parity, self.feeds, self.decisions, self.unit = parity, feeds, decisions, unit  # unit: rows are vectors of length 1
+    heads: of several, the logits and the decisions of each, which must pass by itself.
+    """
+
+    def __init__(
+        self,
+        parity: Parity,
+        feeds: Feeds,
+        *,
+        decisions: Decisions,
+        unit: bool = False,
+        heads: Mapping[str, tuple[slice, Decisions]] | None = None,
+    ) -> None:
+        self.parity, self.feeds, self.unit = parity, feeds, unit  # unit: rows are vectors of length 1
+        self.parts = dict(heads or {"": (slice(None), decisions)})
         self.few = {name: array[:LAYER_ROWS] for name, array in feeds.items()}
         self.records: list[dict[str, Any]] = []
 
@@ -54,20 +66,24 @@ class Gate:
         """
         limits = widen(getattr(self.parity, kind), doubt, rows=len(expected))
         compare_outputs(expected, got)  # of one shape and finite
-        found = measure(expected, got, limits, decisions=self.decisions)
-        faults = judge(found, limits, min_agreement=self.parity.min_agreement)
-        if self.unit:
-            found["cosine"] = least_cosine(expected, got)
-            faults += judge_cosine(found["cosine"], limits)
         gaps = layers()
-        found |= {
+        of_layers = {
             "doubt": doubt or None,
             "layers": len(gaps) or None,
             "layer": max((g.off for g in gaps if g.off is not None), default=None),
+            "steps": max((g.steps for g in gaps if g.steps is not None), default=None),
         }
-        found["steps"] = max((g.steps for g in gaps if g.steps is not None), default=None)
         wrong = [fault for g in gaps if isinstance(limits, RoundedLimits) and (fault := g.fault(layer=limits.layer, steps=STEPS))]
-        self.records.append({"from": before, "to": after, **found, "passed": not faults + wrong})
+        faults: list[str] = []
+        for name, (part, decisions) in self.parts.items():
+            found = measure(expected[:, part], got[:, part], limits, decisions=decisions)
+            off = judge(found, limits, min_agreement=self.parity.min_agreement)
+            if self.unit:
+                found["cosine"] = least_cosine(expected, got)
+                off += judge_cosine(found["cosine"], limits)
+            told = f"{after}, head {name}" if name else after
+            self.records.append({"from": before, "to": told, **found, **of_layers, "passed": not off + wrong})
+            faults += [f"head {name}: {fault}" if name else fault for fault in off]
         if faults or wrong:
             place = wrong[0] if wrong else blame()
             first = [f"first layer that diverges: {place}"] if place else []

@@ -274,10 +274,10 @@ def fine_tune(
 
 
 def on_labels(data: PreparedData, smoothing: float) -> Objective:
-    """The task's loss on labels alone, of which a share may be spread over all of them."""
-    loss = Loss(name=data.task.losses[0], options={"smoothing": smoothing} if smoothing else {})
-    port = data.task.port(data.labels)
-    return Objective([loss], with_teacher=False, towers=port.each, prefixes=port.prefixes)
+    """The task's losses on labels alone, of which a share may be spread over all of them."""
+    port, options = data.task.port(data.labels), {"options": {"smoothing": smoothing}} if smoothing else {}
+    losses = [Loss.model_validate({**term, **options}) for term in data.task.on_labels]
+    return Objective(losses, with_teacher=False, towers=port.each, prefixes=port.prefixes, heads=port.heads)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
