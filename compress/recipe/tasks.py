@@ -40,7 +40,7 @@ def fill_objective(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]
     name, entry = _task(data, tables)
     distill = data.setdefault("distill", {}) if entry and name != DEFAULT else None
     if isinstance(distill, dict) and entry:
-        own = objective_of(data["data"].get("heads"), tables) if stated(entry, "of_heads") else classstated(entry, "objective")
+        own = objective_of(data["data"].get("heads"), tables) if stated(entry, "of_heads") else class_literal(entry, "objective")
         if own:
             distill.setdefault("losses", [dict(loss) for loss in own])
 
@@ -77,7 +77,7 @@ def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]])
 
 def fitting_losses(entry: str, losses: Mapping[str, str]) -> list[str]:
     """The losses of ours that a task of TASKS can be taught with: its own, and where it says so those that compare hidden states."""
-    found = list(classstated(entry, "losses"))
+    found = list(class_literal(entry, "losses"))
     if stated(entry, "hidden"):
         found += [name for name, loss in losses.items() if ".py:" not in loss and hidden_state(loss, {})]
     return found
