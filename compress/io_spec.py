@@ -57,6 +57,7 @@ class Port:
     each: int = 1  # of an output: so many answers of equal size behind each other, such as one of K numbers for each word
     prefixes: tuple[int, ...] = ()  # of vectors: to how many of their first numbers they may be cut and still rank
     heads: tuple[Head, ...] = ()  # of an output: whose logits stand behind each other; none where all are of one answer
+    grid: int = 0  # of an output: the side of a square of places that have an answer each, row after row; 0: there is none
 
 
 class Outputs(NamedTuple):

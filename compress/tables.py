@@ -26,6 +26,7 @@ DATASETS = {
     "hub": "compress.data.hub:hub",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
+    "stamp_scenes": "compress.data.stamp_scenes:stamp_scenes",
     "speech_commands": "compress.data.speech_commands:speech_commands",
     "vqa": "compress.data.vqa:vqa",
     "imagenet": "compress.data.imagenet:imagenet",
@@ -45,6 +46,7 @@ TASKS = {
     "verification": "compress.tasks.verification:Verification",
     "retrieval": "compress.tasks.retrieval:Retrieval",
     "token_labels": "compress.tasks.token_labels:TokenLabels",
+    "segmentation": "compress.tasks.segmentation:Segmentation",
     "several": "compress.tasks.several:Several",
 }
 IMAGE_ENCODERS = {
@@ -110,6 +112,9 @@ LOSSES = {
     "tower_neighbours": "compress.losses.towers:tower_neighbours",
     "token_cross_entropy": "compress.losses.words:token_cross_entropy",
     "token_kd": "compress.losses.words:token_kd",
+    "pixel_cross_entropy": "compress.losses.pixels:pixel_cross_entropy",
+    "pixel_dice": "compress.losses.pixels:pixel_dice",
+    "pixel_kd": "compress.losses.pixels:pixel_kd",
     "logit_l1": "compress.losses.logits:logit_l1",
     "teacher_label": "compress.losses.logits:teacher_label",
     "hint": "compress.losses.features:hint",
@@ -164,7 +169,14 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
         "compress.stages.ensemble:combine_answers", 1, ("teachers", "distill.combine", "distill.store_top_k"), TRAINING, beside="targets"
     ),
     "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
-    "alone": Stage("compress.stages.distill.alone:train_alone", 1, ("data", "student", "distill"), TRAINING, seeded=True, beside="distill"),
+    "alone": Stage(
+        "compress.stages.distill.alone:train_alone",
+        1,
+        ("data", "student", "distill.unaided", "distill.augment", "distill.adversarial", "distill.train"),
+        TRAINING,
+        seeded=True,
+        beside="distill",
+    ),
     "distill": Stage(
         "compress.stages.distill:distill", 13, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True, late=("alone",)
     ),

@@ -113,7 +113,7 @@ def test_plan_of_a_finished_run_says_reuse(whole_run) -> None:
     ("override", "first", "reason"),
     [
         ("distill.losses[1].weight=3", "distill", "config distill.losses[1].weight: 1.0 -> 3.0"),
-        ("student.dropout=0.2", "distill", "config student.dropout: 0.1 -> 0.2"),
+        ("student.dropout=0.2", "alone", "config student.dropout: 0.1 -> 0.2"),
         ("quantize.observer=histogram", "quantize", 'config quantize.observer: "moving_average" -> "histogram"'),
         ("export.opset=19", "export_teacher", "config export.opset: 20 -> 19"),
         ("benchmark.rounds=11", "benchmark", "config benchmark.rounds: 10 -> 11"),

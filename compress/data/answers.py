@@ -22,6 +22,7 @@ OWN_SIZE = 384  # of the sentence encoder and of the sound encoder that `compres
 SHARED_SIZE = 128  # of the space that the towers of pretrained encoders are fitted to
 SEPARATORS = ("|", ";", ",")
 MOST_LABELS = 20  # different whole numbers of a column up to which they are taken for names
+MASKS, MASK_SIDE = 400, 128  # masks of a split that are read, as for pictures of so many pixels a side
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Answers:
 
 def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers:
     """The columns of the splits, train among them, as the task `name` reads them; raises DataError where they are of another task."""
+    if task(name).dense:
+        return _look_at_masks(columns, name)
     columns = {split: label_column(column, f"--label of {split}") for split, column in columns.items()}
     options, told = _options(columns["train"], name)
     room = task(name, options=options)
@@ -112,6 +115,31 @@ def _likely_task(column: pa.ChunkedArray) -> str:
         return "multi_label" if any(mark in str(cell) for cell in cells for mark in SEPARATORS[:2]) else "single_label"
     whole = all(value == int(value) for value in values if np.isfinite(value))
     return "single_label" if whole and len(set(values)) <= MOST_LABELS else "regression"
+
+
+def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers:
+    """Of files, some of each split are read; classes are told by number, for nobody names them here."""
+    room: Any = task(name)
+    cells = {split: room.cells(column, f"--label of {split}") for split, column in columns.items()}
+    blank = {split: column.null_count for split, column in cells.items()}
+    some = {split: column.take(np.unique(np.linspace(0, len(column) - 1, MASKS).astype(int))) for split, column in cells.items()}
+    names = room.names(some["train"])
+    square = {"grid": MASK_SIDE // room.stride, "size": MASK_SIDE, "resize": "stretch", "edge": None}
+    room = room.with_facts({**square, **room.learn(some["train"], names)})
+    found = {split: room.encode(column, names) for split, column in some.items()}
+    broken = {
+        room.unknown: sum(int((~known(labels) & ~empty).sum()) for labels, empty in found.values()),
+        "no label": sum(count for split, count in blank.items() if split != "train"),
+    }
+    account = room.account(found["train"][0][known(found["train"][0])], names)
+    counts = Counter({f"class {number}": count for number, count in account["label_counts"].items()})
+    places = max(sum(counts.values()), 1)
+    shares = ", ".join(f"{one} {100 * count / places:.1f} %" for one, count in counts.items())
+    told = (
+        f"{len(names)} classes by the numbers in {len(some['train']):,} masks of train; shares of their places: {shares}",
+        f"names: [...] in the order of the numbers gives them names; {100 * account['ignored_share']:.1f} % of the places are 255, which is ignored",
+    )
+    return Answers({"stride": room.stride}, dict(counts.most_common()), {why: n for why, n in broken.items() if n}, blank["train"], told)
 
 
 def look_at_pairs() -> Answers:

@@ -1,4 +1,4 @@
-"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, kind, group, id, and those of slices.
+"""Brings the columns of a user's table to the form that `Source` promises: one a modality, and label, mask, kind, group, id, and those of slices.
 
 In: an Arrow table and which of its columns are meant. Out: a table with the standard names and types, or a DataError naming the column.
 """
@@ -12,12 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from compress.errors import DataError
-from compress.modalities.cells import text_column
+from compress.modalities.cells import file_column, text_column
 from compress.modalities.modality import modality
 from compress.tables import MODALITIES
 
-OTHERS = ("label", "kind", "group", "id")  # what a row has beside its inputs
 ANSWER = "answer "  # opens the name of a column that a head is taught from, until `join_answers` makes one column of all
+MASK = "mask"  # a label that is a file, such as a class for each pixel of a picture
+OTHERS = ("label", MASK, "kind", "group", "id")  # what a row has beside its inputs
 SLICE = "slice "  # opens the name of a column whose values accuracy is told for: what a table's own column cannot be taken for
 
 
@@ -58,6 +59,8 @@ def standard_table(table: pa.Table, names: Mapping[str, str], *, folder: Path, p
         where, column = f"{place}: column {own!r}", table.column(own)
         if standard.startswith(ANSWER):
             columns[standard] = label_column(column, where)
+        elif standard == MASK:
+            columns[standard] = file_column(column, folder, where)
         elif standard in _READ or standard.startswith(SLICE):
             columns[standard] = _READ.get(standard, name_column)(column, where)
         else:

@@ -161,6 +161,7 @@ def _holds_no_paths(path: Path, names: dict[str, str]) -> bool:
     import pyarrow as pa
     from pyarrow import parquet
 
+    from compress.data.columns import MASK
     from compress.tables import MODALITIES
 
     try:
@@ -168,19 +169,22 @@ def _holds_no_paths(path: Path, names: dict[str, str]) -> bool:
     except (pa.ArrowInvalid, OSError):
         return False  # reading the rows says what is wrong, with the place
     kinds = [schema.field(names[m]).type for m in MODALITIES if names[m] in schema.names]
-    return any(map(pa.types.is_binary, kinds)) and not any(map(pa.types.is_struct, kinds))
+    masks = [schema.field(names[MASK]).type] if names[MASK] in schema.names else []
+    held = any(map(pa.types.is_binary, kinds)) and all(map(pa.types.is_binary, masks))
+    return held and not any(map(pa.types.is_struct, kinds))
 
 
 def _file_stamps(table: pa.Table, folder: Path) -> list[str]:
     """One line for each distinct file that a cell names: path relative to the manifest, size in bytes, time of change in ns."""
     import pyarrow as pa
 
+    from compress.data.columns import MASK
     from compress.modalities.modality import modality
     from compress.tables import MODALITIES
 
     stamps = []
-    for name in MODALITIES:
-        if name not in table.column_names or not modality(name).reads_files or not pa.types.is_string(table.schema.field(name).type):
+    for name in [*(m for m in MODALITIES if modality(m).reads_files), MASK]:
+        if name not in table.column_names or not pa.types.is_string(table.schema.field(name).type):
             continue
         for path in table.column(name).unique().drop_null().to_pylist():
             try:

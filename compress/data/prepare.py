@@ -54,6 +54,7 @@ def prepare(
     an empty split, and for a train that cannot be cut.
     """
     modalities, asked = config.inputs.modalities, task(config.task, options=config.room)
+    asked = asked.with_facts(asked.reading(config.inputs, teacher_inputs))
     tables, bad = _read(source, modalities, asked, config), BadRows(hint=asked.hint)
     answers = tables["train"].column(asked.column)
     told_by_all = asked.open_set or answers.null_count == len(answers)  # a training split without any label says nothing of them

@@ -17,7 +17,7 @@ class Source:
     `identity` names the content for the fingerprint and is cheap: no image is opened for it.
     `read()` gives a table for each of the splits "train", "test" and, where the source has one, "validation". Columns, where present:
     `image` (string path, or binary file content), `text` (string), `label` (string, or a dictionary whose order is the order of the
-    classes; null or blank is unlabelled), `kind` (string: type of question), `group` (string: rows that belong together, such as those of
+    classes; null or blank is unlabelled), `mask` (in its place, as `image`: a class for each pixel), `kind` (string: type of question), `group` (string: rows that belong together, such as those of
     one patient, speaker or scene; null or blank belongs to none), `slice NAME` (string: the part of the rows that accuracy is told for).
     `left_out` counts what is in the source and in no table, by reason.
     """

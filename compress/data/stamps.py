@@ -57,12 +57,11 @@ def stamps(
     The text is the name in `language`, the same in each row of a picture; a picture that nobody speaks of is one row without a sound. Categories of
     fewer than `least` pictures are left out. `label`: category, or name, so that pictures that are called the same are alike. Test is the `fold`th of `folds` parts, dealt by `seed` picture by picture within each category.
     """
-    if not 0 <= fold < folds or folds < 2:
-        raise RecipeError(f"data.options.fold: {fold}; folds are counted from 0 and there are {folds} of them, which must be 2 or more")
+    check_fold(fold, folds)
     if label not in ("category", "name"):
         raise RecipeError(f"data.options.label: {label!r}; it is category or name")
-    heard, root = list(spoken or ["fr"]), _root(base, path)
-    found, left_out = _stamps(root, heard)
+    heard = list(spoken or ["fr"])
+    found, left_out = find_stamps(base, path, heard)
     counts = Counter(stamp.category for stamp in found)
     if rare := sorted(name for name, count in counts.items() if count < least):
         left_out[f"picture of a category of fewer than {least}: {', '.join(rare)}"] = sum(counts[name] for name in rare)
@@ -72,11 +71,22 @@ def stamps(
     _check_languages(kept, language, heard)
     options = f"{language} {','.join(heard)} {least} {folds} {fold} {seed}" + (" by name" if label == "name" else "")
     return Source(
-        identity=f"stamps {_digest(kept)} {options}",
-        read=lambda: _split(kept, language, heard, _test(kept, folds=folds, fold=fold, seed=seed), by_name=label == "name"),
+        identity=f"stamps {digest(kept)} {options}",
+        read=lambda: _split(kept, language, heard, deal_test(kept, folds=folds, fold=fold, seed=seed), by_name=label == "name"),
         licence="GPL-2 (the artists of Tux Paint)",
         left_out=left_out,
     )
+
+
+def check_fold(fold: int, folds: int) -> None:
+    """Raises RecipeError for a fold that there is none of."""
+    if not 0 <= fold < folds or folds < 2:
+        raise RecipeError(f"data.options.fold: {fold}; folds are counted from 0 and there are {folds} of them, which must be 2 or more")
+
+
+def find_stamps(base: Path, path: str | None, heard: list[str]) -> tuple[list[Stamp], dict[str, int]]:
+    """All that can be read, in order of name, with recordings in these languages, and how many pictures are left out for which reason."""
+    return _stamps(_root(base, path), heard)
 
 
 def _root(base: Path, path: str | None) -> Path:
@@ -129,7 +139,7 @@ def _check_languages(found: list[Stamp], language: str, heard: list[str]) -> Non
             )
 
 
-def _digest(found: list[Stamp]) -> str:
+def digest(found: list[Stamp]) -> str:
     """The sha256 over the content of all that is read, each under its name."""
     total = hashlib.sha256()
     for stamp in found:
@@ -139,7 +149,7 @@ def _digest(found: list[Stamp]) -> str:
     return total.hexdigest()
 
 
-def _test(found: list[Stamp], *, folds: int, fold: int, seed: int) -> set[str]:
+def deal_test(found: list[Stamp], *, folds: int, fold: int, seed: int) -> set[str]:
     """The names of the pictures of one fold: each category is shuffled by hash and dealt out where the one before it ended."""
     categories = defaultdict(list)
     for stamp in found:

@@ -109,6 +109,8 @@ def _count(
     columns, train = {role: name for role, name in roles.columns.items() if not (heads and role == "label")}, tables["train"]
     usual = task == TASK
     told = {split: table.column(columns["label"]) for split, table in tables.items()} if "label" in columns else None
+    if told and room(task).dense:
+        told = {split: file_column(column, files[split].parent, shown(columns["label"])) for split, column in told.items()}
     answers = None if usual else look_at_answers(told, task) if told else look_at_pairs()
     several: dict[str, SeenHead] = {}
     if heads:

@@ -70,6 +70,16 @@ def image_size(value: str | Path | bytes) -> tuple[int, int]:
     return _look(value, lambda image, file: image.size)
 
 
+def shown_size(value: str | Path | bytes) -> tuple[int, int]:
+    """The same as a viewer shows it, turned as EXIF says."""
+    return _look(value, lambda image, file: image.size[:: -1 if _orientation(image) >= 5 else 1])
+
+
+def open_mask(value: str | Path | bytes) -> np.ndarray:
+    """(H, W) uint8: the numbers that a file without loss holds, one a pixel, such as places in a palette. Raises as `open_image`."""
+    return _look(value, _numbers)
+
+
 def _look(value: str | Path | bytes, take: Callable[[Any, BinaryIO], Any]) -> Any:
     """What `take` makes of the opened image and its file."""
     Image = pillow()
@@ -120,6 +130,20 @@ def _pixels(image: Any, file: BinaryIO) -> Any:
     image.load()
     shown, turn = _on_white(image, packing), _TURNS.get(_orientation(image))
     return shown.transpose(pillow().Transpose[turn]) if turn else shown
+
+
+def _numbers(image: Any, file: BinaryIO) -> np.ndarray:
+    """The first frame's numbers as they are."""
+    _check_size(image)
+    if image.format in ("JPEG", "MPO", "AVIF"):
+        raise ImageError("unsupported format", f"{image.format} changes the numbers of a mask; save it as PNG")
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise ImageError("unsupported format", f"a mask has one number a pixel, and this is {image.mode}; save it as PNG, grey or palette")
+    image.load()
+    numbers = np.asarray(image)
+    if numbers.min() < 0 or numbers.max() > 255:
+        raise ImageError("unsupported format", f"numbers from {numbers.min()} to {numbers.max()}; a mask has 0 to 255")
+    return numbers.astype(np.uint8)
 
 
 def _check_size(image: Any) -> None:

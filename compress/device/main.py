@@ -50,6 +50,10 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
                 from .against import rank_against
 
                 answer["ranked"] = rank_against(predictor, answer, arguments.against, top=arguments.top)
+            if save := getattr(answerer(predictor.bundle.task), "save", None):
+                answer = save(answer, given, arguments.out)
+            elif arguments.out:
+                raise DeviceError(f"answers of {predictor.bundle.task} are text alone; leave --out out")
             lines = [*words(answer), *([f"answered without {' and '.join(answer['missing'])}"] if answer.get("missing") else [])]
         else:
             answer = {"windows": predictor.predict_windows(arguments.hop, **given)}
@@ -172,6 +176,7 @@ def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:
             command.add_argument(
                 "--against", metavar="PATH", help="hold it against a folder of files, a file, lines (.txt) or vectors (.npy), by cosine"
             )
+            command.add_argument("--out", metavar="FILE", help="where a mask goes, as PNG (default: beside the picture)")
             command.add_argument("--top", type=_positive, default=10, help="with --against: so many of the nearest (default: 10)")
     command = _add(commands, "verify", verify, "check hashes, signature and golden answers")
     command.add_argument("--key", help="public Ed25519 key, PEM: also check who signed the bundle")

@@ -17,7 +17,9 @@ from compress.graphs.graph import Graph, attribute
 from compress.graphs.linear import fold_transposes, gemms_from_matmuls, own_weights, quantize_biases
 
 NON_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "HardSigmoid", "Abs", "Exp", "Sqrt"})
-LAYOUT = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather", "MaxPool", "GlobalMaxPool"})
+LAYOUT = frozenset(  # a Resize of ours repeats pixels
+    {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather", "MaxPool", "GlobalMaxPool", "Resize"}
+)
 KEEPS_SIGN = LAYOUT | {"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceMax", "QuantizeLinear", "DequantizeLinear"}
 ALL_NON_NEGATIVE = frozenset({"Add", "Mul", "Concat", "Max"})
 

@@ -193,6 +193,12 @@ class Image(Modality):
 
         return vary_pictures(values, variant, index) if variant else values
 
+    def carry(self, labels: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+        """labels: (N, S, S), of places of the pictures; colours and sketches leave them."""
+        from compress.modalities.picture_views import carry_labels
+
+        return carry_labels(labels, variant, index) if variant else labels
+
     def mixture(self, words: Any, draw: np.random.Generator) -> tuple:
         """(share,) lays pictures over each other, (share, across, down) cuts a rectangle out around that place, in shares of the sides."""
         cut = bool(words.cutmix) and (not words.mixup or draw.random() < 0.5)

@@ -140,6 +140,10 @@ class Modality:
         """The inputs (N, ...) of these numbers (N,) varied that way, of the same shape: each may be varied in a way of its own."""
         raise NotImplementedError
 
+    def carry(self, labels: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+        """Labels (N, S, S) of the places of the inputs of these numbers (N,), moved as `vary` moves the inputs."""
+        raise NotImplementedError
+
     def mixture(self, words: Any, draw: np.random.Generator) -> tuple:
         """How the inputs of one batch are mixed in pairs, plain data; (): they are not. Asked where the words have `mixup` or `cutmix`."""
         return ()

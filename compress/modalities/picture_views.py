@@ -38,6 +38,21 @@ def vary_pictures(values: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
     return values if x is values else x.round().clamp(0, 255).to(torch.uint8)
 
 
+def carry_labels(labels: Tensor, variant: tuple, index: np.ndarray) -> Tensor:
+    """labels: (N, S, S) integers of places of the pictures `index` -> the same shape, moved as `vary_pictures` moves these; of the nearest place.
+
+    `shift` counts pixels of the picture, which a coarser square of labels cannot follow: it is for a recipe to leave out.
+    """
+    seed, number, mirrored, _, crop, rotate, *_ = variant
+    if mirrored:
+        labels = labels.flip(2)
+    if crop == 1 and not rotate:
+        return labels
+    draws = torch.from_numpy(uniforms(seed, number, index, 10)).float()
+    theta = transforms(draws, labels.shape[1:3], shift=0, crop=crop, rotate=rotate)
+    return sample(labels[:, None].float(), theta, mode="nearest")[:, 0].to(labels.dtype)
+
+
 def lay_over(pictures: Tensor, others: Tensor, share: float) -> Tensor:
     """share * pictures + (1 - share) * others, (N, H, W, 3) uint8. Source: arXiv 1710.09412, equation 1."""
     return torch.lerp(others.float(), pictures.float(), share).round().to(torch.uint8)
@@ -74,10 +89,10 @@ def transforms(draws: Tensor, size: tuple[int, ...], *, shift: int, crop: float,
     return rows.view(-1, 2, 3)
 
 
-def sample(pictures: Tensor, theta: Tensor) -> Tensor:
-    """(N, 3, H, W) float -> the same shape, bilinear; places outside repeat the edge."""
+def sample(pictures: Tensor, theta: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """(N, C, H, W) float -> the same shape, bilinear or nearest; places outside repeat the edge."""
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(pictures, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def as_sketch(pictures: Tensor) -> Tensor:

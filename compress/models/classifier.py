@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Outputs
 from compress.models.fusion import Fusion, Product
+from compress.models.layers import from_maker
+from compress.models.maps import Maps, gives_maps
+from compress.models.pixel_head import PixelHead
 from compress.models.tokens import Tokens, gives_tokens
 
 Inputs = dict[str, Tensor]
@@ -87,13 +90,17 @@ class LinearHead(nn.Module):
 
 
 def by_row(given: Inputs, rows: Inputs) -> Inputs:
-    """(R, ...) by modality: what is given once for each distinct input (N_m, ...), for each row; of `Tokens` both parts.
+    """(R, ...) by modality: what is given once for each distinct input (N_m, ...), for each row; of `Tokens` and `Maps` all parts.
 
     Not by `x[rows]`, whose gradient is added up by several threads in an order of their own, so that no two trainings end alike.
     """
 
     def select(x: Any, index: Tensor) -> Any:
-        return None if x is None else Tokens(*(select(part, index) for part in x)) if isinstance(x, Tokens) else x.index_select(0, index)
+        if x is None or isinstance(x, Tokens):
+            return x and Tokens(*(select(part, index) for part in x))
+        if isinstance(x, Maps):
+            return Maps(select(part, index) for part in x)
+        return from_maker(x, x.index_select(0, index))
 
     return {m: select(x, rows[m]) for m, x in given.items()}
 
@@ -106,6 +113,8 @@ class Classifier(nn.Module):
         self.encoders, self.head = nn.ModuleDict(encoders), head
         by_token = any(isinstance(part, TokenHead) for part in head.modules())
         self.asked = {m: {"tokens": True} for m, encoder in encoders.items() if by_token and gives_tokens(encoder)}
+        if isinstance(head, PixelHead) and gives_maps(encoders[head.modality]):
+            self.asked = {head.modality: {"maps": True}}
 
     def forward(self, inputs: Inputs, rows: Inputs | None = None) -> Outputs:
         """Of R rows. inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one a row uses; None: row i uses input i."""

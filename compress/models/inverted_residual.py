@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.maps import Maps, map_by_map
 from compress.models.tokens import Tokens, map_tokens
 from compress.models.vision import CENTRE, SPREAD, scale_channels
 
@@ -72,8 +73,10 @@ class InvertedResidualNet(nn.Module):
         *blocks, last = (block for group in self.blocks() for block in group)
         return [*blocks, nn.ModuleList([last, self.last])]
 
-    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
+    def forward(self, image: Tensor, *, tokens: bool = False, maps: bool = False) -> Tensor | Tokens | Maps:
         x = self.stem(self.pixels(image))  # (N, C, H/2, W/2)
+        if maps:
+            return map_by_map(x, [*(block for group in self.blocks() for block in group), self.last])
         for group in self.groups:
             x = group(x)
         x = self.last(x)

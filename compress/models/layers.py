@@ -25,6 +25,13 @@ class ConvNorm(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
 
+def from_maker(x: Tensor, y: Tensor) -> Tensor:
+    """y, whose values are some of x's: the quantized layer that made these (see OutputLayer in compress/quantizers) is told of it as well."""
+    if (maker := getattr(x, "made_by", None)) is not None:
+        y.made_by = maker  # type: ignore[attr-defined]
+    return y
+
+
 class Sum(nn.Module):
     """a + b, and ReLU where there is one behind the sum, as a module, so that a residual sum can be quantized."""
 
@@ -43,6 +50,15 @@ class MaxPool(nn.MaxPool2d):
         y = super().forward(x)
         maker = getattr(x, "made_by", None)  # the quantized layer that x comes from
         return y if maker is None else maker.emit(y)  # changes nothing; an int8 kernel wants the pair of nodes at its own input
+
+
+class Enlarge(nn.Module):
+    """Each pixel twice across and down, (B, C, H, W) -> (B, C, 2 H, 2 W); what is on an int8 grid stays on it, as behind `MaxPool`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        maker = getattr(x, "made_by", None)
+        return y if maker is None else maker.emit(y)
 
 
 class FrontEnd(nn.Module):

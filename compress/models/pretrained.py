@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compress.errors import DependencyError
 from compress.io_spec import Port
 from compress.models.layers import Pixels
+from compress.models.maps import Maps
 from compress.models.text import by_word, first_tokens
 from compress.models.tokens import Tokens
 from compress.models.vision import DEVIATION, MEAN
@@ -40,7 +41,7 @@ class EfficientNetLite2(nn.Module):
         self.body._fc = nn.Identity()  # ImageNet's classifier is not used
         self.width = 2976
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *, maps: bool = False) -> Tensor | Maps:
         x = self.pixels(image)  # (N, 3, H, W)
         if x.shape[2] != self.size:
             x = nn.functional.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
@@ -51,6 +52,8 @@ class EfficientNetLite2(nn.Module):
                 depths.append(x)
             x = block(x)
         depths.append(body._swish(body._bn1(body._conv_head(x))))
+        if maps:
+            return Maps(depths)
         return torch.cat([pool for x in depths for pool in (x.mean((2, 3)), x.amax((2, 3)))], 1)
 
     def tunable(self) -> list[nn.Module]:

@@ -50,6 +50,7 @@ KINDS: dict[str, dict[str, Any]] = {  # class name without ImageProcessor -> wha
     "MobileNetV2": {"size": {"shortest_edge": 256}, **_CUT_224, "resample": 2, **_HALF},
     "PoolFormer": {"size": {"shortest_edge": 224}, **_CUT_224, "crop_pct": 0.9, "resample": 3, **_IMAGENET},
     "Pvt": {"size": _square(224), "resample": 3, **_IMAGENET},
+    "Segformer": {"size": _square(512), "resample": 2, **_IMAGENET},
     "Siglip": {"size": _square(224), "resample": 3, **_HALF},
     "Vilt": {"size": {"shortest_edge": 384}, "size_divisor": 32, "resample": 3, **_HALF},
 }

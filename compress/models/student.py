@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead, TokenHead
+from compress.models.maps import FlatMaps, sizes_from
+from compress.models.pixel_head import pixel_head
 from compress.models.reuse import ReusedClassifier
 from compress.models.space import OwnSpace, Unit
 from compress.models.tokens import count_tokens
@@ -36,6 +38,8 @@ def student(
     built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items() if m != PRESENT}
     classes = io.outputs[0].shape[0]
+    if io.outputs[0].grid:
+        return Classifier(built, pixel_head(io, built, hidden=head_width, dropout=dropout))
     head: nn.Module
     if modality := per_word(io, built):
         head = WordHead(io, modality, widths[modality], dropout=dropout)
@@ -60,9 +64,12 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
 
     Where a vector is asked of a single encoder, it is the encoder's own, or a projection of it to fewer numbers.
     """
-    built = {port.name: build_encoder(port, encoders.get(port.name, {})) for port in io.inputs}
+    built = {port.name: flat(build_encoder(port, encoders.get(port.name, {})), port, io) for port in io.inputs}
     widths = {m: encoder.width for m, encoder in built.items()}
     (classes,), unit = io.outputs[0].shape, io.outputs[0].unit
+    if io.outputs[0].grid:
+        head = pixel_head(io, built, hidden=hidden, dropout=0.1)
+        return Classifier({m: nn.Sequential(encoder, AsItIs(encoder.width)) for m, encoder in built.items()}, head)
     telling = per_word(io, built)
     as_it_is = {PRESENT, telling} | (set(built) if unit and len(built) == 1 else set())  # a space of vectors has its own origin
     parts: dict[str, nn.Module] = {m: nn.Sequential(e, (AsItIs if m in as_it_is else Standardise)(e.width)) for m, e in built.items()}
@@ -73,8 +80,8 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
         return Classifier(parts, towers(io, widths, hidden=hidden, dropout=0.1))
     if unit and len(built) == 1:
         return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes), io.outputs[0].prefixes))
-    head = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)
-    return Classifier(parts, Unit(head, io.outputs[0].prefixes) if unit else head)
+    joined = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)
+    return Classifier(parts, Unit(joined, io.outputs[0].prefixes) if unit else joined)
 
 
 def build_encoder(port: Port, described: dict) -> Any:
@@ -82,6 +89,12 @@ def build_encoder(port: Port, described: dict) -> Any:
     if port.name == PRESENT:
         return Presence(port.shape[0])
     return resolve(encoders_of(port.name)[described["model"]])(port, **described["options"])
+
+
+def flat(encoder: Any, port: Port, io: IOSpec) -> Any:
+    """The encoder, or where places of its input are answered for one that gives its maps as a vector, which is stored as features are."""
+    grid = io.outputs[0].grid
+    return FlatMaps(encoder, sizes_from(encoder, port, grid)) if grid else encoder
 
 
 def over_features(teacher: Classifier) -> Classifier:

@@ -18,6 +18,7 @@ from compress.io_spec import Port
 from compress.models.hub import fetch
 from compress.models.inverted_residual import InvertedResidualNet, fold_pixels
 from compress.models.layers import ConvNorm, MaxPool, Pixels, Sum
+from compress.models.maps import Maps, map_by_map
 from compress.models.mobilenet_v2 import GROUPS, MobileNetV2
 from compress.models.pretrained import load_transformers
 from compress.models.tokens import Tokens, map_tokens
@@ -37,8 +38,8 @@ class TransformersCnn(nn.Module):
         self.size, self.width, self.folder = size, self.net.width, folder
         self.rebuilt_with = options  # where its folder is not
 
-    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        return self.net(image, tokens=tokens)
+    def forward(self, image: Tensor, *, tokens: bool = False, maps: bool = False) -> Tensor | Tokens | Maps:
+        return self.net(image, tokens=tokens, maps=maps)
 
     def load_pretrained(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         """Reads the folder's weights, and folds into the first layer what its processor does to pixels: mean and deviation, of 0 to 1."""
@@ -52,13 +53,16 @@ class TransformersCnn(nn.Module):
 class Chain(nn.Module):
     """Pixels, a stem, the layers behind it, and the mean over the last map."""
 
-    def __init__(self, stem: ConvNorm, body: nn.Module, width: int) -> None:
+    def __init__(self, stem: ConvNorm, body: nn.Sequential, width: int) -> None:
         super().__init__()
         self.pixels = Pixels(CENTRE, SPREAD)
         self.stem, self.body, self.width = stem, body, width
 
-    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        x = self.body(self.stem(self.pixels(image)))
+    def forward(self, image: Tensor, *, tokens: bool = False, maps: bool = False) -> Tensor | Tokens | Maps:
+        x = self.stem(self.pixels(image))
+        if maps:
+            return map_by_map(x, self.body)
+        x = self.body(x)
         return map_tokens(x) if tokens else x.mean((2, 3))
 
 
@@ -134,10 +138,10 @@ def convert(model: Any, size: int, *, exact: bool = True) -> Any:
     `exact`: uneven padding is kept by larger kernels; otherwise it is made even, and all kernels stay as they are.
     """
     refuse_unknown(model.config.model_type)
-    return LAYOUTS[model.config.model_type](model, Maps(size, exact))
+    return LAYOUTS[model.config.model_type](model, Sides(size, exact))
 
 
-class Maps:
+class Sides:
     """Turns one layer after the other, and knows the side of the map that reaches it."""
 
     def __init__(self, size: int, exact: bool) -> None:
@@ -175,13 +179,13 @@ def pad_same(conv: nn.Conv2d, size: int, *, exact: bool) -> None:
         conv.kernel_size = (conv.kernel_size[0] + 1, conv.kernel_size[1] + 1)
 
 
-def _mobilenet_v1(model: Any, maps: Maps) -> Chain:
+def _mobilenet_v1(model: Any, maps: Sides) -> Chain:
     stem = maps.layer(model.conv_stem)
     body = nn.Sequential(*(maps.layer(layer) for layer in model.layer))
     return Chain(stem, body, model.layer[-1].convolution.out_channels)
 
 
-def _mobilenet_v2(model: Any, maps: Maps) -> InvertedResidualNet:
+def _mobilenet_v2(model: Any, maps: Sides) -> InvertedResidualNet:
     """A MobileNetV2 of ours, so that a narrower one can be picked from it."""
     if model.conv_stem.expand_1x1 is not None:
         raise RecipeError(f"{PLACE}: first_layer_is_expansion is false, and that first layer has no place here")
@@ -197,7 +201,7 @@ def _mobilenet_v2(model: Any, maps: Maps) -> InvertedResidualNet:
     return net
 
 
-def _resnet(model: Any, maps: Maps) -> Chain:
+def _resnet(model: Any, maps: Sides) -> Chain:
     blocks: list[nn.Module] = [MaxPool(3, 2, 1)]
     for stage in model.encoder.stages:
         for layer in stage.layers:

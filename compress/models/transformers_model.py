@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import DataError, DependencyError, RecipeError
-from compress.io_spec import IOSpec, Outputs
+from compress.io_spec import IOSpec, Outputs, Port
 from compress.models.audio_processors import build_front
 from compress.models.classifier import Inputs, RowModel
 from compress.models.layers import Pixels
@@ -38,9 +38,10 @@ class TransformersTeacher(RowModel):
         deviation: list[float],
         sound: dict[str, Any] | None = None,
         words: int = 1,
+        grid: int = 0,
     ) -> None:
         super().__init__()
-        self.body, self.padding, self.words = body, padding, words
+        self.body, self.padding, self.words, self.grid = body, padding, words, grid
         self.pixels = Pixels(tuple(mean), tuple(deviation))  # type: ignore[arg-type]
         self.sound = build_front(sound) if sound else None
         self.register_buffer("columns", torch.tensor(columns))
@@ -62,7 +63,10 @@ class TransformersTeacher(RowModel):
         layers = [] if torch.compiler.is_exporting() else self.last
         hooks = [layer.register_forward_pre_hook(lambda _, x: seen.append(x[0])) for layer in layers]
         try:
-            logits = self.body(**given).logits[..., self.columns]
+            logits = self.body(**given).logits
+            if self.grid:  # (R, K, h, w)
+                return by_place(logits[:, self.columns], self.grid)
+            logits = logits[..., self.columns]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -70,6 +74,14 @@ class TransformersTeacher(RowModel):
             logits = gather_words(first_tokens(logits, inputs["text"] < 0), self.words)
             return Outputs(logits, logits)
         return Outputs(logits, seen[-1] if seen else logits)
+
+
+def by_place(maps: Tensor, grid: int) -> Outputs:
+    """Logits (R, P K) of maps (R, K, h, w), brought to a square of P places by bilinear interpolation."""
+    if maps.shape[2:] != (grid, grid):
+        maps = nn.functional.interpolate(maps, size=(grid, grid), mode="bilinear", align_corners=False)
+    logits = maps.permute(0, 2, 3, 1).flatten(1)
+    return Outputs(logits, logits)
 
 
 def transformers_teacher(
@@ -86,20 +98,28 @@ def transformers_teacher(
     """The architecture from a folder's config.json (and the model's own code beside it, where that is trusted), with fresh weights."""
     transformers = load_transformers()
     config = transformers.AutoConfig.from_pretrained(config_folder, trust_remote_code=trust_remote_code)
-    auto = getattr(transformers, auto_class(io.modalities, io.outputs[0].each))
+    words, grid = answered(io.outputs[0])
+    auto = getattr(transformers, auto_class(io.modalities, words, grid))
     body = auto.from_config(config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=trust_remote_code)
     make_exportable(body)
-    return TransformersTeacher(
-        body, columns=columns, padding=padding, mean=mean, deviation=deviation, sound=sound, words=io.outputs[0].each
-    )
+    return TransformersTeacher(body, columns=columns, padding=padding, mean=mean, deviation=deviation, sound=sound, words=words, grid=grid)
 
 
-def auto_class(modalities: tuple[str, ...], words: int) -> str:
-    """The class of transformers that reads these inputs, and answers for each word where there are several."""
+def answered(port: Port) -> tuple[int, int]:
+    """How many words a model of this output answers for, 1 where it is for all at once; and the side of the square of places, 0 where there are none."""
+    return 1 if port.grid else port.each, port.grid
+
+
+def auto_class(modalities: tuple[str, ...], words: int, grid: int = 0) -> str:
+    """The class of transformers that reads these inputs, and answers for each word where there are several, or for each place."""
+    if grid:
+        return "AutoModelForSemanticSegmentation"
     return "AutoModelForTokenClassification" if words > 1 else AUTO_CLASSES[modalities]
 
 
-def open_pretrained(folder: Path, modalities: tuple[str, ...], *, words: int = 1, trust_remote_code: bool = False) -> nn.Module:
+def open_pretrained(
+    folder: Path, modalities: tuple[str, ...], *, words: int = 1, grid: int = 0, trust_remote_code: bool = False
+) -> nn.Module:
     """The classifier in a local folder, in float32 and in eval mode.
 
     Raises: DependencyError for files that are missing, damaged or incomplete; RecipeError for a model of another task.
@@ -108,7 +128,7 @@ def open_pretrained(folder: Path, modalities: tuple[str, ...], *, words: int = 1
 
     if modalities not in AUTO_CLASSES:
         raise RecipeError(f"teacher: transformers has no classifier that reads {' and '.join(modalities)}; use source: fit")
-    auto = getattr(load_transformers(), auto_class(modalities, words))
+    auto = getattr(load_transformers(), auto_class(modalities, words, grid))
     settings = {"attn_implementation": "eager", "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
         model, found = auto.from_pretrained(folder, trust_remote_code=trust_remote_code, **settings)
@@ -118,7 +138,7 @@ def open_pretrained(folder: Path, modalities: tuple[str, ...], *, words: int = 1
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise RecipeError(
-            f"teacher: {folder} is no model that {auto_class(modalities, words)} reads, as the data's {' and '.join(modalities)} ask: {first}"
+            f"teacher: {folder} is no model that {auto_class(modalities, words, grid)} reads, as the data's {' and '.join(modalities)} ask: {first}"
         ) from error
     absent = sorted(found["missing_keys"])
     if absent:  # transformers fills them with random numbers

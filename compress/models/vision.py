@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.io_spec import Port
 from compress.models.layers import ConvNorm, Pixels, Sum
+from compress.models.maps import Maps, map_by_map
 from compress.models.tokens import Tokens, map_tokens
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for weights that were trained with them
@@ -71,8 +72,12 @@ class MobileNetV4(nn.Module):
         self.body = nn.Sequential(*layers)
         self.width = out
 
-    def forward(self, image: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        x = self.body(self.pixels(image))  # (N, D, H/8s, W/8s)
+    def forward(self, image: Tensor, *, tokens: bool = False, maps: bool = False) -> Tensor | Tokens | Maps:
+        x = self.pixels(image)
+        if maps:
+            stem, *layers = self.body
+            return map_by_map(stem(x), layers)
+        x = self.body(x)  # (N, D, H/8s, W/8s)
         return map_tokens(x) if tokens else x.mean((2, 3))
 
 

@@ -28,7 +28,7 @@ class WordHead(nn.Module):
 def per_word(io: IOSpec, encoders: dict[str, nn.Module]) -> str | None:
     """The modality whose words each have an answer; None where a row has one. Raises: RecipeError where encoders and task do not agree."""
     telling = [m for m, encoder in encoders.items() if getattr(encoder, "per_word", False)]
-    if io.outputs[0].each == 1 or io.outputs[0].unit:  # or a vector for each input
+    if io.outputs[0].each == 1 or io.outputs[0].unit or io.outputs[0].grid:  # a vector for each input, or an answer for each place
         if telling:
             raise RecipeError(
                 f"data.inputs.{telling[0]}.words: only a task that has an answer for each word reads them, token_labels; leave it out"

@@ -81,9 +81,14 @@ def everyones(x: Any, modality: str) -> Any:
     """What is given for each distinct input of a modality (n, ...), of all processes: (N, ...). As it is where nothing is dealt."""
     if _parts is None or modality not in _parts:
         return x
+    if isinstance(x, tuple) and not hasattr(x, "_replace"):  # maps of several sizes
+        return type(x)(everyones(one, modality) for one in x)
     if isinstance(x, tuple):
         return x._replace(**{name: everyones(one, modality) for name, one in x._asdict().items() if one is not None})  # type: ignore[attr-defined]
-    return _Features.apply(x, _parts[modality])
+    found = _Features.apply(x, _parts[modality])
+    if (maker := getattr(x, "made_by", None)) is not None:  # the quantized layer that the values come from
+        found.made_by = maker
+    return found
 
 
 @contextmanager

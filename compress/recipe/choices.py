@@ -92,6 +92,13 @@ def stride(side: int) -> int:
     return 32 if side >= 128 else 16
 
 
+def teacher_side(side: int, *, dense: bool) -> int:
+    """Pixels a side that the teacher's encoder sees; where its maps must fit the student's places, as many as the student, or twice as many."""
+    if not dense:
+        return TEACHER_SIDE
+    return 2 * side if side < TEACHER_SIDE else side
+
+
 def quantize_passes(pictures: bool) -> int:
     """Passes in fake int8: a larger student, with pictures, needs one."""
     return 1 if pictures else 2

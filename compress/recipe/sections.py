@@ -241,6 +241,11 @@ class Distill(Section):
         return self.objective == "auto" or any(reads_teacher(LOSSES[loss.name]) for loss in self.losses)
 
     @property
+    def unaided(self) -> list[Loss]:
+        """The losses that the student alone has as well."""
+        return [loss for loss in self.losses if not reads_teacher(LOSSES[loss.name])]
+
+    @property
     def hidden(self) -> list[str]:
         """The hidden states of the teacher that the losses compare, and that are therefore stored beside its logits."""
         return hidden_states(self.losses)

@@ -14,13 +14,14 @@ from compress.recipe.yaml_source import Fault, Place
 
 UNBUILT = {  # what is not built -> other names that people look for it under
     "detection": ("object_detection", "boxes"),
-    "segmentation": ("semantic_segmentation", "instance_segmentation", "masks"),
+    "instance_segmentation": ("panoptic_segmentation",),
     "speech_recognition": ("asr", "transcription", "ctc"),
     "generation": ("captioning", "translation", "summarization", "summarisation", "seq2seq", "text_generation"),
     "video": ("videos", "video_classification"),
 }
 OTHER_NAMES = {  # what is built -> other names that people look for it under
     "token_labels": ("ner", "token_classification", "tagging", "sequence_labelling", "sequence_labeling"),
+    "segmentation": ("semantic_segmentation", "masks"),
     "verification": ("speaker_verification", "face_verification"),
     "several": ("multi_task", "multitask", "multi_head", "several_heads"),
     "retrieval": ("clip", "clap", "dual_encoder", "two_towers", "cross_modal_retrieval", "image_text_retrieval"),
@@ -56,6 +57,7 @@ def check_task(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]], re
         yield from _check_attacks(recipe, tables)
         yield from _check_inputs(recipe, tables)
         yield from _check_towers(recipe, tables)
+        yield from _check_places(recipe, tables)
 
 
 def _check_losses(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -109,7 +111,8 @@ def _check_storage(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> I
 def _check_judge(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
     """A fault where answers of another kind than one of K labels are to be named, or judged by the teacher's."""
     entry = tables["TASKS"].get(recipe.data.task, "")
-    for word, asked in (("judge", recipe.data.judge == "teacher"), ("names", bool(recipe.data.names))):
+    named = bool(recipe.data.names) and not (entry and stated(entry, "named"))
+    for word, asked in (("judge", recipe.data.judge == "teacher"), ("names", named)):
         if asked and entry and not stated(entry, "one_of_many"):
             yield Fault(
                 ("data", word), f"is for one of K labels, and {recipe.data.task} learns from labels what an answer is; leave it out"
@@ -171,6 +174,28 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         yield Fault(("student", "fusion"), f"the towers of {recipe.data.task} are not joined; leave it out")
     if recipe.student.classifier == "teacher":
         yield Fault(("student", "classifier"), f"{recipe.data.task} has no classifier; leave it out")
+
+
+def _check_places(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
+    """A fault for what cannot be where each place of a picture has an answer."""
+    entry = tables["TASKS"].get(recipe.data.task)
+    if not entry or not stated(entry, "dense"):
+        return
+    name, (m, *others) = recipe.data.task, recipe.modalities
+    if others or not stated(tables["MODALITIES"].get(m, ""), "pixels"):
+        yield Fault(("data", "inputs"), f"{name} reads pictures alone, found {' and '.join(recipe.modalities)}")
+        return
+    own = recipe.data.inputs.get(m)
+    stride = recipe.data.task_options.get("stride", 8)
+    if isinstance(stride, int) and (stride < 1 or own.size % stride):
+        yield Fault(("data", "task_options", "stride"), f"{stride} does not divide the {own.size} pixels of a side; 4 and 8 are usual")
+    words = recipe.distill.augment.get(m)
+    for word in ("shift", "cutmix"):
+        if words and getattr(words, word):
+            why = "moves a picture by less than a place" if word == "shift" else "would need the masks cut as well"
+            yield Fault(("distill", "augment", m, word), f"{why}, and {name} cannot; crop moves pictures and masks alike")
+    if recipe.student.classifier == "teacher":
+        yield Fault(("student", "classifier"), f"{name} has a head over maps, which ends in no layer of the teacher's; leave it out")
 
 
 def check_unbuilt(data: dict[str, Any], tables: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:

@@ -13,12 +13,12 @@ from compress.recipe.choices import (
     QUANTIZE_STEPS,
     SMALL,
     TEACHER_RATE,
-    TEACHER_SIDE,
     Choice,
     keeps_sides,
     quantize_passes,
     stride,
     student_steps,
+    teacher_side,
 )
 from compress.recipe.declarations import class_literal
 from compress.recipe.heads import objective_of
@@ -38,7 +38,7 @@ def recipe_text(name: str, file: str, seen: Seen, choice: Choice) -> str:
     parts = (
         _head(name, file, seen, choice),
         _data(seen, choice),
-        _teacher(choice),
+        _teacher(seen, choice),
         _student(choice),
         _distill(seen, choice),
         _rest(choice),
@@ -87,6 +87,7 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
         "embedding": "Makes vectors that rank",
         "verification": "Says whether two are the same",
         "retrieval": "Finds what belongs together",
+        "segmentation": f"Tells which of {len(seen.labels):,} classes each place shows",
         "token_labels": f"Gives each word one of {len(seen.labels):,} labels",
         "several": f"Answers {' and '.join(seen.heads)}",
     }.get(seen.task, f"Tells {len(seen.labels):,} labels apart")
@@ -107,7 +108,8 @@ def _data(seen: Seen, choice: Choice) -> Iterator[str]:
     yield _beside(
         f"    test: {quoted(seen.files['test'])}", f"{seen.rows['test']:,} rows, never trained on; the report's figures come from them"
     )
-    yield f"    columns: {{{', '.join(f'{role}: {quoted(own)}' for role, own in seen.columns.items())}}}"
+    names = {"label": _literal(seen.task, "column", "label")}
+    yield f"    columns: {{{', '.join(f'{names.get(role, role)}: {quoted(own)}' for role, own in seen.columns.items())}}}"
     for own, why in seen.ignored.items():
         yield from _comment(f"{quoted(own)} is not read: {why}.", indent=4)
     if seen.groups:
@@ -132,11 +134,16 @@ def _groups(groups: tuple[int, int]) -> Iterator[str]:
 
 def _needed(seen: Seen) -> str:
     """What the task needs its only input to say, behind what stands there."""
-    try:
-        (words,) = class_literal(TASKS[seen.task], "reads").values()
-    except LookupError:
-        return ""
+    (words,) = _literal(seen.task, "reads", {}).values() or ({},)
     return "".join(f", {word}: {str(value).lower()}" for word, value in words.items())
+
+
+def _literal(task: str, name: str, default: Any) -> Any:
+    """What the task's class says, or `Task` in its place."""
+    try:
+        return class_literal(TASKS[task], name)
+    except LookupError:
+        return default
 
 
 def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
@@ -235,18 +242,20 @@ def _bad_rows(seen: Seen) -> Iterator[str]:
         yield _beside("  allow_unlabelled: true", f"{seen.unlabelled:,} training rows without a label train on the teacher alone")
 
 
-def _teacher(choice: Choice) -> Iterator[str]:
+def _teacher(seen: Seen, choice: Choice) -> Iterator[str]:
+    dense = bool(_literal(seen.task, "dense", False))
+    side = teacher_side(choice.image_size or 0, dense=dense) if choice.image_size else 0
     yield "teacher:"
     yield _beside("  source: fit", "pretrained encoders, frozen, and a head fitted on your rows; or folder, hub, weights")
     yield "  encoders:"
     if choice.image_size:
-        yield f"    image: {{model: efficientnet_lite2, options: {{size: {TEACHER_SIDE}}}}}"
+        yield f"    image: {{model: efficientnet_lite2, options: {{size: {side}}}}}"
     if choice.sound_seconds:
         yield _beside("    audio: {model: whisper_tiny}", "the encoder of Whisper tiny.en, which was trained on English speech")
     if choice.text_length:
         yield "    text: {model: minilm_l6}"
-    if choice.image_size and SMALL < choice.image_size < TEACHER_SIDE:
-        yield _beside(f"  inputs: {{image: {{size: {TEACHER_SIDE}}}}}", "it sees more of a picture than the student")
+    if choice.image_size and SMALL < choice.image_size < side:
+        yield _beside(f"  inputs: {{image: {{size: {side}}}}}", "it sees more of a picture than the student")
     if choice.sound_seconds and choice.sound_rate != TEACHER_RATE:
         yield _beside(
             f"  inputs: {{audio: {{seconds: {choice.sound_seconds:g}, rate: {TEACHER_RATE}}}}}", "samples a second that it was trained with"
@@ -280,7 +289,8 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "  augment:"
     if choice.image_size:
         sides = keeps_sides(seen)
-        varied = "crop: 0.5, colour: 0.2" if choice.image_size > SMALL else f"shift: {max(1, choice.image_size // 16)}"
+        large = choice.image_size > SMALL or _literal(seen.task, "dense", False)
+        varied = "crop: 0.5, colour: 0.2" if large else f"shift: {max(1, choice.image_size // 16)}"
         yield _beside(f"    views: {choice.views}", "variants of each picture, the picture itself among them")
         assumed = f"not mirrored: {sides}; set flip: true if mirrored pictures keep their label"
         flip = "assumed: a mirrored picture keeps its label; set flip: false where left and right, letters or digits matter"

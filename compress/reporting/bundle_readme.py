@@ -59,6 +59,13 @@ of files, lines in a .txt file, or stored vectors in a .npy file (N, {size}).
 
 `towers/MODEL-INPUT.onnx` makes the vectors of one input alone.
 """
+PLACES = """
+The model answers for each of {side} x {side} places of a picture, row after row: its output {name} (N, {size}) holds {classes} numbers for each,
+and the largest says which class of labels.json, counted from 0. `predict` also writes a mask of the picture's own size, a PNG whose pixel values
+are these numbers, and 255 where the model saw nothing of the picture:
+
+    python run.py predict {option} ... --out mask.png
+"""
 GAPS = "; any but one may be left out, and the answer says which were missing"
 
 
@@ -77,6 +84,9 @@ def readme(name: str, io_spec: IOSpec, *, examples: Collection[str] = ()) -> str
     output = io_spec.outputs[0]
     if output.unit and output.each > 1:
         text += TOWERS.format(size=output.shape[0] // output.each, option=literal(readers[0], "OPTION"))
+    if output.grid:
+        sizes = {"side": output.grid, "size": output.shape[0], "classes": output.shape[0] // output.grid**2}
+        text += PLACES.format(name=output.name, option=literal(readers[0], "OPTION"), **sizes)
     return text + "".join(EXAMPLES[example] for example in examples)
 
 

@@ -84,6 +84,7 @@ def show_rows(data: PreparedData, split: str, *, count: int, most_bytes: int) ->
         shown.append(
             {
                 "inputs": {m: Markup(html) for m, html in inputs.items()},  # noqa: S704 - rooms escape what they show
+                "drawn": Markup(data.task.draw(rows.labels[row], data.labels)) if labelled[row] else "",  # noqa: S704
                 "label": data.task.show(rows.labels[row], data.labels) if labelled[row] else "(none)",
                 "kind": data.kinds[kind] if kind >= 0 else None,
             }
@@ -133,7 +134,9 @@ def _answers(data: PreparedData) -> Iterator[Table]:
     accounts = [data.report["splits"][split] for split in SPLITS]
     parts = [(f": {part.name}", part.names, [account["heads"][part.name] for account in accounts]) for part in data.task.heads]
     for of, names, own in parts or [("", data.labels, accounts)]:
-        yield _balance(f"Labels{of}", names, [account.get("label_counts") or {} for account in own], [a["labelled_rows"] for a in own])
+        counts, rows_of = [account.get("label_counts") or {} for account in own], [account["labelled_rows"] for account in own]
+        words = any(max(found.values(), default=0) > rows for found, rows in zip(counts, rows_of, strict=True))  # words or places a row
+        yield _balance(f"Labels{of}", names, counts, [sum(found.values()) for found in counts] if words else rows_of)
         ranges = [account.get("ranges") or {} for account in own]
         rows = [[name, *(_range(found.get(name)) for found in ranges)] for name in ranges[0]]
         yield f"Numbers{of}", "Mean, and from the least to the largest.", ["", *SPLITS], rows

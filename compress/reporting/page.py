@@ -118,7 +118,10 @@ def _tables(extras: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _marked(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**sample, "inputs": {m: Markup(shown) for m, shown in sample["inputs"].items()}} for sample in samples]
+    def safe(shown: dict[str, str]) -> dict[str, Markup]:
+        return {name: Markup(html) for name, html in shown.items()}
+
+    return [{**sample, "inputs": safe(sample["inputs"]), "drawn": safe(sample.get("drawn") or {})} for sample in samples]
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[str]:

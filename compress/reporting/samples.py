@@ -63,7 +63,7 @@ def others(found: Answered, shown: np.ndarray, *, count: int = COUNT, seed: int 
 
 
 def describe_rows(data: PreparedData, found: Answered, places: np.ndarray, *, whole: bool = False) -> list[dict[str, Any]]:
-    """[{row, inputs: {modality: HTML}, label, predictions: {model: answer}, right: {model: bool}, sure: {model: p}}]; a teacher that did not
+    """[{row, inputs: {modality: HTML}, label, predictions: {model: answer}, drawn: {"label" or model: HTML}, right: {model: bool}, sure: {model: p}}]; a teacher that did not
     answer a row is left out of it. row: in the test split, from 0. whole: with players of sounds, as long as there is room."""
     test, modalities = data.split("test"), data.report["modalities"]
     described, room = [], PLAYERS
@@ -85,10 +85,17 @@ def describe_rows(data: PreparedData, found: Answered, places: np.ndarray, *, wh
                 "label": data.task.show(test.labels[row], data.labels),
                 "predictions": {name: data.task.show(found.answers[name][place], data.labels) for name in names},
                 "right": {name: bool(found.right[name][place]) for name in names},
+                "drawn": drawn(data, {"label": test.labels[row], **{name: found.answers[name][place] for name in names}}),
                 "sure": {name: float(found.sure[name][place]) for name in names if name in found.sure},
             }
         )
     return described
+
+
+def drawn(data: PreparedData, answers: dict[str, np.ndarray]) -> dict[str, str]:
+    """Answers as HTML by who gave them, where the task draws them."""
+    shown = {name: data.task.draw(answer, data.labels) for name, answer in answers.items()}
+    return {name: picture for name, picture in shown.items() if picture}
 
 
 def in_words(shown: str) -> str:

@@ -113,7 +113,10 @@ class Kept:
 def _known_task(bundle: BundleFolder) -> Task:
     if ".py:" in TASKS.get(bundle.task, ".py:"):
         raise CompressError(f"--keep: what an answer to {bundle.task} is only its plugin knows; leave --keep out")
-    return task(bundle.task, facts=bundle.facts)
+    found = task(bundle.task, facts=bundle.facts)
+    if found.dense:  # a text would be taken for the path of a file of this machine
+        raise CompressError(f"--keep: the right answer to {bundle.task} is a picture, which the page cannot take; leave --keep out")
+    return found
 
 
 def _write_whole(path: Path, content: bytes) -> None:

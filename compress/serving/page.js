@@ -31,13 +31,30 @@ function said(given) {
   return "label" in given ? given.label : given.tags ? given.tags.join(", ") || "none" : JSON.stringify(given);
 }
 
+function drawn(mask, words) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 8 * mask.length;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `mask: ${words}`);
+  const pen = canvas.getContext("2d");
+  mask.forEach((row, y) =>
+    row.forEach((place, x) => {
+      pen.fillStyle = `hsl(${(137 * place) % 360} 55% ${place ? 55 : 15}%)`;
+      pen.fillRect(8 * x, 8 * y, 8, 8);
+    }),
+  );
+  return canvas;
+}
+
 function show(answers) {
   const cards = answers.map((answer) => {
-    const { role, model, size_bytes, read_ms, model_ms, top, ...given } = answer;
+    const { role, model, size_bytes, read_ms, model_ms, top, shares, mask, reads, ...given } = answer;
+    const words = shares && shares.map((entry) => `${entry.label} ${(100 * entry.share).toFixed(1)} %`).join(", ");
     const card = document.createElement("div");
     card.className = `answer ${role}`;
     card.append(element("h2", `${role}: ${model}, ${size(size_bytes)}`));
-    card.append(element("div", said(given), "given"));
+    card.append(element("div", words || said(given), "given"));
+    if (mask) card.append(drawn(mask, words));
     if (Array.isArray(top)) {
       const list = document.createElement("ol");
       for (const entry of top) {

@@ -16,7 +16,7 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.errors import CompressError, RecipeError
 from compress.io_spec import Port
-from compress.models.student import build_encoder
+from compress.models.student import build_encoder, flat
 from compress.recipe.packages import WEIGHTS
 from compress.recipe.recipe import Recipe
 from compress.store.arrays import allocate, note_progress, read_progress
@@ -33,7 +33,7 @@ def encode_features(recipe: Recipe, data: PreparedData, *, ctx: Context) -> Feat
     assert recipe.teacher.encoders
     described = {m: {"model": part.model, "options": part.options} for m in recipe.modalities if (part := recipe.teacher.encoders.get(m))}
     io = model_io(data, teacher_words(recipe), None)
-    encoders = {port.name: open_encoder(port, described.get(port.name, {})) for port in io.inputs}
+    encoders = {port.name: flat(open_encoder(port, described.get(port.name, {})), port, io) for port in io.inputs}
     for encoder in encoders.values():
         for name, path in getattr(encoder, "assets", {}).items():
             shutil.copyfile(path, ctx.out / name)

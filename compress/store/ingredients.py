@@ -59,7 +59,7 @@ def used_libraries(stage: Stage, recipe: Recipe) -> list[str]:
 
 def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, Any]:
     """What lies outside the recipe and outside the store and still makes the result: data, weights, plugins, the arithmetic of `device`, the GPU."""
-    uses = ("data", "features", "teacher", "targets", "distill", "quantize", "benchmark", "report", "bundle")
+    uses = ("data", "features", "teacher", "targets", "alone", "distill", "quantize", "benchmark", "report", "bundle")
     plugins = {p.name: hash_file(p) for p in loaded.plugins} if name in uses else {}
     found: dict[str, Any] = {"plugins": plugins} if plugins else {}
     recipe = loaded.recipe
@@ -82,7 +82,7 @@ def identity(name: str, loaded: LoadedRecipe, device: str = CPU) -> dict[str, An
         files = [loaded.base / name for name in named if isinstance(name, str)]
         weights = sorted(files[0].parent.glob(f"{files[0].name}?data")) if recipe.teacher.source == "onnx" else []  # of a large file
         found["files"] = {path.name: hash_file(path) for path in [*files, *weights]}
-    if name == "distill":
+    if name in ("alone", "distill"):
         if start := recipe.student.initialise:
             found["run"] = open_earlier(loaded.base / start.run, start.arm, place="student.initialise.run").artifact.fingerprint
         students = [recipe.student.encoders.get(m) for m in recipe.modalities]
@@ -118,7 +118,7 @@ def plugin_reader(entry: str) -> Path | None:
 def trained_by(name: str, recipe: Recipe) -> list[Train]:
     """The trainings of a stage whose precision the recipe may choose: int8 is trained in float32."""
     teacher: list[Train | None] = [recipe.teacher.train if recipe.teacher.source == "fit" else None, recipe.teacher.fine_tune]
-    trained: dict[str, list[Train | None]] = {"teacher": teacher, "distill": [recipe.distill.train]}
+    trained: dict[str, list[Train | None]] = {"teacher": teacher, "alone": [recipe.distill.train], "distill": [recipe.distill.train]}
     return [training for training in trained.get(name, []) if training]
 
 

@@ -61,6 +61,8 @@ class Task:
     balances: ClassVar[bool] = True  # whether answers can be rare, so that data.imbalance means something
     open_set: ClassVar[bool] = False  # validation and test may have answers that train has not: what an answer may be is told by all splits
     joint: ClassVar[bool] = False  # the student's answers are used beside the teacher's, so that one who never heard it cannot ship
+    named: ClassVar[bool] = False  # data.names may say what an answer may be though an answer is not one of K labels
+    dense: ClassVar[bool] = False  # an answer for each place of a picture, labels (R, S, S): views that move the picture move them
     towers: ClassVar[bool] = (
         False  # each input has a vector of its own; which there are is fact `towers`, and without a column rows that share one are alike
     )
@@ -111,6 +113,13 @@ class Task:
     def runner(self) -> ModuleType:
         """That file's module."""
         return _load(self.reader) if self.device else answerer(self.name)
+
+    def reading(self, inputs: Any, teacher: Any) -> dict[str, Any]:
+        """What must be known of the form in which inputs are read, as plain data for `facts`: data.inputs, and teacher.inputs or None.
+
+        Raises: RecipeError where teacher and student could not be compared.
+        """
+        return {}
 
     def cells(self, column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
         """A source's column in the form that the methods below take; raises DataError for one of another task, opened by `place`."""
@@ -227,6 +236,10 @@ class Task:
     def show(self, answer: np.ndarray, names: list[str]) -> str:
         """One answer or label, a row of (R, ...), as the report shows it."""
         raise NotImplementedError
+
+    def draw(self, answer: np.ndarray, names: list[str]) -> str:
+        """The same as HTML, safe to put in; "" where words say it all."""
+        return ""
 
     def sentence(self, names: list[str]) -> str:
         """What the task is, for the model card."""

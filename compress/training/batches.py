@@ -41,7 +41,8 @@ class LiveTeacher:
 class Rows:
     """What a training or validation reads: arrays that may be memory-mapped.
 
-    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R, ...), see compress/tasks/labels.py;
+    inputs[m]: (N_m, ...) distinct inputs; rows[m]: (R,) which one row r uses; labels: (R, ...), see compress/tasks/labels.py, (R, S, S)
+    where they are of places of the grouping inputs;
     targets: (V, R, K) float16 teacher logits of each view, or None; hidden[tap]: (V, R, D) float16, its hidden states where a loss
     compares them; views: the variants of the grouping inputs; live: the teacher itself, which then answers the very variant that the
     student sees.
@@ -158,6 +159,9 @@ class Batches:
         elif self.shuffle and len(data.views) > 1:
             view = draw.integers(len(data.views), size=len(places))
         labels, mixed, share = np.asarray(data.labels[index]), None, 1.0
+        if labels.ndim == 3:  # of places of the grouping inputs, which go where the places go
+            moved = np.repeat(owners, counts)
+            labels = data.views.carry_fresh(labels, epoch, moved) if fresh else data.views.carry(labels, np.repeat(view, counts), moved)
 
         def read(array: np.ndarray, m: str, which: np.ndarray) -> Tensor:
             """Distinct inputs (n, ...) of modality m, by their numbers (n,); of the grouping one by places (n,) of the batch, in their variant."""

@@ -102,7 +102,11 @@ def open_all_views(features: Features, split: Split) -> Rows:
         inputs[m] = array.reshape(-1, *array.shape[2:])
         shifts = np.arange(views)[:, None] % len(array) * array.shape[1]  # a modality with one view is the same in all of them
         rows[m] = (np.asarray(split.rows[m])[None] + shifts).reshape(-1)
-    return Rows(inputs, rows, np.concatenate([np.asarray(split.labels)] * views))
+    labels, variants = np.asarray(split.labels), Views.from_json(features.details["views"])
+    if labels.ndim < 3:
+        return Rows(inputs, rows, np.concatenate([labels] * views))
+    owner = np.asarray(next(iter(split.rows.values())))  # labels of places go where the places go
+    return Rows(inputs, rows, np.concatenate([variants.carry(labels, np.full(len(labels), view), owner) for view in range(views)]))
 
 
 def sample_feeds(

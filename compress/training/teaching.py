@@ -141,17 +141,19 @@ def objective_for(losses: list[Loss], model: nn.Module, rows: Rows, *, with_teac
     return Objective(losses, with_teacher=with_teacher, widths=widths, counts=counts, heads=rows.heads, **given)
 
 
-def count_labels(labels: np.ndarray, heads: Sequence[Head], classes: int) -> torch.Tensor | None:
-    """(K,) labelled rows of each of K labels, and of each of several heads that are of one of K; None, or 0, of other answers."""
+def count_labels(labels: np.ndarray, heads: Sequence[Head], outputs: int) -> torch.Tensor | None:
+    """(K,) labelled rows, or places, of each of K labels, and of each of several heads that are of one of K; None, or 0, of other answers.
+    outputs: how many logits a row has."""
     if heads:
-        counts = torch.zeros(classes, dtype=torch.int64)
+        counts = torch.zeros(outputs, dtype=torch.int64)
         for head in heads:
             if head.kind == "place":
                 own = labels_of(head, torch.from_numpy(labels.astype(np.float32)))
                 counts[head.logits] = torch.bincount(own[own >= 0], minlength=head.outputs)
         return counts
-    if labels.ndim == 1 and labels.dtype.kind in "iu":
-        return torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes))
+    if labels.ndim in (1, 3) and labels.dtype.kind in "iu":
+        classes = outputs // labels[0].size
+        return torch.from_numpy(np.bincount(labels[labels >= 0], minlength=classes)[:classes])
     return None
 
 

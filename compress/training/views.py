@@ -45,6 +45,24 @@ class Views:
         room, (words, seed) = modality(self.modality), self.fresh
         return room.vary(values, room.variant(words, seed, FRESH + epoch), index)
 
+    def carry(self, labels: np.ndarray, view: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """labels: (r, S, S) of places of the inputs `index` (r,), moved as the stored variants `view` (r,) move the inputs."""
+        out = labels.copy()
+        for number in np.unique(view):
+            if number:
+                where = np.flatnonzero(view == number)
+                out[where] = self._carry(labels[where], self.variants[number], index[where])
+        return out
+
+    def carry_fresh(self, labels: np.ndarray, epoch: int, index: np.ndarray) -> np.ndarray:
+        """The same, moved as `refresh` moves the inputs."""
+        assert self.fresh
+        words, seed = self.fresh
+        return self._carry(labels, modality(self.modality).variant(words, seed, FRESH + epoch), index)
+
+    def _carry(self, labels: np.ndarray, variant: tuple, index: np.ndarray) -> np.ndarray:
+        return np.asarray(modality(self.modality).carry(torch.from_numpy(labels), variant, index))
+
     def mixture(self, draw: np.random.Generator) -> tuple:
         """How the inputs of one batch are mixed in pairs; (): they are not."""
         return modality(self.modality).mixture(self.fresh[0], draw) if self.fresh else ()

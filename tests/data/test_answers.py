@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from compress.cli import app
 from compress.data.answers import look_at_answers, look_at_heads
 from compress.errors import DataError
+from compress.io_spec import IOSpec, Port
+from compress.models.student import student
 from compress.recipe.grammar import load_recipe
 
 
@@ -86,6 +90,34 @@ def test_init_writes_a_recipe_that_passes_its_check(task: str, answers: list[str
     recipe = load_recipe(tmp_path / "a.yaml").recipe
     assert recipe.data.task == task
     assert recipe.distill.losses == load_recipe(tmp_path / "a.yaml", ["distill.compare_alone=false"]).recipe.distill.losses
+
+
+@pytest.mark.parametrize("side", [24, 100, 300])
+def test_init_writes_a_recipe_for_masks(side: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        for number in range(count):
+            for what, shape in (("picture", (side, side, 3)), ("mask", (side, side))):
+                drawn = draw.integers(0, 3, size=shape, dtype=np.uint8)
+                drawn[0] = 255
+                Image.fromarray(drawn).save(tmp_path / f"{split}-{number}-{what}.png")
+        lines = [f"{split}-{number}-picture.png,{split}-{number}-mask.png" for number in range(count)]
+        lines += ["train-0-picture.png,"] if split == "train" else []
+        (tmp_path / f"{split}.csv").write_text("\n".join(["file,drawn", *lines]) + "\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"), "--task", "segmentation", "--label", "drawn"]
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "a.yaml"), *files])
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe(tmp_path / "a.yaml").recipe
+    assert recipe.data.options["columns"] == {"image": "file", "mask": "drawn"}
+    assert recipe.data.task_options == {"stride": 8} and recipe.data.allow_unlabelled
+    text = (tmp_path / "a.yaml").read_text()
+    assert "3 classes by the numbers in 13 masks of train" in text and "of the places are 255" in text
+    size = recipe.data.inputs.get("image").size
+    assert recipe.teacher.encoders and recipe.teacher.encoders.get("image").options["size"] % size == 0
+    io = IOSpec((Port("image", "uint8", (size, size, 3), 0, 255),), (Port("logits", "float32", (3 * (size // 8) ** 2,), grid=size // 8),))
+    for part in (recipe.teacher.encoders, recipe.student.encoders):
+        described = {"model": part.get("image").model, "options": part.get("image").options}
+        assert student(io, encoders={"image": described}, head_width=8).head.sizes[0][1] == size // 8
 
 
 def test_init_asks_for_the_column_of_other_answers(tmp_path: Path) -> None:

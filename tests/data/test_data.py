@@ -38,6 +38,7 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
         "hub": {"folder": "."},
         "fsdd": {"path": ".", "test_speakers": ["theo"]},
         "stamps": draw_stamps(tmp_path / "stamps"),
+        "stamp_scenes": {**draw_stamps(tmp_path / "scenes"), "kinds": ["a", "b"], "train": 12, "test": 6, "size": 16},
         "speech_commands": draw_commands(tmp_path / "commands"),
         "vqa": draw_vqa(tmp_path / "vqa"),
         "imagenet": draw_imagenet(tmp_path / "imagenet"),
@@ -118,8 +119,14 @@ def test_dataset_opens_checks_and_prepares(name: str, options: dict, config: Cal
     assert source.identity and source.identity == function(base=tmp_path, **options[name]).identity
     sounds, both = {"audio": {"seconds": 0.01, "rate": 8000}}, {"image": {"size": 8}, "text": {"length": 8}}
     pictures = {"image": {"size": 8}}
-    inputs = {"fsdd": sounds, "speech_commands": sounds, "imagenet": pictures, "groceries": pictures}.get(name, both)
-    limits = config(train_limit=8, test_limit=4, inputs=inputs)
+    inputs = {
+        "fsdd": sounds,
+        "speech_commands": sounds,
+        "imagenet": pictures,
+        "groceries": pictures,
+        "stamp_scenes": {"image": {"size": 32}},
+    }.get(name, both)
+    limits = config(train_limit=8, test_limit=4, inputs=inputs, task="segmentation" if name == "stamp_scenes" else "single_label")
     report = prepare(source, limits, tmp_path / "out", say=lambda line: None)
     assert report["splits"]["train"]["inputs"][next(iter(inputs))] == 8
     assert report["splits"]["test"]["inputs"][next(iter(inputs))] == 4

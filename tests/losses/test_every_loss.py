@@ -53,7 +53,7 @@ def of_task(name: str) -> str:
     return next(
         (
             one
-            for one in ("multi_label", "regression", "token_labels")
+            for one in ("multi_label", "regression", "token_labels", "segmentation")
             if name in task(one).losses and name not in task("single_label").losses
         ),
         "",
@@ -63,7 +63,8 @@ def of_task(name: str) -> str:
 def labels_of(name: str, labels: Tensor) -> Tensor:
     """Labels (R,) in the form of the loss's task."""
     tags = nn.functional.one_hot(labels, CLASSES)
-    return {"multi_label": tags, "regression": tags.float(), "token_labels": labels[:, None]}.get(of_task(name), labels)
+    forms = {"multi_label": tags, "regression": tags.float(), "token_labels": labels[:, None], "segmentation": labels[:, None, None]}
+    return forms.get(of_task(name), labels)
 
 
 def without(labels: Tensor) -> Tensor:
@@ -218,6 +219,10 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         u, _, v = np.linalg.svd(a.T @ b)
         return ((a @ u @ v - b) ** 2).sum() / 2
 
+    def dice(k: int) -> float:
+        q = np.array([softmax(row)[k] for row in s])
+        return 1 - 2 * q[y.ravel() == k].sum() / (q.sum() + (y == k).sum())
+
     triples = [(i, j, k) for j in rows for i in rows for k in rows if len({i, j, k}) == 3]
     log_q = [np.log(softmax(row)) for row in s]
     found: dict[str, Callable[[], Any]] = {
@@ -231,6 +236,9 @@ def reference(name: str, s: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
         "teacher_label": lambda: [-log_q[r][t[r].argmax()] for r in rows],
         "token_cross_entropy": lambda: [-log_q[r][y[r, 0]] for r in rows],  # of rows of one word
         "token_kd": lambda: [4 * kl(softmax(t[r], 2), softmax(s[r], 2)) for r in rows],
+        "pixel_cross_entropy": lambda: [-log_q[r][y[r, 0, 0]] for r in rows],  # of rows of one place
+        "pixel_kd": lambda: [4 * kl(softmax(t[r], 2), softmax(s[r], 2)) for r in rows],
+        "pixel_dice": lambda: [dice(k) for k in np.unique(y)],
         "binary_cross_entropy": lambda: [-np.log(np.where(y[r] > 0, yes(s[r]), 1 - yes(s[r]))) for r in rows],
         "binary_kd": lambda: [
             4 * kl(np.array([yes(b / 2), 1 - yes(b / 2)]), np.array([yes(a / 2), 1 - yes(a / 2)])) for a, b in zip(s.flat, t.flat)

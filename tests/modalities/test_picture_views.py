@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.modalities.picture_views import as_sketch, cut_in, lay_over, recolour, sample, transforms, vary_pictures
+from compress.modalities.picture_views import as_sketch, carry_labels, cut_in, lay_over, recolour, sample, transforms, vary_pictures
 
 ROWS = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]], dtype=torch.uint8)
 IMAGE = ROWS[None, :, :, None].expand(1, 3, 3, 3).contiguous()  # the same plane in each channel
@@ -132,3 +132,21 @@ def test_rectangle_comes_from_the_other_picture_and_the_share_is_what_is_left(
     wanted[:, top:bottom, first:last] = others[:, top:bottom, first:last]
     assert torch.equal(got, wanted)
     assert left == 1 - (bottom - top) * (last - first) / 64
+
+
+@pytest.mark.parametrize("how", [{"mirrored": True}, {"crop": 0.4}, {"rotate": 20.0}, {"mirrored": True, "crop": 0.6, "rotate": 10.0}])
+def test_labels_go_where_the_picture_goes(how: dict) -> None:
+    """Of pictures whose left and upper parts are bright and whose labels say so, those of views still say so, but for the seams."""
+    labels = torch.zeros(30, 8, 8, dtype=torch.int16)
+    labels[:, :, :3], labels[:, :2, 3:] = 1, 2
+    pictures = (80 * labels).repeat_interleave(4, 1).repeat_interleave(4, 2)[..., None].expand(-1, -1, -1, 3).to(torch.uint8)
+    index = np.arange(30)
+    seen = vary_pictures(pictures, variant(**how), index)[:, 2::4, 2::4, 0]
+    told = carry_labels(labels, variant(**how), index)
+    assert told.dtype == torch.int16 and (told != labels).any()
+    assert ((seen.float() / 80).round() == told).float().mean() > 0.93
+
+
+def test_colours_leave_labels_as_they_are() -> None:
+    labels = torch.arange(9, dtype=torch.int16).view(1, 3, 3)
+    assert torch.equal(carry_labels(labels, variant(colour=0.5, sketch=1.0), np.array([0])), labels)

@@ -50,7 +50,7 @@ def test_recipe_stores_states_only_where_a_loss_compares_them(load) -> None:
 
 def test_loss_whose_teacher_may_be_none_needs_none() -> None:
     of_one = {"cross_entropy", "weighted_cross_entropy", "focal", "token_cross_entropy", "label_contrast", "tower_contrast"}
-    of_several = {"binary_cross_entropy", "squared_error", "absolute_error"}
+    of_several = {"binary_cross_entropy", "squared_error", "absolute_error", "pixel_cross_entropy", "pixel_dice"}
     assert {name for name in LOSSES if not reads_teacher(LOSSES[name])} == of_one | of_several
 
 

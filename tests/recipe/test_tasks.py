@@ -19,6 +19,13 @@ student: {{encoders: {{numbers: {{}}}}}}
 """
 
 
+PICTURES = (
+    "data.inputs={image: {size: 64}}",
+    "student.encoders={image: {}}",
+    "teacher={source: fit, encoders: {image: {model: efficientnet_lite2}}}",
+)
+
+
 @pytest.fixture
 def load(tmp_path: Path):
     def load(task: str, *overrides: str):
@@ -124,6 +131,32 @@ def test_a_task_of_words_reads_words(load, inputs: str, message: str) -> None:
             "teacher={source: folder, path: t}",
         )
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "segmentation reads pictures alone, found numbers"),
+        (["data.task_options.stride=6"], "6 does not divide the 64 pixels of a side; 4 and 8 are usual"),
+        (
+            ["distill.augment={image: {shift: 4}}"],
+            "moves a picture by less than a place, and segmentation cannot",
+        ),
+        (["distill.augment={image: {cutmix: 1.0}}", "distill.teacher=live"], "would need the masks cut as well, and segmentation cannot"),
+        (["student.classifier=teacher"], "segmentation has a head over maps, which ends in no layer of the teacher's"),
+        (["distill.losses=[{name: kd}]"], "segmentation takes pixel_cross_entropy, pixel_dice, pixel_kd"),
+        (["distill.store_top_k=2"], "segmentation has no likeliest labels that could be kept"),
+        (["data.judge=teacher"], "segmentation learns from labels what an answer is"),
+    ],
+)
+def test_a_task_of_places_reads_pictures_and_moves_masks_with_them(load, overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load("segmentation", *(PICTURES if overrides else []), *overrides)
+    assert any(message in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_classes_of_places_may_be_named(load) -> None:
+    assert load("segmentation", *PICTURES, "data.names=[a, b]").data.names == ["a", "b"]
 
 
 def test_an_input_that_is_not_built_is_told_by_name(load) -> None:

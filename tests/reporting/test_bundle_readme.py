@@ -31,3 +31,15 @@ def test_readme_needs_no_example_of_a_plugin(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "reader.py").write_text('OPTION, HELP = "--motion", "readings"\n')
     monkeypatch.setattr("compress.reporting.bundle_readme.modality", lambda name: type("Room", (), {"reader": tmp_path / "reader.py"}))
     assert 'predict(motion="...")' in readme("", IOSpec((Port("motion", "float32", (3, 2)),), (LOGITS,)))
+
+
+def test_readme_says_for_which_places_the_model_answers() -> None:
+    places = Port("logits", "float32", (16 * 16 * 3,), each=256, grid=16)
+    spec = IOSpec((Port("image", "uint8", (128, 128, 3), 0, 255),), (places,))
+    text = readme("scales", spec)
+    assert (
+        "each of 16 x 16 places" in text
+        and "logits (N, 768) holds 3 numbers for each" in text
+        and "predict --image ... --out mask.png" in text
+    )
+    assert IOSpec.from_json(spec.to_json()) == spec and "places" not in readme("scales", IOSpec(spec.inputs, (LOGITS,)))

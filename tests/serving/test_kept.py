@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def make_keeper(served: Served, folder: Path) -> Iterator[Callable[..., TestClie
 @pytest.fixture
 def keeper(make_keeper: Callable[..., TestClient]) -> TestClient:
     return make_keeper()
+
+
+def test_an_answer_that_is_a_file_is_not_taken(served: Served, folder: Path) -> None:
+    bundle = replace(served.bundle, task="segmentation")
+    with pytest.raises(CompressError, match="the right answer to segmentation is a picture, which the page cannot take; leave --keep out"):
+        Kept(folder, bundle, most_bytes=10**6)
+    assert not folder.exists()
 
 
 def keep(client: TestClient, picture: bytes, label: str, text: str = TEXT, name: str = "x.jpg") -> Any:

@@ -21,6 +21,7 @@ from compress.modalities.tokens import vocabulary_size
 from compress.models.saved import load_model
 from compress.pipeline import STAGES, run
 from compress.recipe.grammar import load_recipe
+from compress.recipe.recipe import Recipe
 from compress.stages import distill as stage
 from compress.stages.distill import start
 from compress.stages.distill.alone import train_alone
@@ -31,11 +32,13 @@ from compress.training.loop import predict
 from compress.training.rows import in_other_words, open_rows
 
 
-def stage_alone(given: tuple, ctx: Context) -> TorchModel:
+def stage_alone(recipe: Recipe, given: tuple, ctx: Context) -> TorchModel:
     """What the stage beside gives, in a folder beside `ctx.out`."""
     folder = ctx.out.with_name(f"{ctx.out.name}-alone")
     folder.mkdir()
-    return dataclasses.replace(train_alone(*given, ctx=dataclasses.replace(ctx, out=folder)), path=folder)
+    return dataclasses.replace(
+        train_alone(only(recipe, STAGES["alone"].reads), *given, ctx=dataclasses.replace(ctx, out=folder)), path=folder
+    )
 
 
 @pytest.fixture
@@ -47,9 +50,9 @@ def call(whole_run, tmp_path: Path) -> Callable[..., Any]:
         recipe, said = load_recipe(whole_run.recipe, list(overrides)).recipe, []
         out.mkdir(exist_ok=True)
         ctx = Context(out, seed=recipe.seed, threads=1, say=said.append)
-        given = (only(recipe, STAGES["distill"].reads), made["teacher"], targets, open_data(made["data"].path))
-        alone = partial(stage_alone, given, ctx) if recipe.distill.compare_alone else None
-        return stage.distill(*given, alone, ctx=ctx), said
+        given = made["teacher"], targets, open_data(made["data"].path)
+        alone = partial(stage_alone, recipe, given, ctx) if recipe.distill.compare_alone else None
+        return stage.distill(only(recipe, STAGES["distill"].reads), *given, alone, ctx=ctx), said
 
     return once
 

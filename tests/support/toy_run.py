@@ -83,6 +83,8 @@ def waits_of_a_step() -> dict[str, list[str]]:
             labels = torch.randn(ROWS, CLASSES)
         elif name in task("token_labels").losses:
             labels = labels[:, None]  # of one word a row
+        elif name in task("segmentation").losses:
+            labels = labels[:, None, None]  # of one place a row
         with toy_device.OnToy():
             asked = inspect.signature(resolve(LOSSES[name])).parameters
             counts = torch.arange(CLASSES) if "counts" in asked else None

@@ -7,8 +7,6 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import ray
-
 from compress.sweeping.trials import Trials
 
 
@@ -17,6 +15,8 @@ class Toy(Trials):
 
     def events(self, name: str, values: Sequence[str]) -> Generator[dict[str, Any]]:
         """Five validations and the end."""
+        import ray  # an extra
+
         seed = int(values[0].partition("=")[2])
         node = ray.get_runtime_context().get_node_id()
         (self.folder / f"{name}.{time.monotonic_ns()}.begun").write_text(f"{node} {os.getpid()}")

@@ -84,6 +84,66 @@ SEVERAL = RECIPE.replace(
     tags: {{task: multi_label, task_options: {{separator: "+"}}}}
 """,
 ).replace("sensor, }}", "sensor}}")
+MASKS = """\
+name: {name}
+plugins: [maps.py]
+data:
+  source: manifest
+  task: {task}
+  task_options: {{stride: 4}}
+  names: [ground, disc, square]
+  options: {{train: train.csv, test: test.csv, columns: {{image: picture, mask: answer}}}}
+  inputs: {{image: {{size: 32}}}}
+teacher:
+  source: fit
+  encoders: {{image: {{model: drawn_{name}}}}}
+  head_width: 32
+  train: {{epochs: 12, batch_size: 32, learning_rate: 5.0e-3}}
+student:
+  encoders: {{image: {{model: drawn_{name}}}}}
+  head_width: 24
+distill:
+  augment: {{views: 2, image: {{flip: true, crop: 0.8}}}}
+  teacher: stored
+  train: {{epochs: 8, batch_size: 16, learning_rate: 1.0e-2, validate_every: 4}}
+  compare_alone: true
+quantize: {{calibration_batches: 4, max_drop_points: 1.0, train: {{epochs: 1, batch_size: 16}}}}
+export: {{targets: [onnxruntime_x86, tensorrt], parity: {{samples: 32}}}}
+benchmark: {{batches: [1], rounds: 10, warmup: 1}}
+"""
+MAPS = """\
+import torch
+
+from compress.models.layers import ConvNorm, Pixels
+from compress.models.maps import map_by_map
+from compress.models.vision import CENTRE, SPREAD
+
+
+class Drawn(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pixels, self.width = Pixels(CENTRE, SPREAD), 32
+        sizes = ((3, 16, 2), (16, 24, 2), (24, 32, 2), (32, 32, 1))
+        self.body = torch.nn.Sequential(*(ConvNorm(c, out, kernel=3, stride=stride) for c, out, stride in sizes))
+
+    def forward(self, image, *, maps=False):
+        stem, *layers = self.body
+        found = map_by_map(stem(self.pixels(image)), layers)
+        return found if maps else found[-1].mean((2, 3))
+
+    def load_pretrained(self):
+        torch.manual_seed(0)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                torch.nn.init.kaiming_normal_(parameter)
+
+
+def drawn(port):
+    return Drawn()
+
+
+IMAGE_ENCODERS = {{"drawn_{name}": drawn}}
+"""
 DRAWN = """\
 from pathlib import Path
 
@@ -152,6 +212,30 @@ def write_pairs(folder: Path, *, train: int = 320, test: int = 80) -> None:
     )
 
 
+def write_masks(folder: Path, *, train: int = 200, test: int = 80) -> None:
+    """train.csv and test.csv with the columns picture and mask: a disc and a square of two colours on noise, their masks grey and palette PNGs."""
+    from PIL import Image, ImageDraw
+
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        rows = ["picture,answer"]
+        for number in range(count):
+            picture = Image.fromarray(draw.integers(60, 100, size=(40, 40, 3), dtype=np.uint8))
+            mask = Image.new("P" if number % 2 else "L", (40, 40))
+            if number % 2:
+                mask.putpalette(bytes(range(256)) * 3)
+            for place, (colour, shape) in enumerate((((220, 40, 40), "ellipse"), ((40, 60, 220), "rectangle"))):
+                x, y, side = int(draw.integers(0, 20)), int(draw.integers(0, 20)), int(draw.integers(14, 20))
+                for image, fill in ((picture, colour), (mask, 1 + place)):
+                    getattr(ImageDraw.Draw(image), shape)((x, y, x + side, y + side), fill=fill)
+            ImageDraw.Draw(mask).line((0, 0, 39, 0), fill=255)  # the upper edge is not labelled
+            for image, what in ((picture, "picture"), (mask, "mask")):
+                image.save(folder / f"{split}-{number}-{what}.png")
+            rows.append(f"{split}-{number}-picture.png,{split}-{number}-mask.png")
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    (folder / "maps.py").write_text(MAPS.format(name=folder.name.rstrip("0123456789")))
+
+
 def write_words(folder: Path, *, train: int = 300, test: int = 80) -> None:
     """train.csv and test.csv with the columns sentence and answer, an encoder of drawn word vectors and its tokenizer.json."""
     draw, known = np.random.default_rng(0), list(WORDS)
@@ -200,6 +284,7 @@ OTHERS = {
     "several": (write_heads, SEVERAL),
     "token_labels": (write_words, READS_WORDS),
     "retrieval": (write_pairs, PAIRS),
+    "segmentation": (write_masks, MASKS),
 }  # how to write their rows, and the recipe
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import compress
 from compress.data.prepared import open_data
 from compress.device.manifest import verify_folder
+from compress.errors import RecipeError
 from compress.recipe.grammar import load_recipe
 from compress.serving.served import open_served
 from compress.tables import TASKS
@@ -76,6 +79,11 @@ def test_report_names_the_measure_and_the_other_metrics(run: Run) -> None:
         assert metric.replace("_", " ") in page
 
 
+def test_report_draws_answers_that_are_pictures(run: Run) -> None:
+    page = run.result.report.read_text()
+    assert ('alt="mask: ' in page) == (run.task == "segmentation")
+
+
 def test_server_shows_labels_and_both_models_answer(run: Run) -> None:
     served = open_served(run.result.bundle.resolve(), run.result.folder)
     data = open_data(run.result.artifacts["data"].path)
@@ -92,11 +100,11 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
     command = [sys.executable, "-I", "run.py"]
     done = subprocess.run([*command, "verify"], cwd=bundle, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    given = (
-        ["--question", "ann saw new york"]
-        if run.task == "token_labels"
-        else ["--numbers", "1.5 1.5 -1.5 0.9 0 0" if run.task == "retrieval" else "1.5 1.5 -1.5 0 0 0"]
-    )
+    given = {
+        "token_labels": ["--question", "ann saw new york"],
+        "retrieval": ["--numbers", "1.5 1.5 -1.5 0.9 0 0"],
+        "segmentation": ["--image", str(run.folder / "test-0-picture.png"), "--out", str(run.folder / "answered.png")],
+    }.get(run.task, ["--numbers", "1.5 1.5 -1.5 0 0 0"])
     ask = [*command, "predict", *given, "--json"]
     answer = json.loads(subprocess.run(ask, cwd=bundle, capture_output=True, text=True, check=True).stdout)
     if run.task == "single_label":
@@ -130,6 +138,13 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
         ]  # fmt: skip
         told = subprocess.run(ask[:-1], cwd=bundle, capture_output=True, text=True, check=True).stdout
         assert told == "ann/B-PER saw/O new/B-LOC york/I-LOC\n"
+    if run.task == "segmentation":
+        truth, answered = (np.asarray(Image.open(run.folder / name)) for name in ("test-0-mask.png", "answered.png"))
+        assert answered.shape == truth.shape == (40, 40) and (answered == truth)[truth < 255].mean() > 0.9
+        assert answer["shares"][0]["label"] == "ground" and sum(entry["share"] for entry in answer["shares"]) == pytest.approx(1)
+        told = subprocess.run([*ask[:-3], "--json"], cwd=bundle, capture_output=True, text=True, check=True).stdout
+        assert json.loads(told)["file"] == str(run.folder / "test-0-picture.mask.png")
+        assert (run.folder / "test-0-picture.mask.png").read_bytes() == (run.folder / "answered.png").read_bytes()
     if run.task == "verification":
         (run.folder / "items.txt").write_text("-1 1 1 0 0 0\n2 -1 1 0 1 0\n")
         told = subprocess.run(
@@ -140,3 +155,24 @@ def test_bundle_verifies_and_answers(run: Run) -> None:
             ["different", "-1 1 1 0 0 0"],
         ]
         assert json.loads((bundle / "models.json").read_text())["facts"]["threshold"] == pytest.approx(answer["threshold"])
+
+
+def test_student_of_places_teaches_the_next_one(run: Run) -> None:
+    from compress.pipeline import run as run_recipe
+
+    if not task(run.task).dense:
+        pytest.skip("students of other tasks teach in tests/stages/test_earlier.py")
+    earlier = "{source: run, path: runs/segmentation, inputs: {image: {size: 32}}}"
+    asked = ["name=next", f"teacher={earlier}", "data.names=[ground, disc, square]"]
+    result = run_recipe(
+        load_recipe(run.folder / "recipe.yaml", asked), runs=run.folder / "runs", threads=1, last="targets", say=lambda _: None
+    )
+    assert result.artifacts["targets"].metrics["train_accuracy"]["value"] > 80  # percent
+    with pytest.raises(RecipeError, match="answers for 8 x 8 places, not 4 x 4; set data.task_options.stride"):
+        run_recipe(
+            load_recipe(run.folder / "recipe.yaml", [*asked, "data.task_options.stride=8"]),
+            runs=run.folder / "runs",
+            threads=1,
+            last="teacher",
+            say=lambda _: None,
+        )

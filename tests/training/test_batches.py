@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,3 +269,21 @@ def test_mixed_rows_have_their_partners_label_and_both_count_or_none() -> None:
     own, others = pair_labels(np.array([0, 4, 1, -1]), np.array([1, 2, 0]), np.array([2, 1, 1]))
     assert own.tolist() == [0, 4, -1, -1]
     assert others.tolist() == [1, 1, -1, -1]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_labels_of_places_are_those_of_the_view_that_is_seen(fresh: bool) -> None:
+    """Pictures whose pixels are their labels, in stored views and in fresh ones: they agree in every batch, and not all are as they were."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 200, size=(6, 4, 4)).astype(np.int16)
+    images = np.repeat(labels[..., None], 3, 3).astype(np.uint8)
+    words = SimpleNamespace(flip=True, shift=0, crop=1.0, rotate=0.0, colour=0.0, sketch=0.0, mixup=0, cutmix=0)
+    views = Views("image", ((), (0, 1, True, 0, 1.0, 0.0, 0.0, 0.0)), (words, 0) if fresh else None)
+    targets = None if fresh else np.zeros((2, 6, 1), np.float16)
+    data, seen = Rows({"image": images}, {"image": np.array([5, 0, 1, 2, 3, 4])}, labels[[5, 0, 1, 2, 3, 4]], targets, views), []
+    for epoch in range(4):
+        for batch in Batches(data, 3).epoch(epoch):
+            shown = batch.inputs["image"][batch.rows["image"]][..., 0].long()
+            assert torch.equal(shown, batch.labels)
+            seen += [bool((row == labels[i]).all()) for row, i in zip(batch.labels.numpy(), data.rows["image"][batch.index], strict=True)]
+    assert any(seen) and not all(seen)

@@ -53,12 +53,19 @@ def decode(
 
 
 def fit(
-    image: Any, *, height: int, width: int, resize: str = "stretch", resampling: str = "bilinear", edge: int | None = None
+    image: Any,
+    *,
+    height: int,
+    width: int,
+    resize: str = "stretch",
+    resampling: str = "bilinear",
+    edge: int | None = None,
+    around: int | tuple[int, ...] = (NEUTRAL,) * 3,
 ) -> np.ndarray:
     """(H, W, 3) uint8 of a PIL image in mode RGB; one that has the size already keeps its pixels. Reductions are antialiased.
 
     stretch: proportions are not kept. crop: the shorter side to the size, then the centre is cut out. pad: the whole image in the middle of
-    a neutral colour. `edge`: what is cut out is the centre of a larger image, of that shorter side (crop) or of that square (stretch).
+    a neutral colour, `around`. `edge`: what is cut out is the centre of a larger image, of that shorter side (crop) or of that square (stretch).
     """
     Image = pillow()
     if resize not in RESIZES or resampling not in RESAMPLINGS:
@@ -74,10 +81,21 @@ def fit(
         image = image.resize((inner[0], image.height), method, box=(left, 0, right, image.height))
         image = image.resize(inner, method, box=(0, top, inner[0], bottom))
     if inner != (width, height):
-        canvas = Image.new("RGB", (width, height), (NEUTRAL,) * 3)
+        canvas = Image.new(image.mode, (width, height), around)
         canvas.paste(image, ((width - inner[0]) // 2, (height - inner[1]) // 2))
         image = canvas
     return np.asarray(image, dtype=np.uint8)
+
+
+def place_of(
+    size: tuple[int, int], *, side: int, resize: str = "stretch", edge: int | None = None
+) -> tuple[tuple[float, float, float, float], tuple[float, float, float, float]]:
+    """Which part (left, top, right, bottom) of a picture of that (width, height) `fit` brings into a square, and which part of the square it
+    is there."""
+    whole = _size_before_cut(size, height=side, width=side, resize=resize, edge=edge)
+    inner = (min(side, whole[0]), min(side, whole[1]))
+    left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
+    return _centre(size, whole, inner), (left, top, left + inner[0], top + inner[1])
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:

@@ -8,13 +8,14 @@ from types import ModuleType
 
 from ..errors import DeviceError
 
-TASKS = ("single_label", "multi_label", "regression", "embedding", "verification", "retrieval", "token_labels", "several")
+TASKS = ("single_label", "multi_label", "regression", "embedding", "verification", "retrieval", "token_labels", "segmentation", "several")
 
 
 def answerer(name: str) -> ModuleType:
     """The module of the task `name`, with `answer(outputs, labels, facts, top)`, `lines(answer)` and `decisions(logits, facts)`.
 
-    One whose answers show what was asked has `beside(answer, given)`, the answer with it.
+    One whose answers show what was asked has `beside(answer, given)`, the answer with it; one whose answers are no text alone
+    has `save(answer, given, out)`, which writes them to a file.
 
     Raises DeviceError where there is none.
     """

@@ -24,7 +24,7 @@ from compress.models.taps import Tap, attach_taps
 from compress.placement import CPU
 from compress.recipe.recipe import Recipe
 from compress.stages.distill.rounds import Round, describe_rounds, further_rounds
-from compress.stages.distill.start import Start, begin, run, save_student
+from compress.stages.distill.start import Start, begin, require_labels, run, save_student
 from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.batches import Batches, Rows
@@ -62,6 +62,8 @@ def distill(
 
     alone: gives the student alone once that is trained, which may be while this one is; the better of both ships.
     """
+    if not recipe.distill.asks_teacher:
+        require_labels(data, "losses")
     start = begin(recipe, teacher, targets, data, ctx)
     model, details = taught_student(recipe, start, teacher, targets, data, ctx)
     check, labelled = start.check, known(start.check.data.labels)

@@ -50,7 +50,6 @@ class Start(NamedTuple):
 def begin(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, ctx: Context) -> Start:
     """What both arms start from, drawn from the seed; what the student reads its inputs with is written to the stage's folder."""
     assert teacher.path
-    require_labels(recipe, data)
     start = recipe.student.initialise
     earlier = open_earlier(ctx.base / start.run, start.arm, place="student.initialise.run") if start else None
     assets = keep_assets(recipe, earlier, ctx.out) if earlier else write_assets(recipe, teacher.path, targets, data, ctx.out)
@@ -65,15 +64,12 @@ def begin(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedD
     return Start(model, io, rows, unaided, check, details)
 
 
-def require_labels(recipe: Recipe, data: PreparedData) -> None:
-    """Raises RecipeError where no training row has a label, and something is to be learnt from labels alone."""
-    if known(data.split("train").labels).any():
-        return
-    for word, asked in (("compare_alone", recipe.distill.compare_alone), ("losses", not recipe.distill.asks_teacher)):
-        if asked:
-            raise RecipeError(
-                f"distill.{word}: no training row has a label, so there is nothing to learn from without the teacher; set it otherwise"
-            )
+def require_labels(data: PreparedData, word: str) -> None:
+    """Raises RecipeError where no training row has a label, and `distill.word` asks for something to be learnt from labels alone."""
+    if not known(data.split("train").labels).any():
+        raise RecipeError(
+            f"distill.{word}: no training row has a label, so there is nothing to learn from without the teacher; set it otherwise"
+        )
 
 
 def run(

@@ -138,14 +138,15 @@ def from_hub(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Modul
 
 def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """A transformers classifier, cut to the data's labels; a sentence encoder where vectors are asked for."""
-    from compress.models.transformers_model import TransformersTeacher, label_columns, open_pretrained, try_out
+    from compress.models.transformers_model import TransformersTeacher, answered, label_columns, open_pretrained, try_out
 
     if data.task.towers:
         return from_dual(folder, recipe, data, ctx)
     if data.task.port(data.labels).unit:
         return from_sentences(folder, recipe, data, ctx)
     trusted = recipe.teacher.trust_remote_code
-    body: Any = open_pretrained(folder, recipe.modalities, words=data.task.port(data.labels).each, trust_remote_code=trusted)
+    told, grid = answered(data.task.port(data.labels))
+    body: Any = open_pretrained(folder, recipe.modalities, words=told, grid=grid, trust_remote_code=trusted)
     copy_assets(folder, recipe, ctx.out)
     tokenizer = tokenizer_of(ctx.out)
     words = teacher_words(recipe)
@@ -160,7 +161,7 @@ def from_transformers(folder: Path, recipe: Recipe, data: PreparedData, ctx: Con
         "sound": require_audio_processor(folder, words("audio").rate) if "audio" in recipe.modalities else None,
     }
     io = model_io(data, words, ctx.out)
-    model = TransformersTeacher(body, **options, words=io.outputs[0].each).eval()
+    model = TransformersTeacher(body, **options, words=told, grid=grid).eval()
     try_out(model, io, str(folder))
     options |= keep_config(body, folder, trusted, ctx.out)
     details = {"architecture": type(body).__name__, "note": processor.note, **tune_whole(model, recipe, io, data, ctx)}

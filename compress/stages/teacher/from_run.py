@@ -37,6 +37,11 @@ def from_run(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Modul
     if io.inputs != theirs.inputs:
         own, other = (", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in ports.inputs) for ports in (theirs, io))
         raise RecipeError(f"teacher.inputs: the student of {earlier.run} reads {own}, not {other}; leave teacher.inputs out")
+    if io.outputs[0].grid != theirs.outputs[0].grid:
+        raise RecipeError(
+            f"teacher.path: the student of {earlier.run} answers for {theirs.outputs[0].grid} x {theirs.outputs[0].grid} places, not "
+            f"{io.outputs[0].grid} x {io.outputs[0].grid}; set data.task_options.stride"
+        )
     model = load_model(earlier.folder)
     if theirs.outputs[0].unit or not data.labels:
         if theirs.outputs != io.outputs:
