@@ -24,11 +24,11 @@ from record import RESULTS, add_table_arguments, markdown_table, origin, origin_
 from torch import Tensor, nn
 
 from compress.device.timing import Effort, ratio_interval, summarise, time_calls
-from compress.heap import freed_memory_kept
 from compress.io_spec import IOSpec, Port
 from compress.models.cifar_resnet import cifar_resnet
 from compress.placement import ask
 from compress.stages.features import open_encoder
+from compress.store.heap import freed_memory_kept
 from compress.training.arithmetic import disagreement, quick_call
 from compress.training.batches import INFERENCE_BATCH
 

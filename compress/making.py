@@ -12,12 +12,12 @@ from typing import Any
 
 from compress.context import Context, never_silent
 from compress.errors import RecipeError, StoreError
-from compress.heap import freed_memory_kept
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
 from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint
 from compress.store.cost import Cost
+from compress.store.heap import freed_memory_kept
 from compress.store.ingredients import licences, only, source_of, trainings
 from compress.store.keys import Keys
 from compress.store.run_result import RunResult

@@ -11,7 +11,7 @@ PROGRAM = """
 import json, resource
 from pathlib import Path
 import numpy as np
-from compress.heap import freed_memory_kept
+from compress.store.heap import freed_memory_kept
 
 def faults(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
