@@ -115,6 +115,7 @@ def test_run_passes_its_options_on(pipeline):
             "store": None,
             "first": "distill",
             "last": "export",
+            "tell": None,
         }
     ]
 
