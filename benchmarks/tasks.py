@@ -4,8 +4,8 @@
     python benchmarks/tasks.py --publish                           puts the table into its document
 
 Both students see the same rows for as many steps (`distill.compare_alone`). A result that is there is not made again, and a run that was killed
-goes on. `--data` is a folder that holds banking77 (train.csv and test.csv, columns text and category) and fsdd.parquet (columns audio, label and
-speaker); where they come from stands at the top of each recipe.
+goes on. `--data` is a folder that holds banking77 (train.csv and test.csv, columns text and category), fsdd.parquet (columns audio, label and
+speaker) and stamps, the unpacked package; where they come from stands at the top of each recipe.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ RECIPES = {
         {"path": "fsdd.parquet"},
         ("pairs_told_right", "equal_error_rate", "among_the_teacher_equal_error_rate"),
     ),
+    "segmentation_stamps": Asked(
+        "stamps cut out of drawn scenes (Tux Paint)", {"path": "stamps"}, ("picture_iou", "mean_iou", "pixel_accuracy")
+    ),
+    "shapes": Asked("shape and colour (easy-VQA's pictures)", {}, ("mean_of_heads",)),
 }
 
 
