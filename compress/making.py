@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from compress.errors import RecipeError, StoreError
 from compress.ranks.group import Group, acting, here
 from compress.recipe.recipe import Recipe
 from compress.reporting.summary import costs_of
-from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint
+from compress.store.artifacts import CHECKPOINT, Artifact, DataArtifact, fingerprint, write_json_atomic
 from compress.store.cost import Cost
 from compress.store.heap import freed_memory_kept
 from compress.store.ingredients import licences, only, source_of, trainings
@@ -60,7 +61,7 @@ def call(
     **more: Any,
 ) -> Artifact:
     """What the stage's function gives."""
-    threads = max(1, (steps.threads - steps.lent()) // here().nearby)
+    threads = threads_for(steps, folder)
     ctx = Context(folder, steps.recipe.seed, threads, say, steps.loaded.base, steps.device, steps.watch, steps.tell)
     if "torch" in STAGES[name].libraries:
         importlib.import_module("torch").set_num_threads(threads)
@@ -69,6 +70,17 @@ def call(
         given = (partial(finish, one) if one and is_late(steps, name, one) else opened(one) for one in parents)
         artifact: Artifact = resolve(STAGES[name].function)(part, *given, ctx=ctx, **more)
     return artifact
+
+
+def threads_for(steps: Keys, folder: Path) -> int:
+    """How many threads a stage has. One that goes on has as many as it began with, which decide the order of its sums: a training beside it may be over."""
+    note, asked = folder / CHECKPOINT / "threads.json", steps.threads // here().nearby
+    noted = json.loads(note.read_text()) if note.is_file() else {}
+    if noted.get("asked") != asked:
+        noted = {"asked": asked, "given": max(1, (steps.threads - steps.lent()) // here().nearby)}
+        note.parent.mkdir(exist_ok=True)
+        write_json_atomic(note, noted)
+    return int(noted["given"])
 
 
 def is_late(steps: Keys, name: str, parent: Artifact) -> bool:
