@@ -17,4 +17,5 @@ def test_stage_that_goes_on_has_the_threads_that_it_began_with(tmp_path: Path) -
     assert threads_for(keys(5, lent=2), tmp_path) == 3
     assert threads_for(keys(5, lent=0), tmp_path) == 3  # the training beside is over
     assert threads_for(keys(8, lent=0), tmp_path) == 8  # the run was asked for others
+    (tmp_path / "other").mkdir()
     assert threads_for(keys(1, lent=1), tmp_path / "other") == 1
