@@ -118,6 +118,7 @@ def together(steps: Keys, name: str, parents: tuple[Artifact | None, ...], of: i
 def assist(steps: Keys, group: Group) -> None:
     """What all processes but the first do: help in each stage that it tells of, and publish nothing."""
     while (told := group.hear()) is not None:
+        steps.made_by |= {key: name for name, key in filter(None, told["parents"])}
         parents = tuple(one and steps.store.look_up(*one, verify=False) for one in told["parents"])
         if any(one and not found for one, found in zip(told["parents"], parents, strict=True)):
             raise StoreError(

@@ -17,7 +17,7 @@ from compress.recipe.grammar import load_recipe
 from compress.store.artifacts import Artifact, load
 
 Start = Callable[..., list[subprocess.Popen[str]]]
-STAGES = ("data", "features", "teacher", "targets", "distill", "quantize")
+STAGES = ("data", "features", "teacher", "targets", "alone", "distill", "quantize")
 
 
 @pytest.fixture(scope="module")
