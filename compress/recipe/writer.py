@@ -48,7 +48,9 @@ def recipe_text(name: str, file: str, seen: Seen, choice: Choice) -> str:
 
 def told(seen: Seen, choice: Choice, *, file: str) -> Iterator[str]:
     """What the command says when it is done, a line each."""
-    yield "reads " + ", ".join(f"{quoted(own)} as {role}" for role, own in seen.columns.items())
+    read = [f"{quoted(own)} as {role}" for role, own in seen.columns.items()]
+    read += [f"{quoted(head.column)} as head {name}" for name, head in seen.heads.items()]
+    yield f"reads {', '.join(read)}"
     yield from (f"does not read {quoted(own)}: {why}" for own, why in seen.ignored.items())
     yield from (f"{count:,} rows that cannot be used ({reason}) will be left out" for reason, count in seen.broken.items())
     yield f"{file} written; `compress run {file}` is estimated to take {_minutes(choice.total_s)} on two cores"

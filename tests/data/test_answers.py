@@ -158,6 +158,7 @@ def test_init_writes_a_head_for_each_label_and_the_recipe_passes_the_check(tmp_p
     assert CliRunner().invoke(app, asked).exit_code != 0  # one head is no several
     done = CliRunner().invoke(app, [*asked, "--label", "Unit price"])
     assert done.exit_code == 0, done.output
+    assert 'reads text as text, state as head state, "Unit price" as head unit_price' in done.output
     loaded = load_recipe(recipe).recipe
     assert {name: (head.task, head.column) for name, head in loaded.data.heads.items()} == {
         "state": ("single_label", None), "unit_price": ("regression", "Unit price")
