@@ -26,9 +26,7 @@ class Context:
     base: Path = Path()  # the recipe's folder: relative paths in a recipe start here
     device: str = "cpu"  # where models run: see compress/placement.py
     watch: Callable[[], None] = lambda: None  # called with each step of progress; raises what has ended the run elsewhere
-    tell: Callable[[dict[str, Any]], None] = lambda event: (
-        None
-    )  # of a trial of a sweep: hears of the student and of validations, may end it
+    tell: Callable[[dict[str, Any]], None] = lambda event: None  # of a trial of a sweep: hears of student and validations, may end it
 
     @contextmanager
     def progress(self, label: str, total: int, *, unit: str, done: int = 0) -> Iterator[Progress]:

@@ -175,6 +175,7 @@ def run_stages(
 def make_beside(loaded: LoadedRecipe, stage: str, *, runs: Path, threads: int, device: str = AUTO, store: str | None = None) -> None:
     """Makes one stage whose inputs are in the store: what a process does that `run` starts beside itself."""
     steps = Keys(with_teacher_inputs(loaded), runs, threads, lambda _: None, device, store)
+    steps.store.waits = True  # for another run that makes the same, such as a trial with other losses
 
     def step(name: str, *parents: Artifact | None, of: int = 0) -> Artifact:
         made_of, artifact = steps.find(name, parents, of=of)
