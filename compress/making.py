@@ -73,14 +73,17 @@ def call(
 
 
 def threads_for(steps: Keys, folder: Path) -> int:
-    """How many threads a stage has. One that goes on has as many as it began with, which decide the order of its sums: a training beside it may be over."""
-    note, asked = folder / CHECKPOINT / "threads.json", steps.threads // here().nearby
+    """How many threads a stage has: all but those of a training beside it. One that goes on has as many as it began with, though that training may
+    be over: their number decides the order of its sums."""
+    note, asked, lent = folder / CHECKPOINT / "threads.json", steps.threads // here().nearby, steps.lent()
     noted = json.loads(note.read_text()) if note.is_file() else {}
-    if noted.get("asked") != asked:
-        noted = {"asked": asked, "given": max(1, (steps.threads - steps.lent()) // here().nearby)}
+    if noted.get("asked") == asked:
+        return int(noted["given"])
+    given = max(1, (steps.threads - lent) // here().nearby)
+    if lent:
         note.parent.mkdir(exist_ok=True)
-        write_json_atomic(note, noted)
-    return int(noted["given"])
+        write_json_atomic(note, {"asked": asked, "given": given})
+    return given
 
 
 def is_late(steps: Keys, name: str, parent: Artifact) -> bool:
