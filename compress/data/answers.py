@@ -13,7 +13,7 @@ import numpy as np
 from compress.data.columns import ANSWER, as_one, join_answers, label_column
 from compress.recipe.seen import SeenHead
 from compress.tasks.labels import known
-from compress.tasks.task import task
+from compress.tasks.task import Task, task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,16 +47,21 @@ def look_at_answers(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answer
     names = room.names(as_one(cells.values()) if room.open_set else cells["train"])
     room = room.with_facts({**room.learn(cells["train"], names), **({"towers": ["the inputs"]} if room.towers else {})})
     found = {split: room.encode(column, names) for split, column in cells.items()}
-    broken = {
-        room.unknown: sum(int((~known(labels) & ~blank).sum()) for labels, blank in found.values()),
-        "no label": sum(int(blank.sum()) for split, (_, blank) in found.items() if split != "train"),
-    }
     labels, blank = found["train"]
     account = room.account(labels[known(labels)], names)
     counts = Counter(account["label_counts"])
     told += [f"{room.sentence(names)}; {_shown(account)}"]
-    broken = {reason: count for reason, count in broken.items() if count}
-    return Answers(options, dict(counts.most_common()), broken, int(blank.sum()), tuple(told))
+    return Answers(options, dict(counts.most_common()), _broken(room, found), int(blank.sum()), tuple(told))
+
+
+def _broken(room: Task, found: Mapping[str, tuple[np.ndarray, np.ndarray]], blank: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Reason -> how many rows cannot be used, of what `encode` gave for each split; `blank`: how many are blank, where some rows alone were read."""
+    blank = blank or {split: int(empty.sum()) for split, (_, empty) in found.items()}
+    counts = {
+        room.unknown: sum(int((~known(labels) & ~empty).sum()) for labels, empty in found.values()),
+        "no label": sum(count for split, count in blank.items() if split != "train"),  # of train they teach without one
+    }
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers:
@@ -69,10 +74,6 @@ def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers
     square = {"grid": MASK_SIDE // room.stride, "size": MASK_SIDE, "resize": "stretch", "edge": None}
     room = room.with_facts({**square, **room.learn(some["train"], names)})
     found = {split: room.encode(column, names) for split, column in some.items()}
-    broken = {
-        room.unknown: sum(int((~known(labels) & ~empty).sum()) for labels, empty in found.values()),
-        "no label": sum(count for split, count in blank.items() if split != "train"),
-    }
     account = room.account(found["train"][0][known(found["train"][0])], names)
     counts = Counter({f"class {number}": count for number, count in account["label_counts"].items()})
     places = max(sum(counts.values()), 1)
@@ -81,7 +82,7 @@ def _look_at_masks(columns: Mapping[str, pa.ChunkedArray], name: str) -> Answers
         f"{len(names)} classes by the numbers in {len(some['train']):,} masks of train; shares of their places: {shares}",
         f"names: [...] in the order of the numbers gives them names; {100 * account['ignored_share']:.1f} % of the places are 255, which is ignored",
     )
-    return Answers({"stride": room.stride}, dict(counts.most_common()), {why: n for why, n in broken.items() if n}, blank["train"], told)
+    return Answers({"stride": room.stride}, dict(counts.most_common()), _broken(room, found, blank), blank["train"], told)
 
 
 def look_at_heads(tables: Mapping[str, Mapping[str, pa.ChunkedArray]]) -> tuple[Answers, dict[str, SeenHead]]:
@@ -117,13 +118,8 @@ def look_at_heads(tables: Mapping[str, Mapping[str, pa.ChunkedArray]]) -> tuple[
         part.name: f"{part.task.sentence(part.names)}, {account[part.name]['labelled_rows']:,} of {len(labels):,} training rows"
         for part in room.heads
     }
-    broken = {
-        room.unknown: sum(int((~known(own) & ~empty).sum()) for own, empty in found.values()),
-        "no label": sum(int(empty.sum()) for split, (_, empty) in found.items() if split != "train"),
-    }
-    broken = {reason: count for reason, count in broken.items() if count}
     note = "a blank cell: the row lacks that head's label and teaches the others"
-    return Answers({}, {}, broken, int(blank.sum()), (note,)), {n: replace(head, told=told[n]) for n, head in heads.items()}
+    return Answers({}, {}, _broken(room, found), int(blank.sum()), (note,)), {n: replace(head, told=told[n]) for n, head in heads.items()}
 
 
 def _likely_task(column: pa.ChunkedArray) -> str:

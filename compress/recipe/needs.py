@@ -33,6 +33,11 @@ def reads_teacher(entry: str) -> bool:
     return "None" not in annotation(entry, "teacher")
 
 
+def without_teacher(losses: Iterable[Any]) -> list[Any]:
+    """Those of a recipe's losses that need none."""
+    return [loss for loss in losses if not reads_teacher(LOSSES[loss.name])]
+
+
 def hidden_states(losses: Iterable[Any]) -> list[str]:
     """The hidden states that the losses of a recipe compare, each once and in order."""
     named = [compared_states(LOSSES[loss.name], loss.options) for loss in losses if loss.name in LOSSES]

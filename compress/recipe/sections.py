@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from compress.recipe.needs import hidden_states, reads_teacher
+from compress.recipe.needs import hidden_states, reads_teacher, without_teacher
 from compress.recipe.parity import Parity
 from compress.recipe.section import ByModality, Fraction, Named, Section
 from compress.recipe.terms import Adversarial, Head, Loss, Robustness, Tap
@@ -243,7 +243,7 @@ class Distill(Section):
     @property
     def unaided(self) -> list[Loss]:
         """The losses that the student alone has as well."""
-        return [loss for loss in self.losses if not reads_teacher(LOSSES[loss.name])]
+        return without_teacher(self.losses)
 
     @property
     def hidden(self) -> list[str]:

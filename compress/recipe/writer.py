@@ -20,7 +20,7 @@ from compress.recipe.choices import (
     student_steps,
     teacher_side,
 )
-from compress.recipe.declarations import class_literal
+from compress.recipe.declarations import class_literal, stated
 from compress.recipe.heads import objective_of
 from compress.recipe.seen import Seen
 from compress.tables import TABLES, TASKS
@@ -110,7 +110,7 @@ def _data(seen: Seen, choice: Choice) -> Iterator[str]:
     yield _beside(
         f"    test: {quoted(seen.files['test'])}", f"{seen.rows['test']:,} rows, never trained on; the report's figures come from them"
     )
-    names = {"label": _literal(seen.task, "column", "label")}
+    names = {"label": stated(TASKS[seen.task], "column") or "label"}
     yield f"    columns: {{{', '.join(f'{names.get(role, role)}: {quoted(own)}' for role, own in seen.columns.items())}}}"
     for own, why in seen.ignored.items():
         yield from _comment(f"{quoted(own)} is not read: {why}.", indent=4)
@@ -136,16 +136,8 @@ def _groups(groups: tuple[int, int]) -> Iterator[str]:
 
 def _needed(seen: Seen) -> str:
     """What the task needs its only input to say, behind what stands there."""
-    (words,) = _literal(seen.task, "reads", {}).values() or ({},)
+    (words,) = (stated(TASKS[seen.task], "reads") or {}).values() or ({},)
     return "".join(f", {word}: {str(value).lower()}" for word, value in words.items())
-
-
-def _literal(task: str, name: str, default: Any) -> Any:
-    """What the task's class says, or `Task` in its place."""
-    try:
-        return class_literal(TASKS[task], name)
-    except LookupError:
-        return default
 
 
 def _inputs(seen: Seen, choice: Choice) -> Iterator[str]:
@@ -245,7 +237,7 @@ def _bad_rows(seen: Seen) -> Iterator[str]:
 
 
 def _teacher(seen: Seen, choice: Choice) -> Iterator[str]:
-    dense = bool(_literal(seen.task, "dense", False))
+    dense = bool(stated(TASKS[seen.task], "dense"))
     side = teacher_side(choice.image_size or 0, dense=dense) if choice.image_size else 0
     yield "teacher:"
     yield _beside("  source: fit", "pretrained encoders, frozen, and a head fitted on your rows; or folder, hub, weights")
@@ -291,7 +283,7 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "  augment:"
     if choice.image_size:
         sides = keeps_sides(seen)
-        large = choice.image_size > SMALL or _literal(seen.task, "dense", False)
+        large = choice.image_size > SMALL or stated(TASKS[seen.task], "dense")
         varied = "crop: 0.5, colour: 0.2" if large else f"shift: {max(1, choice.image_size // 16)}"
         yield _beside(f"    views: {choice.views}", "variants of each picture, the picture itself among them")
         assumed = f"not mirrored: {sides}; set flip: true if mirrored pictures keep their label"

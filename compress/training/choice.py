@@ -15,10 +15,8 @@ import torch
 from compress.measures.metrics import standard_error
 
 NEIGHBOURS = 3  # validations whose mean says how good the weights of that time were
-ERRORS, AGAINST_KNOWN = (
-    2.0,
-    1.0,
-)  # standard errors behind the best from which on weights are worse; and behind those of before the first step
+ERRORS = 2.0  # standard errors behind the best from which on weights are worse
+AGAINST_KNOWN = 1.0  # the same behind those of before the first step
 ROUNDING = 1e-9
 
 

@@ -25,12 +25,11 @@ from compress.modalities.wordings import read_wordings
 from compress.models.towers import vectors_of
 from compress.placement import CPU, ask, device_of, move
 from compress.ranks.group import here
-from compress.recipe.needs import hidden_states, reads_teacher
+from compress.recipe.needs import hidden_states, without_teacher
 from compress.recipe.recipe import Recipe
 from compress.recipe.schedule import total_steps
 from compress.recipe.sections import Loss
 from compress.store.artifacts import CHECKPOINT
-from compress.tables import LOSSES
 from compress.tasks.labels import known
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
 from compress.training.live import open_live, student_seconds, teacher_seconds
@@ -119,9 +118,14 @@ def choose_losses(
     return rivals[best], {"objective": f"{best} of {told} in pilots of {plan.steps} steps{where}", "pilots": scores}
 
 
+def labels_alone(losses: list[Loss], data: PreparedData) -> list[Loss]:
+    """Those of the losses that need no teacher, or the task's where there is none."""
+    return without_teacher(losses) or [Loss.model_validate(term) for term in data.task.on_labels]
+
+
 def rivals_of(own: list[Loss], data: PreparedData) -> dict[str, list[Loss]]:
     """The recipe's losses, and by name the task's teacher terms beside those of labels; none that is the recipe's own."""
-    labels = [loss for loss in own if not reads_teacher(LOSSES[loss.name])] or [Loss.model_validate(term) for term in data.task.on_labels]
+    labels = labels_alone(own, data)
     others = {name: [*labels, Loss.model_validate(loss)] for name, loss in data.task.rivals.items()}
     same = [loss.model_dump() for loss in own]
     return {"the recipe's": own} | {name: losses for name, losses in others.items() if [loss.model_dump() for loss in losses] != same}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.recipe.recipe import Recipe
-from compress.recipe.terms import Loss
 from compress.stages.distill.start import begin, require_labels, run, save_student
 from compress.store.artifacts import Targets, TorchModel
 from compress.tasks.labels import known
-from compress.training.teaching import objective_for
+from compress.training.teaching import labels_alone, objective_for
 
 
 def train_alone(recipe: Recipe, teacher: TorchModel, targets: Targets, data: PreparedData, *, ctx: Context) -> TorchModel:
     """The student as a model folder, with its history; of the teacher it has what every student starts with, such as layers and words."""
     require_labels(data, "compare_alone")
     start = begin(recipe, teacher, targets, data, ctx)
-    losses = recipe.distill.unaided or [Loss.model_validate(term) for term in data.task.on_labels]
+    losses = labels_alone(recipe.distill.unaided, data)
     objective = objective_for(losses, start.model, start.unaided, with_teacher=False)
     history = run(recipe, start.model, start.unaided, start.check, data, ctx, "alone", objective=objective)
     save_student(start.model, ctx.out, recipe, start.io)
