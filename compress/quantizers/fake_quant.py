@@ -1,4 +1,4 @@
-"""Fake quantization that survives export: int8, in training by torch's fused kernels, in ONNX as Q/DQ nodes.
+"""Fake quantization that survives export: int8 in training, in ONNX as Q/DQ nodes.
 
 `ActivationQuant` holds one scale a tensor, `WeightQuant` one an output channel. In eval mode activations are quantized by
 the very formula of ONNX's QuantizeLinear (division, round half to even, saturate), so that torch and ONNX agree bit for bit.
@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from compress.errors import CompressError, DataError
+from compress.placement import CPU
 from compress.quantizers.observers import OBSERVERS
 
 SMALLEST_STEP = 2.0**-20  # floor of every scale: a channel of zeros has none, and bias / (step * step) must fit an int32
@@ -120,6 +121,8 @@ class ActivationQuant(nn.Module):
         if self.log_scale is not None:
             return _learn(x, scale, low, high)
         if self.training:
+            if x.device.type == CPU:
+                return cast(Tensor, _Rounded.apply(x, scale, low, high))
             return torch.fake_quantize_per_tensor_affine(x, scale, self.zero.int(), low, high)
         return torch.round(x / scale).clamp(low, high) * scale
 
@@ -175,6 +178,25 @@ class ActivationQuant(nn.Module):
             raise DataError(
                 f"{name}: the range of its values is {float(clip)} (scale {float(scale)}); look for NaN or infinity in the inputs or the weights before it"
             )
+
+
+class _Rounded(torch.autograd.Function):
+    """What torch.fake_quantize_per_tensor_affine computes, forth and back, for a processor: its kernel there works value by value.
+
+    Of 3.1 M values, one thread: 2.5 ms forth and 1.6 back in place of 34 and 5.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:  # type: ignore[override]
+        step = float(scale)
+        ctx.save_for_backward(x)
+        ctx.inside = (low - 0.5) * step, (high + 0.5) * step
+        return (x / scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(slope, x, *ctx.inside), None, None, None  # passes what is inside
 
 
 def _learn(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:

@@ -18,7 +18,10 @@ CANDIDATES = 128  # clips that are tried for the smallest squared error
 
 def largest_magnitude(x: Tensor) -> Tensor:
     """max |x| as a scalar, in a batch that is dealt to several processes over all of it; one pass and no copy, unlike x.abs().amax()."""
-    low, high = torch.aminmax(x.detach())
+    x = x.detach()
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)  # the same values in the order of memory; aminmax copies what is in another
+    low, high = torch.aminmax(x)
     return largest(torch.maximum(-low, high))
 
 

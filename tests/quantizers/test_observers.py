@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from compress.quantizers.observers import BINS, OBSERVERS, Histogram, MovingAverage
+from compress.quantizers.observers import BINS, OBSERVERS, Histogram, MovingAverage, largest_magnitude
 
 
 def test_minmax_keeps_the_largest_magnitude() -> None:
@@ -9,6 +9,12 @@ def test_minmax_keeps_the_largest_magnitude() -> None:
     for x in ([1.0, -3.0], [2.0, 0.5]):
         observer.update(torch.tensor(x))
     assert observer.clip(127) == 3.0
+
+
+def test_the_largest_magnitude_is_found_in_any_order_of_memory() -> None:
+    x = torch.arange(-120.0, 0.0).view(2, 3, 4, 5)
+    for y in (x, x.to(memory_format=torch.channels_last), x.transpose(0, 1), x[:, :, ::2]):
+        assert float(largest_magnitude(y)) == 120
 
 
 def test_moving_average_is_the_mean_of_the_first_batches() -> None:
