@@ -57,7 +57,7 @@ def mobilenet_v2(
     """MobileNetV2, 2.2 M parameters: `width` multiplies channels, `expand` those inside blocks, `depth` the blocks of a group, `out` is D.
 
     `stride`: pixels of the image that one pixel of the last map stands for; the first strides are left out. 16 for 32 pixels a side (frozen
-    ImageNet weights on CIFAR-10, 1,500 training images, ridge regression: 49.9 % at 32, 70.3 at 16, 68.6 at 8), 32 from 128 pixels on.
+    ImageNet weights on CIFAR-10, 1,500 training images, ridge regression: 49.9 % at 32, 70.3 at 16, 68.6 at 8), 32 from 64 pixels on.
     """
     return MobileNetV2(GROUPS, stem=32, width=width, expand=expand, depth=depth, stride=stride, out=out)
 

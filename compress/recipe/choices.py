@@ -11,23 +11,31 @@ from dataclasses import dataclass, field, replace
 
 from compress.recipe.seen import Seen
 
-BOUNDED_ROWS, LIMIT_S = 3_000, 240.0  # a set of up to so many rows has six minutes on two cores; a third is kept for slower machines
+BOUNDED_ROWS, LIMIT_S = (
+    3_000,
+    260.0,
+)  # a set of up to so many rows has six minutes on two cores; more than a quarter is kept for slower machines
 CORES = 1.5  # of two: how much faster two threads are than the one that the costs below were measured on
-# Milliseconds of one core (AMD EPYC with AVX512), measured with batches of 32, gradients included where something is trained
-TEACHER_PICTURE_MS = 14.0  # EfficientNet-Lite2 at 128 pixels
-TEACHER_TOKEN_MS = 0.35  # MiniLM, one token of one text
-STUDENT_PICTURE_MS = 6.0  # of half of MobileNetV2 where its last map has 4 x 4 pixels: pictures of 64 at stride 16, of 128 at stride 32
+BESIDE = 1.2  # times longer takes a training that has one core where another has the other
+# Milliseconds of one core (AMD EPYC with AVX512 and bfloat16), measured with batches of 32, gradients included where something is trained
+TEACHER_PICTURE_MS = 7.0  # EfficientNet-Lite2 at 128 pixels
+TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
+FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
+STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 of half the expansion, whatever its size
+STUDENT_PLACE_MS = (
+    0.56  # and for each pixel of its last map: 4 of pictures of 64 at stride 32, 16 of 128 (3.0, 9.6 and, of 224, 31 ms in all)
+)
 STUDENT_TOKEN_MS = 0.02  # of the student's text encoder, a token
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
-FAKE_QUANT = 2.0  # times dearer is a step in fake int8
+FAKE_QUANT = 1.2  # times dearer is a step in fake int8
 FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
 
 STUDENT_STEPS = 600  # 1,200 to 1,500 were no better: sets of 166, 444 and 724 rows, one run each, told by 41 to 181 test rows
-PRETRAINED_STEPS = 280  # of a student that starts from published weights
+PRETRAINED_STEPS, PRETRAINED_PASSES = 280, 5  # of a student that starts from published weights, whichever are more
 QUANTIZE_STEPS = 100
-PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 4, 3)  # of the student, the longest that fits
+PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 5, 4, 3)  # of the student, the longest that fits
 SMALL = 40  # pixels: pictures up to this size are drawings or thumbnails, read as they are
 SIDES = (64, 96, 128, 160, 224)
 LENGTHS = (32, 48, 64, 96, 128)
@@ -89,7 +97,7 @@ def wanted_seconds(seen: Seen) -> float | None:
 
 def stride(side: int) -> int:
     """The student's stride for pictures of that size: small ones keep more pixels in the last map."""
-    return 32 if side >= 128 else 16
+    return 32 if side >= SIDES[0] else 16
 
 
 def teacher_side(side: int, *, dense: bool) -> int:
@@ -129,7 +137,8 @@ def _sizes(seen: Seen) -> list[tuple[int | None, int | None]]:
 def _passes(seen: Seen) -> list[int]:
     """Passes to try, the most first: those with enough steps for the student, and not many more."""
     steps = max(10, seen.inputs / _batch(seen))  # a pass; smaller sets get smaller batches
-    least = student_steps(seen.pictures is not None)
+    pictures = seen.pictures is not None
+    least = max(student_steps(pictures), PRETRAINED_PASSES * steps if pictures else 0)
     return [passes for passes in PASSES if least <= passes * steps <= max(2.5 * least, 10 * steps)] or [PASSES[0]]
 
 
@@ -154,7 +163,11 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     sound = choice.sound_seconds or 0
     teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
-    student_input = STUDENT_PICTURE_MS * (side / stride(side) / 4) ** 2 + STUDENT_SECOND_MS * sound + STUDENT_TOKEN_MS * length
+    student_input = (
+        (STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2 if side else 0)
+        + STUDENT_SECOND_MS * sound
+        + STUDENT_TOKEN_MS * length
+    )
     steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))
     batch = min(choice.batch, max(8, seen.inputs // 10))
     quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)
@@ -162,9 +175,9 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
         "features": seen.inputs * choice.views * teacher_files + texts * length * TEACHER_TOKEN_MS,
         "teacher": min(400, 10 * max(10, seen.inputs * choice.views // 64)) * HEAD_STEP_MS,
         "targets": 0.3 * max(texts, seen.inputs) * length * TEACHER_TOKEN_MS,  # texts in other words
-        "distill": 2 * steps * batch * student_input,  # with the teacher and alone
+        "distill": BESIDE * CORES * steps * batch * student_input,  # with the teacher and, beside it, alone
         "quantize": FAKE_QUANT * quantize * batch * student_input,
-        "benchmark": seen.rows["test"] * teacher_input * CORES,  # on one thread
+        "benchmark": seen.rows["test"] * teacher_input * FLOAT * CORES,  # on one thread
     }
     seconds = {stage: ms / 1000 / CORES for stage, ms in milliseconds.items()}
     return {**seconds, "export and timing": FIXED_S}

@@ -67,8 +67,9 @@ def image_student(choice: Choice) -> tuple[str, str]:
     """The student's image encoder as YAML, and why."""
     assert choice.image_size
     step = stride(choice.image_size)
-    why = "half of MobileNetV2's channels, picked from its ImageNet weights" + ("" if step == 32 else "; stride 16 for small pictures")
-    return f"{{model: mobilenet_v2, initialise: pretrained, options: {{width: 0.5, stride: {step}}}}}", why
+    why = "MobileNetV2 with half of the channels inside its blocks, picked from its ImageNet weights"
+    why += "" if step == 32 else "; stride 16 for small pictures"
+    return f"{{model: mobilenet_v2, initialise: pretrained, options: {{expand: 0.5, stride: {step}}}}}", why
 
 
 def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
@@ -299,7 +300,7 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
         yield _beside("    text: {wordings: 16}", "texts also in other words, which the teacher alone answers")
     steps, rate = (
         student_steps(bool(choice.image_size)),
-        "1.0e-3" if choice.image_size else "3.0e-3",
+        "7.0e-4" if choice.image_size else "3.0e-3",
     )  # published weights want a gentler rate
     yield from _comment(f"Small sets are passed over more often and in smaller batches, until the student has {steps} steps.")
     yield f"  train: {{epochs: {choice.passes}, min_steps: {steps}, batch_size: {choice.batch}, learning_rate: {rate}, patience: 20}}"

@@ -53,13 +53,13 @@ def test_longer_sounds_take_longer(make_seen: Callable):
 def test_pictures_shrink_before_texts_and_both_before_the_time_is_up(make_seen: Callable):
     few, many = choose(make_seen(60, side=300)), choose(make_seen(3_000, side=300))
     assert few.image_size == 224
-    assert (many.image_size, many.text_length) == (128, 24)
+    assert (many.image_size, many.text_length) == (96, 24)
     assert choose(make_seen(3_000, side=300, tokens=128)).text_length < 128
 
 
 def test_a_large_set_may_take_longer_in_proportion(make_seen: Callable):
     choice = choose(make_seen(30_000, side=120, tokens=None))
-    assert choice.image_size == 64
+    assert choice.image_size == 96
     assert LIMIT_S < choice.total_s <= 10 * LIMIT_S
 
 
