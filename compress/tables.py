@@ -24,6 +24,7 @@ DATASETS = {
     "easy_vqa": "compress.data.easy_vqa:easy_vqa",
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
+    "webdataset": "compress.data.webdataset:webdataset",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
     "stamp_scenes": "compress.data.stamp_scenes:stamp_scenes",
