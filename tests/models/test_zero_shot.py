@@ -12,8 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, CLIPConfig, CLIPModel
 
 from compress.errors import DependencyError, RecipeError
+from compress.models.dual import end_token
 from compress.models.saved import load_model, save_model
-from compress.models.zero_shot import end_token, open_zero_shot
+from compress.models.zero_shot import open_zero_shot
 
 WORDS = ["a", "photo", "of", "cat", "dog", "big", "<start>", "<end>"]  # the end is the highest token, as CLIP's is
 PROMPTS = [["a photo of a cat", "a cat"], ["a photo of a big dog", "a big dog"]]
@@ -51,7 +52,7 @@ def reference(folder: Path) -> tuple[CLIPModel, torch.Tensor]:
 @torch.no_grad()
 def test_images_are_compared_with_prompts_as_transformers_does(folder: Path, tmp_path: Path) -> None:
     io = io_spec(image_size=16, classes=2)
-    ours, (model, labels) = open_zero_shot(folder, io, PROMPTS, **COLOURS), reference(folder)
+    (ours, config), (model, labels) = open_zero_shot(folder, io, PROMPTS, **COLOURS), reference(folder)
     images = torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8)
     pixels = (images / 255 - torch.tensor(COLOURS["mean"])) / torch.tensor(COLOURS["deviation"])
     seen = model.get_image_features(pixels.permute(0, 3, 1, 2)).pooler_output
@@ -61,7 +62,7 @@ def test_images_are_compared_with_prompts_as_transformers_does(folder: Path, tmp
     torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(ours.output(found.embedding), found.logits)  # so a student may end in this layer
 
-    ours.tower.config.save_pretrained(tmp_path / "config")
+    config.save_pretrained(tmp_path / "config")
     save_model(ours, tmp_path, name="zero_shot", options={"config_folder": "config", "width": 12, **COLOURS}, io=io)
     torch.testing.assert_close(load_model(tmp_path)({"image": images}).logits, found.logits)
     assert not any("text" in name for name, _ in ours.named_parameters())  # the other tower is gone
@@ -70,7 +71,7 @@ def test_images_are_compared_with_prompts_as_transformers_does(folder: Path, tmp
 @torch.no_grad()
 def test_one_prompt_a_label_is_what_clip_itself_answers(folder: Path) -> None:
     alone = [some[:1] for some in PROMPTS]
-    ours = open_zero_shot(folder, io_spec(image_size=16, classes=2), alone, mean=[0.0] * 3, deviation=[1.0] * 3)
+    ours, _ = open_zero_shot(folder, io_spec(image_size=16, classes=2), alone, mean=[0.0] * 3, deviation=[1.0] * 3)
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     ids = torch.tensor([[6, 0, 1, 2, 0, 3, 7, 7], [6, 0, 1, 2, 0, 5, 4, 7]])  # by hand; the first one is filled with its end
     theirs = CLIPModel.from_pretrained(folder).eval()(input_ids=ids, pixel_values=(images / 255).permute(0, 3, 1, 2))
@@ -79,7 +80,10 @@ def test_one_prompt_a_label_is_what_clip_itself_answers(folder: Path) -> None:
 
 @torch.no_grad()
 def test_texts_are_compared_with_prompts_whatever_stands_behind_their_end(folder: Path) -> None:
-    ours, (model, labels) = open_zero_shot(folder, io_spec(text_length=6, vocabulary=8, classes=2), PROMPTS, **COLOURS), reference(folder)
+    (ours, _), (model, labels) = (
+        open_zero_shot(folder, io_spec(text_length=6, vocabulary=8, classes=2), PROMPTS, **COLOURS),
+        reference(folder),
+    )
     filled, bare = torch.tensor([[6, 5, 4, 7, 7, 7]]), torch.tensor([[6, 5, 4, 7]])
     seen = model.get_text_features(bare).pooler_output
     expected = model.logit_scale.exp() * (seen / seen.norm(dim=1, keepdim=True)) @ labels.T
@@ -88,10 +92,10 @@ def test_texts_are_compared_with_prompts_whatever_stands_behind_their_end(folder
 
 
 def test_what_is_no_dual_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="answers to image or text alone, not to image and text"):
+    with pytest.raises(RecipeError, match="answers to one input alone, not to image and text"):
         open_zero_shot(folder, io_spec(image_size=16, text_length=6, vocabulary=8, classes=2), PROMPTS, **COLOURS)
     BertConfig().save_pretrained(tmp_path / "bert")
-    with pytest.raises(RecipeError, match="a model of type bert; of dual encoders those of type clip are built"):
+    with pytest.raises(RecipeError, match="a model of type bert; of dual encoders those of type clip, siglip, clap are built"):
         open_zero_shot(tmp_path / "bert", io_spec(image_size=16, classes=2), PROMPTS, **COLOURS)
     (folder / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(DependencyError, match="cannot load"):

@@ -67,5 +67,5 @@ def test_a_size_or_a_model_that_does_not_fit_is_told(base: Path, tmp_path: Path)
         stage(base, tmp_path / "size", size=8)
     BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(base / "bert")
     (base / "bert" / "tokenizer.json").write_bytes((base / "clip" / "tokenizer.json").read_bytes())
-    with pytest.raises(RecipeError, match="is a model of type bert; of dual encoders those of type clip are built"):
+    with pytest.raises(RecipeError, match="is a model of type bert; of dual encoders those of type clip, siglip, clap are built"):
         stage(base, tmp_path / "kind", path="bert")
