@@ -64,6 +64,8 @@ class FedTokens(nn.Module):
 
     def forward(self, ids: Tensor) -> dict[str, Tensor]:
         if self.length:
+            if ids.shape[1] > self.length:
+                raise ValueError(f"texts have {self.length} tokens at most")
             return {"input_ids": nn.functional.pad(ids, (0, self.length - ids.shape[1]), value=self.padding)}
         return {"input_ids": ids, "attention_mask": (ids != self.padding).long()} if self.masked else {"input_ids": ids}
 
@@ -93,8 +95,8 @@ def tower(whole: Any, m: str, *, mean: list[float], deviation: list[float], soun
         raise RecipeError(
             f"teacher: a model of type {config.model_type} reads {' and '.join(parts)}, not {m}; take another, or another source"
         )
-    body, projection = parts[m]
-    kind, front = config.model_type, {}
+    kind, (body, projection) = config.model_type, parts[m]
+    front: nn.Module
     if m == "text":
         length = config.text_config.max_position_embeddings if kind == "siglip" else 0
         front = FedTokens(padding=padding, length=length, masked=kind == "clap")

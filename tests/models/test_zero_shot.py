@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from clips import write_clap, write_siglip
 from ports import io_spec
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, CLIPConfig, CLIPModel
 
 from compress.errors import DependencyError, RecipeError
+from compress.io_spec import IOSpec, Port
+from compress.models.audio_processors import build_front, read_audio_processor
 from compress.models.dual import end_token
 from compress.models.saved import load_model, save_model
 from compress.models.zero_shot import open_zero_shot
@@ -100,3 +103,34 @@ def test_what_is_no_dual_encoder_is_refused(folder: Path, tmp_path: Path) -> Non
     (folder / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(DependencyError, match="cannot load"):
         open_zero_shot(folder, io_spec(image_size=16, classes=2), PROMPTS, **COLOURS)
+
+
+@torch.no_grad()
+def test_siglip_and_clap_compare_with_prompts_as_transformers_does(tmp_path: Path) -> None:
+    prompts, unit = [["a cat", "old cat"], ["a big dog"]], torch.nn.functional.normalize
+    siglip = write_siglip(tmp_path / "siglip")
+    ids = [torch.tensor([[*words, 8] + [7] * (9 - len(words))]) for words in ([0, 2], [6, 2], [0, 4, 3])]
+    read = [unit(siglip.get_text_features(one).pooler_output) for one in ids]
+    labels = torch.cat([unit((read[0] + read[1]) / 2), read[2]])
+    images = torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8)
+    ours, _ = open_zero_shot(
+        tmp_path / "siglip", io_spec(image_size=16, classes=2), prompts, mean=[0.5] * 3, deviation=[0.5] * 3, padding=7
+    )
+    seen = unit(siglip.get_image_features((images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).pooler_output)
+    torch.testing.assert_close(ours({"image": images}).logits, siglip.logit_scale.exp() * seen @ labels.T, rtol=0, atol=1e-5)
+
+    clap, sound = write_clap(tmp_path / "clap"), read_audio_processor(tmp_path / "clap")
+    read = [clap.get_text_features(torch.tensor([[7, *words, 8]])).pooler_output for words in ([0, 2], [6, 2], [0, 4, 3])]
+    labels = torch.cat([unit((read[0] + read[1]) / 2), read[2]])
+    samples = torch.randint(-9999, 9999, (2, 16000), dtype=torch.int16)
+    io = IOSpec((Port("audio", "int32", (16000,), -32768, 32767, reading={"rate": 8000}),), (Port("logits", "float32", (2,)),))
+    ours, config = open_zero_shot(tmp_path / "clap", io, prompts, mean=[0.0] * 3, deviation=[1.0] * 3, sound=sound, padding=1)
+    heard = clap.get_audio_features(build_front(sound)(samples)).pooler_output
+    found = ours({"audio": samples}).logits
+    torch.testing.assert_close(found, clap.logit_scale_a.exp() * heard @ labels.T, rtol=0, atol=1e-4)
+    with pytest.raises(RecipeError, match="a model of type clap reads audio and text, not image"):
+        open_zero_shot(tmp_path / "clap", io_spec(image_size=16, classes=2), prompts, mean=[0.0] * 3, deviation=[1.0] * 3)
+    config.save_pretrained(tmp_path / "config")
+    options = {"config_folder": "config", "width": 12, "mean": [0.0] * 3, "deviation": [1.0] * 3, "sound": sound, "padding": 1}
+    save_model(ours, tmp_path, name="zero_shot", options=options, io=io)
+    torch.testing.assert_close(load_model(tmp_path)({"audio": samples}).logits, found)
