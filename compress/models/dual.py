@@ -6,6 +6,7 @@ A tower is what transformers calls get_image_features, get_text_features or get_
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from compress.errors import DependencyError, RecipeError
 from compress.io_spec import IOSpec
-from compress.models.audio_processors import build_front
+from compress.models.audio_processors import build_front, require_audio_processor
 from compress.models.classifier import Classifier
 from compress.models.layers import Pixels
 from compress.models.pretrained import load_transformers
+from compress.models.processors import NO_IMAGES, read_processor
 from compress.models.towers import Towers
 
 PARTS = {  # type of a configuration -> input -> its tower in the model, and what that is projected with where it is projected
@@ -108,6 +110,34 @@ def tower(whole: Any, m: str, *, mean: list[float], deviation: list[float], soun
     return Tower(front, getattr(whole, body), getattr(whole, projection) if projection else nn.Identity())
 
 
+def text_tower(whole: Any, folder: Path) -> Tower:
+    """The one that reads texts as the tokenizer in `folder` fills them."""
+    return tower(whole, "text", mean=[0.0] * 3, deviation=[1.0] * 3, padding=_padding(folder))
+
+
+def read_inputs(folder: Path, forms: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """How the dual encoder in `folder` reads its inputs, as `tower` takes it, and how that differs from its own processor; forms: modality -> the
+    words of its form. Raises RecipeError for a processor that cannot be followed."""
+    processor = read_processor(folder, size=forms["image"].size) if "image" in forms else NO_IMAGES
+    reading: dict[str, Any] = {"mean": processor.mean, "deviation": processor.deviation, "padding": _padding(folder)}
+    if "audio" in forms:
+        reading["sound"] = require_audio_processor(folder, forms["audio"].rate, seconds=forms["audio"].seconds)
+    return reading, processor.note
+
+
+def cosine_scale(whole: Any, m: str) -> Tensor:
+    """The factor of cosines where inputs of that modality are told apart by texts; CLAP has one a direction."""
+    if whole.config.model_type == "clap":
+        return (whole.logit_scale_t if m == "text" else whole.logit_scale_a).exp()  # type: ignore[no-any-return]
+    return whole.logit_scale.exp()  # type: ignore[no-any-return]
+
+
+def longest_text(config: Any) -> int:
+    """Tokens of a text at most; CLAP counts places from behind its padding's id, as RoBERTa does."""
+    text = config.text_config
+    return int(text.max_position_embeddings - (text.pad_token_id + 1 if config.model_type == "clap" else 0))
+
+
 def space_size(config: Any) -> int:
     """How many numbers a vector of the space has."""
     return int(config.text_config.projection_size if config.model_type == "siglip" else config.projection_dim)
@@ -180,6 +210,10 @@ def end_token(config: Any, tokenizer: Tokenizer) -> int:
     """The id of the token that ends a text of CLIP: what its tower reads a text's vector from."""
     end = int(config.text_config.eos_token_id)
     return tokenizer.get_vocab_size(with_added_tokens=True) - 1 if end == LEGACY_END else end
+
+
+def _padding(folder: Path) -> int:
+    return int((dual_tokenizer(folder).padding or {})["pad_id"])
 
 
 def _named_padding(folder: Path, config: Any, tokenizer: Tokenizer) -> int:

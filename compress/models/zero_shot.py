@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compress.errors import RecipeError
 from compress.io_spec import IOSpec, Outputs
 from compress.models.classifier import Inputs, RowModel
-from compress.models.dual import Tower, dual_tokenizer, fresh, open_both, space_size, tower
+from compress.models.dual import Tower, cosine_scale, dual_tokenizer, fresh, longest_text, open_both, space_size, text_tower, tower
 
 BATCH = 64  # prompts a call
 
@@ -60,21 +60,16 @@ def open_zero_shot(folder: Path, io: IOSpec, prompts: Sequence[Sequence[str]], *
     """
     m, model = only_input(io), open_both(folder)
     classifier = ZeroShot(tower(model, m, **reading), width=space_size(model.config), labels=io.outputs[0].shape[0])
-    scale = getattr(model, "logit_scale", None)  # of CLAP one a direction
-    scale = scale if scale is not None else model.logit_scale_t if m == "text" else model.logit_scale_a
     with torch.no_grad():
-        classifier.output.weight.copy_(scale.exp() * label_vectors(model, folder, prompts))
+        classifier.output.weight.copy_(cosine_scale(model, m) * label_vectors(model, folder, prompts))
     return classifier.eval(), model.config
 
 
 @torch.no_grad()
 def label_vectors(model: Any, folder: Path, prompts: Sequence[Sequence[str]]) -> Tensor:
     """(K, D) of length 1: for each label the mean of its prompts' vectors, each brought to length 1 first (as by CLIP's authors)."""
-    tokenizer = dual_tokenizer(folder)
-    padding = int((tokenizer.padding or {})["pad_id"])
-    before = padding + 1 if model.config.model_type == "clap" else 0  # RoBERTa counts places from behind its padding's id
-    tokenizer.enable_truncation(model.config.text_config.max_position_embeddings - before)
-    reads = tower(model, "text", mean=[0.0] * 3, deviation=[1.0] * 3, padding=padding)
+    tokenizer, reads = dual_tokenizer(folder), text_tower(model, folder)
+    tokenizer.enable_truncation(longest_text(model.config))
     texts = [prompt for some in prompts for prompt in some]
     parts = []
     for start in range(0, len(texts), BATCH):
