@@ -21,6 +21,7 @@ from compress.models.classifier import Classifier
 from compress.models.layers import Pixels
 from compress.models.pretrained import load_transformers
 from compress.models.processors import NO_IMAGES, read_processor
+from compress.models.sentencepiece_file import read_sentencepiece
 from compress.models.towers import Towers
 
 PARTS = {  # type of a configuration -> input -> its tower in the model, and what that is projected with where it is projected
@@ -28,6 +29,7 @@ PARTS = {  # type of a configuration -> input -> its tower in the model, and wha
     "siglip": {"image": ("vision_model", ""), "text": ("text_model", "")},
     "clap": {"audio": ("audio_model", "audio_projection"), "text": ("text_model", "text_projection")},
 }
+PIECES = "spiece.model"  # what SigLIP's tokenizer may be beside or instead of a tokenizer.json
 LEGACY_END = 2  # CLIP's configurations that say so mean the highest token instead
 
 
@@ -195,10 +197,11 @@ def dual_tokenizer(folder: Path) -> Tokenizer:
 
     Raises: RecipeError for a SigLIP's that keeps capitals, which neither SigLIP was trained with.
     """
-    tokenizer, config = Tokenizer.from_file(str(folder / "tokenizer.json")), dual_config(folder)
+    config, file = dual_config(folder), folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else read_sentencepiece(folder / PIECES)
     if config.model_type == "siglip" and tokenizer.encode("A Cat").ids != tokenizer.encode("a cat").ids:
         raise RecipeError(
-            f"teacher: {folder / 'tokenizer.json'} keeps capitals, which SigLIP was not trained with; put the normalizer Lowercase before its others"
+            f"teacher: {file} keeps capitals, which SigLIP was not trained with; put the normalizer Lowercase before its others"
         )
     if not tokenizer.padding:
         number = end_token(config, tokenizer) if config.model_type == "clip" else _named_padding(folder, config, tokenizer)

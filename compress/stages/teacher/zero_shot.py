@@ -9,7 +9,7 @@ from torch import nn
 
 from compress.errors import DependencyError
 from compress.modalities.modality import modality
-from compress.models.dual import dual_tokenizer, read_inputs
+from compress.models.dual import PIECES, dual_tokenizer, read_inputs
 from compress.models.hub import fetch
 from compress.models.saved import save_model
 from compress.models.transformers_model import try_out
@@ -50,7 +50,7 @@ def from_zero_shot(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn
 def require_whole(folder: Path) -> None:
     """Raises DependencyError where a dual encoder's configuration or tokenizer is not there."""
     for file in ("config.json", TOKENIZER):
-        if not (folder / file).is_file():
+        if not (folder / file).is_file() and not (file == TOKENIZER and (folder / PIECES).is_file()):
             raise DependencyError(
                 f"teacher: {folder} has no {file}; save the model there, with tokenizer.save_pretrained of the fast tokenizer"
             )
