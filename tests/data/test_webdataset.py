@@ -21,6 +21,9 @@ from compress.data.prepare import prepare
 from compress.data.survey import survey
 from compress.data.webdataset import expand, webdataset
 from compress.errors import DataError
+from compress.recipe.choices import choose
+from compress.recipe.grammar import load_recipe
+from compress.recipe.writer import recipe_text
 
 
 def write(path: Path, files: Mapping[str, bytes | str | tarfile.TarInfo]) -> Path:
@@ -202,13 +205,16 @@ def test_masks_are_files_of_a_sample(tmp_path: Path, config: Callable, make_png:
     assert report["skipped"]["reasons"]["no label"]["examples"][0]["value"] == "a.tar/5: blank cell"
 
 
-def test_init_reads_shards(shards: dict, tmp_path: Path):
+def test_init_reads_shards_and_writes_a_recipe_for_them(shards: dict, tmp_path: Path):
     write(tmp_path / "train-02.tar", {"9.txt": "no picture", "9.cls": "0", "9.json": "{}"})
     shards["train"] = "train-{00..02}.tar"
     seen = survey({split: tmp_path / pattern for split, pattern in shards.items()}, base=tmp_path, label="cls", text="txt")
     assert seen.source == "webdataset" and seen.files == shards
     assert seen.columns == {"image": "png", "text": "txt", "label": "cls"}
     assert (seen.rows["train"], seen.broken) == (7, {"no image": 1})
+    (tmp_path / "a.yaml").write_text(recipe_text("a", "a.yaml", seen, choose(seen)))
+    data = load_recipe(tmp_path / "a.yaml").recipe.data
+    assert (data.source, data.options) == ("webdataset", {**shards, "columns": seen.columns})
     with pytest.raises(DataError, match=r"give shards \(.tar\) for all of them, or for none"):
         survey({"train": tmp_path / "test.tar", "test": tmp_path / "test.csv"}, base=tmp_path)
 
