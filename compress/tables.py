@@ -24,6 +24,7 @@ DATASETS = {
     "easy_vqa": "compress.data.easy_vqa:easy_vqa",
     "manifest": "compress.data.manifest:manifest",
     "hub": "compress.data.hub:hub",
+    "webdataset": "compress.data.webdataset:webdataset",
     "fsdd": "compress.data.fsdd:fsdd",
     "stamps": "compress.data.stamps:stamps",
     "stamp_scenes": "compress.data.stamp_scenes:stamp_scenes",
@@ -155,7 +156,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 10, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 11, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),

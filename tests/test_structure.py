@@ -155,6 +155,7 @@ MODALITY_FILES = (
     "compress/models/inherit.py",
     "compress/models/words.py",
     "compress/models/generative.py",
+    "compress/models/dual.py",
 )
 
 

@@ -193,7 +193,10 @@ def schema(
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write the recipe.")],
-    train: Annotated[Path | None, typer.Option("--train", help="Your training rows: CSV, JSONL or Parquet.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option("--train", help="Your training rows: CSV, JSONL, Parquet, or shards, such as 'a-{000..009}.tar' in quotes."),
+    ] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Your test rows, never trained on.")] = None,
     validation: Annotated[Path | None, typer.Option("--validation", help="Your validation rows.  [default: cut from training]")] = None,
     label: Annotated[

@@ -46,7 +46,10 @@ def manifest(
     paths = {split: [existing_table(f"data.options.{split}", base / file) for file in some] for split, some in files.items() if some}
 
     def read() -> dict[str, pa.Table]:
-        return {split: join_answers(_joined(split, [_read(split, path, names) for path in some])) for split, some in paths.items()}
+        return {
+            split: join_answers(joined(f"data.options.{split}", [_read(split, path, names) for path in some]))
+            for split, some in paths.items()
+        }
 
     return Source(identity=_identity(paths, names), read=read, licence=licence)
 
@@ -87,7 +90,7 @@ def existing_table(place: str, path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"{place}: {path} is not a file")
     if path.suffix not in (".csv", ".jsonl", ".parquet"):
-        raise DataError(f"{place}: {path} ends in {path.suffix!r}; give a .csv, .jsonl or .parquet file")
+        raise DataError(f"{place}: {path} ends in {path.suffix!r}; give a .csv, .jsonl or .parquet file; .tar is for source webdataset")
     return path
 
 
@@ -99,8 +102,8 @@ def _read(split: str, path: Path, names: dict[str, str]) -> pa.Table:
     return standard_table(read_table(path, names, place=place), names, folder=path.parent, place=place)
 
 
-def _joined(split: str, tables: list[pa.Table]) -> pa.Table:
-    """The rows of several files, one after the other; what only some of them have is blank in the others."""
+def joined(place: str, tables: list[pa.Table]) -> pa.Table:
+    """The rows of several files, one after the other; what only some of them have is blank in the others. `place` opens a message."""
     import pyarrow as pa
 
     if len(tables) == 1:
@@ -108,7 +111,7 @@ def _joined(split: str, tables: list[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"data.options.{split}: its files cannot be read as one: {error}; write that column in one form") from error
+        raise DataError(f"{place}: its files cannot be read as one: {error}; write that column in one form") from error
 
 
 def _csv(path: Path, own: dict[str, str]) -> pa.Table:

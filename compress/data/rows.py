@@ -103,7 +103,9 @@ class BadRows:
         self.rows.update((rows.split, int(number)) for number in rows.number[bad])
         examples = self.examples.setdefault(reason, [])
         for index in bad[: EXAMPLES - len(examples)]:
-            examples.append({"split": rows.split, "row": int(rows.number[index]), "value": shown(int(index))})
+            number, known = int(rows.number[index]), str(rows.ids[index])
+            name = "" if known in ("", f"{rows.split}:{number}") else f"{known}: "
+            examples.append({"split": rows.split, "row": number, "value": f"{name}{shown(int(index))}"})
 
     def refuse(self) -> None:
         """Raises one DataError over all of them, if there are any."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.answers import look_at_answers, look_at_heads, look_at_pairs
 from compress.data.manifest import read_every_column
+from compress.data.webdataset import read_every_extension
 from compress.device.audio_file import read_samples, sound_length
 from compress.device.errors import AudioError, DeviceError, FileError
 from compress.errors import DataError, DependencyError
@@ -63,7 +64,12 @@ def survey(
         label = heads[0]  # which keeps the others from being guessed
     if task != TASK and label is None and not paired:
         raise DataError(f"--task {task}: the column of the answers is guessed where they are names; here --label COLUMN says which it is")
-    tables = {split: read_every_column(split, path) for split, path in files.items()}
+    if len({path.suffix == ".tar" for path in files.values()}) > 1:
+        raise DataError(
+            f"--{' --'.join(f'{split} {path}' for split, path in files.items())}: give shards (.tar) for all of them, or for none"
+        )
+    read = read_every_extension if files["train"].suffix == ".tar" else read_every_column
+    tables = {split: read(split, path) for split, path in files.items()}
     for split, table in tables.items():
         if not table.num_rows:
             raise DataError(f"--{split} {files[split]}: there are no rows in it")
@@ -147,6 +153,7 @@ def _count(
         heads=several,
         ceiling=_ceiling(train, columns) if usual else 1.0,
         ignored=roles.ignored,
+        source="webdataset" if files["train"].suffix == ".tar" else "manifest",
     )
 
 

@@ -47,7 +47,7 @@ def file_column(column: pa.ChunkedArray, folder: Path, place: str) -> pa.Chunked
         if "path" not in fields:
             raise DataError(f"{place} is {column.type}; a struct of files has the fields bytes and path")
         column = pc.struct_field(column, "path")
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type) or pa.types.is_binary_view(column.type):
         return column
     paths = text_column(column, place)
     # A blank cell has to stay blank: joined to the folder it would become a directory that exists.

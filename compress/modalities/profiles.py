@@ -144,18 +144,21 @@ def _form(sample: list[str], folder: Path) -> Form:
 
 def _content(name: str, train: pa.ChunkedArray, folder: Path) -> Profile:
     """A column of binary values or structs: pictures or sounds, if the first few of them are."""
+    import pyarrow.compute as pc
+
     from compress.errors import DataError
     from compress.modalities.cells import file_column
 
     try:
-        column = file_column(train, folder, name).drop_null()
+        column = file_column(train, folder, name)
     except DataError:
-        column = None
-    values = spread(column, 20) if column is not None else []
+        return Profile(name, "other", len(train), len(train), len(train), 0, 0, 0, f"a {train.type}")
+    there = pc.indices_nonzero(column.is_valid())  # views of a shard cannot be filtered
+    values = [column[index].as_py() for index in spread(there, 20)]
     form: Form = "other"
     if values:
         form = "picture" if are_pictures(values, most=MOST) else "sound" if are_sounds(values, most=MOST) else "other"
-    return Profile(name, form, len(train), len(column) if column is not None else len(train), len(train), 0, 0, 0, f"a {train.type}")
+    return Profile(name, form, len(train), len(there), len(train), 0, 0, 0, f"a {train.type}")
 
 
 def _plain(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray, form: Form, *, words: float = 0, letters: float = 0) -> Profile:

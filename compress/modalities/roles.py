@@ -14,8 +14,8 @@ ROLES = (IMAGE, AUDIO, TEXT, "label", "group")  # each has an option of `compres
 NAMES = {
     "image": "image picture photo img pic file filename path bild foto scan jpg png",
     "audio": "audio sound wav speech voice track aufnahme ton klang son",
-    "text": "text question utterance sentence comment review message title description body query prompt caption content document tweet frage satz",
-    "label": "label class target category answer intent sentiment species tag topic outcome diagnosis grade y gt antwort klasse etikett kategorie "
+    "text": "text question utterance sentence comment review message title description body query prompt caption content document tweet txt frage satz",
+    "label": "label class cls target category answer intent sentiment species tag topic outcome diagnosis grade y gt antwort klasse etikett kategorie "
     "etiqueta clase etiquette classe",
     "group": "group patient speaker scene subject session user participant person author customer family household video clip recording "
     "gruppe sprecher patientin nutzer",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compress.errors import DependencyError
 
-WHOLE = ("*.json", "*.safetensors", "*.txt", "*.py")
+WHOLE = ("*.json", "*.safetensors", "*.txt", "*.py", "spiece.model")
 
 
 def fetch(model: str, revision: str, *, files: Sequence[str] = WHOLE) -> Path:

@@ -19,7 +19,7 @@ from compress.tables import LOSSES
 class Data(Section):
     """Where rows come from, and what is made of them before any model sees them."""
 
-    source: str = Field(description="Name in DATASETS: easy_vqa, manifest or hub.")
+    source: str = Field(description="Name in DATASETS, such as manifest, hub or webdataset.")
     options: dict[str, Any] = Field({}, description="Options of that data set; `compress list datasets` shows them.")
     inputs: ByModality = Field(description="What a row is made of, by modality, and in which form the student reads it.")
     task: str = Field("single_label", description="What is asked of the rows: a name in TASKS; `compress list tasks` shows them.")

@@ -66,3 +66,4 @@ class Seen:
     heads: dict[str, SeenHead] = field(default_factory=dict)  # of the task several, by name
     ceiling: float = 1.0  # share of the training rows that can be right at best, since equal inputs have different labels
     ignored: dict[str, str] = field(default_factory=dict)  # column -> why it is not read
+    source: str = "manifest"  # the data set, of DATASETS, that reads such files

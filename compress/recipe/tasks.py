@@ -162,11 +162,12 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
             ("data", "task"), f"{recipe.data.task} finds one kind of input by another, and {recipe.modalities[0]} is alone; take embedding"
         )
     rooms = tables["MODALITIES"]
-    seen_and_read = {m for m, room in rooms.items() if stated(room, "pixels") or stated(room, "worded")}
-    if recipe.teacher.source in ("folder", "hub") and set(recipe.modalities) != seen_and_read:
+    read, filed = ([m for m in recipe.modalities if stated(rooms.get(m, ""), word)] for word in ("worded", "reads_files"))
+    if recipe.teacher.source in ("folder", "hub") and (len(recipe.modalities), len(read), len(filed)) != (2, 1, 1):
         yield Fault(
             ("teacher", "source"),
-            f"of transformers' dual encoders CLIP's are built, which read {' and '.join(sorted(seen_and_read))}; the data has {' and '.join(recipe.modalities)}; take fit",
+            "of transformers' dual encoders those are built that read texts and pictures (CLIP, SigLIP) or texts and sounds (CLAP); the data has "
+            f"{' and '.join(recipe.modalities)}; take fit",
         )
     if recipe.data.allow_missing:
         yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")

@@ -43,7 +43,7 @@ class Teacher(Section):
 
     source: Literal["fit", "folder", "hub", "weights", "run", "zero_shot", "llm", "vlm", "onnx", "answers"] = Field(
         description="fit: pretrained encoders and a head fitted here; folder: save_pretrained output; hub: a transformers id; weights: a model of "
-        "MODELS with a weights file; run: the student of an earlier run; zero_shot: a dual encoder such as CLIP that compares an input with prompts; llm, vlm: a language model that says how likely each label is as an answer to a prompt, vlm with an image; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
+        "MODELS with a weights file; run: the student of an earlier run; zero_shot: a dual encoder (CLIP, SigLIP, CLAP) that compares an input with prompts; llm, vlm: a language model that says how likely each label is as an answer to a prompt, vlm with an image; onnx: a classifier that is an ONNX file; answers: a table of what a model or people answered, row by row."
     )
     encoders: ByModality | None = Field(None, description="fit: a frozen encoder for each modality.")
     inputs: ByModality | None = Field(

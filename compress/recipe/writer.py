@@ -100,7 +100,7 @@ def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
 
 def _data(seen: Seen, choice: Choice) -> Iterator[str]:
     yield "data:"
-    yield _beside("  source: manifest", "your own files; paths start from this file's folder")
+    yield _beside(f"  source: {seen.source}", "your own files; paths start from this file's folder")
     yield "  options:"
     what = "pictures" if seen.pictures else "sounds" if seen.sounds else "texts"
     yield _beside(f"    train: {quoted(seen.files['train'])}", f"{seen.rows['train']:,} rows, {seen.inputs:,} different {what}")

@@ -81,7 +81,7 @@ class Segmentation(Task):
         import pyarrow.compute as pc
 
         kind = column.type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
             return column
         if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
             raise DataError(f"{place} is {kind}, but masks are files: paths, or their content")
@@ -91,9 +91,11 @@ class Segmentation(Task):
     def names(self, column: pa.ChunkedArray) -> list[str]:
         """The numbers from 0 to the largest in a training mask, for who gives no data.names."""
         largest = 0
-        for cell in column.drop_null().to_pylist():
+        for cell in column:
+            if not cell.is_valid:
+                continue
             try:
-                numbers = open_mask(cell)
+                numbers = open_mask(cell.as_py())
             except ImageError:  # told with its row
                 continue
             largest = max(largest, int(numbers[numbers != IGNORED].max(initial=0)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,7 @@ def options(rows: dict, write_csv: Callable, tmp_path: Path) -> dict[str, dict]:
         "easy_vqa": {},
         "manifest": {"train": "train.csv", "test": "test.csv"},
         "hub": {"folder": "."},
+        "webdataset": draw_shards(tmp_path / "shards"),
         "fsdd": {"path": ".", "test_speakers": ["theo"]},
         "stamps": draw_stamps(tmp_path / "stamps"),
         "stamp_scenes": {**draw_stamps(tmp_path / "scenes"), "kinds": ["a", "b"], "train": 12, "test": 6, "size": 16},
@@ -55,6 +58,19 @@ def picture(path: Path, shade: int) -> Path:
 def sound(path: Path, tone: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.sin(np.arange(400) * tone / 50) / 2, 8000)
+
+
+def draw_shards(root: Path) -> dict:
+    """Twelve pictures with a word and six, three samples a shard."""
+    root.mkdir()
+    for i in range(18):
+        with tarfile.open(root / f"{i // 3:02}.tar", "a") as shard:
+            shard.add(picture(root / f"{i}.png", i), f"{i:04}.png")
+            for extension, content in (("txt", f"thing {i}".encode()), ("cls", b"%d" % (i % 2))):
+                member = tarfile.TarInfo(f"{i:04}.{extension}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+    return {"train": f"{root.name}/{{00..03}}.tar", "test": [f"{root.name}/04.tar", f"{root.name}/05.tar"]}
 
 
 def draw_stamps(root: Path) -> dict:

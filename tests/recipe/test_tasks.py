@@ -70,7 +70,7 @@ def test_losses_of_the_recipe_stay(load) -> None:
             "distill.losses=[{name: label_contrast}]",
             "retrieval takes tower_contrast, vector_kd, tower_affinity, tower_neighbours",
         ),
-        ("retrieval", "teacher={source: folder, path: .}", "CLIP's are built, which read image and text; the data has numbers; take fit"),
+        ("retrieval", "teacher={source: folder, path: .}", "or texts and sounds (CLAP); the data has numbers; take fit"),
         ("retrieval", "student.classifier=teacher", "retrieval has no classifier; leave it out"),
         ("regression", "teacher.smoothing=0.1", "regression has no single label that could be spread over others"),
         (

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from clips import write_clip
+from clips import write_clap, write_clip, write_siglip
 from PIL import Image
 from sections import RECIPE
 from transformers import BertConfig, BertModel
@@ -17,6 +18,7 @@ from compress.data.manifest import manifest
 from compress.data.prepare import prepare
 from compress.data.prepared import open_data
 from compress.errors import RecipeError
+from compress.modalities.tokens import padding_id
 from compress.models.saved import load_model
 from compress.stages.teacher import load_teacher
 from compress.store.artifacts import TorchModel
@@ -29,17 +31,23 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "clip")
     draw = np.random.default_rng(0)
     for split, count in (("train", 8), ("validation", 4), ("test", 4)):
-        lines = ["image,text"]
+        lines = ["image,audio,text"]
         for number in range(count):
             Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{split}{number}.png")
-            lines.append(f"{split}{number}.png,the {('cat', 'dog')[number % 2]} {'big small old a'.split()[number // 2]}")
+            soundfile.write(folder / f"{split}{number}.wav", draw.normal(size=8000) / 10, 8000)
+            lines.append(
+                f"{split}{number}.png,{split}{number}.wav,the {('cat', 'dog')[number % 2]} {'big small old a'.split()[number // 2]}"
+            )
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
-def stage(base: Path, out: Path, *, size: int = 12, path: str = "clip") -> TorchModel:
+SEEN = {"image": {"size": 16}, "text": {"length": 6}}
+HEARD = {"audio": {"seconds": 1.0, "rate": 8000}, "text": {"length": 6}}
+
+
+def stage(base: Path, out: Path, *, size: int = 12, path: str = "clip", inputs: dict[str, dict] = SEEN) -> TorchModel:
     """What the stage leaves in `out`, as the next stage gets it."""
-    inputs = {"image": {"size": 16}, "text": {"length": 6}}
     data = {"source": "manifest", "options": {s: f"{s}.csv" for s in ("train", "validation", "test")}, "inputs": inputs}
     given = {"data": {**data, "task": "retrieval", "task_options": {"size": size}}, "teacher": {"source": "folder", "path": path}}
     recipe = RECIPE.model_validate({"name": "tiny", **given, "student": {"encoders": {m: {} for m in inputs}}})
@@ -67,5 +75,22 @@ def test_a_size_or_a_model_that_does_not_fit_is_told(base: Path, tmp_path: Path)
         stage(base, tmp_path / "size", size=8)
     BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(base / "bert")
     (base / "bert" / "tokenizer.json").write_bytes((base / "clip" / "tokenizer.json").read_bytes())
-    with pytest.raises(RecipeError, match="is a model of type bert; of dual encoders those of type clip are built"):
+    with pytest.raises(RecipeError, match="is a model of type bert; of dual encoders those of type clip, siglip, clap are built"):
         stage(base, tmp_path / "kind", path="bert")
+
+
+def test_siglip_and_clap_are_teachers_with_what_their_own_files_say(base: Path, tmp_path: Path) -> None:
+    write_siglip(base / "siglip")
+    teacher = stage(base, tmp_path / "pictures", size=16, path="siglip")
+    assert teacher.details["architecture"] == "SiglipModel"
+    assert teacher.path and padding_id(teacher.path / "tokenizer.json") == 7
+    load_model(teacher.path)
+    with pytest.raises(RecipeError, match="siglip, a model of type siglip, reads image and text, and the data has audio and text"):
+        stage(base, tmp_path / "sounds", path="siglip", inputs=HEARD)
+    write_clap(base / "clap")
+    teacher = stage(base, tmp_path / "heard", path="clap", inputs=HEARD)
+    assert teacher.io_spec.modalities == ("audio", "text") and teacher.details["architecture"] == "ClapModel"
+    assert teacher.path and padding_id(teacher.path / "tokenizer.json") == 1
+    load_model(teacher.path)
+    with pytest.raises(RecipeError, match="hears 2 s, not 3; set teacher.inputs.audio.seconds to that"):
+        stage(base, tmp_path / "long", path="clap", inputs={**HEARD, "audio": {"seconds": 3.0, "rate": 8000}})

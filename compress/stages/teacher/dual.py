@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from compress.errors import RecipeError
-from compress.models.dual import open_dual
-from compress.models.processors import read_processor
+from compress.models.dual import PARTS, dual_config, dual_tokenizer, open_dual, read_inputs, space_size
 from compress.models.saved import save_model
 from compress.models.towers import tower_size
 from compress.models.transformers_model import try_out
-from compress.stages.teacher.zero_shot import require_whole, write_tokenizer
+from compress.stages.teacher.zero_shot import TOKENIZER, require_whole
 from compress.training.rows import model_io, teacher_words
 
 if TYPE_CHECKING:
@@ -26,16 +25,23 @@ if TYPE_CHECKING:
 def from_dual(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn.Module, IOSpec, dict]:
     """Both towers of the model in `folder`."""
     require_whole(folder)
-    write_tokenizer(folder, ctx.out)
-    io = model_io(data, teacher_words(recipe), ctx.out)
-    processor = read_processor(folder, size=next(port.shape[0] for port in io.inputs if len(port.shape) == 3))
-    if processor.note:
-        ctx.say(f"teacher: {processor.note}")
-    colours = {"mean": processor.mean, "deviation": processor.deviation}
-    model, config = open_dual(folder, **colours)
-    if (size := config.projection_dim) != tower_size(io):
+    config = dual_config(folder)
+    inputs = PARTS[config.model_type]
+    if {*inputs} != {*recipe.modalities}:
+        raise RecipeError(
+            f"teacher: {folder}, a model of type {config.model_type}, reads {' and '.join(inputs)}, and the data has "
+            f"{' and '.join(recipe.modalities)}; take another model, or source: fit"
+        )
+    dual_tokenizer(folder).save(str(ctx.out / TOKENIZER), pretty=False)
+    words = teacher_words(recipe)
+    reading, note = read_inputs(folder, {m: words(m) for m in recipe.modalities})
+    if note:
+        ctx.say(f"teacher: {note}")
+    io = model_io(data, words, ctx.out)
+    if (size := space_size(config)) != tower_size(io):
         raise RecipeError(f"data.task_options.size: {tower_size(io)}, but {folder} gives vectors of {size} numbers; set it to that")
+    model, config = open_dual(folder, **reading)
     try_out(model, io, str(folder))
     config.save_pretrained(ctx.out / "config")
-    save_model(model, ctx.out, name="dual_teacher", options={"config_folder": "config", **colours}, io=io)
-    return model, io, {"architecture": "CLIPModel", "note": processor.note}
+    save_model(model, ctx.out, name="dual_teacher", options={"config_folder": "config", **reading}, io=io)
+    return model, io, {"architecture": (config.architectures or [config.model_type])[0], "note": note}
