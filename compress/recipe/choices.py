@@ -22,10 +22,8 @@ TEACHER_PICTURE_MS = 7.0  # EfficientNet-Lite2 at 128 pixels
 TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
 FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
 STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 of half the expansion, whatever its size
-STUDENT_PLACE_MS = (
-    0.56  # and for each pixel of its last map: 4 of pictures of 64 at stride 32, 16 of 128 (3.0, 9.6 and, of 224, 31 ms in all)
-)
-STUDENT_TOKEN_MS = 0.02  # of the student's text encoder, a token
+STUDENT_PLACE_MS = 0.56  # and for each pixel of its last map: 4 of pictures of 64 at stride 32, 16 of 128 (3.0 and 9.6 ms in all)
+STUDENT_TOKEN_MS, WHOLE_TOKEN_MS = 0.02, 0.15  # of the student's text encoder, a token: 64 channels wide, or as wide as MiniLM
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
@@ -56,6 +54,7 @@ class Choice:
     batch: int
     passes: int
     validation_fraction: float
+    whole_texts: bool = False  # the student's text encoder is as wide as the teacher's
     sound_seconds: float | None = None
     sound_rate: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -71,7 +70,12 @@ def choose(seen: Seen) -> Choice:
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
-    tried = [_choice(seen, side, length, passes) for side, length in _sizes(seen) for passes in _passes(seen)]
+    tried = [
+        _choice(seen, side, length, passes, whole)
+        for side, length in _sizes(seen)
+        for whole in ((True, False) if seen.texts and not (seen.pictures or seen.sounds) else (False,))
+        for passes in _passes(seen)
+    ]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
     return next((one for one in tried if one.total_s <= limit), tried[-1])
 
@@ -146,11 +150,11 @@ def _batch(seen: Seen) -> int:
     return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
 
 
-def _choice(seen: Seen, side: int | None, length: int | None, passes: int) -> Choice:
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int, whole: bool) -> Choice:
     sounds = seen.sounds
     views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
-    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, whole)
     if sounds is not None:
         choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
@@ -163,11 +167,9 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     sound = choice.sound_seconds or 0
     teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
-    student_input = (
-        (STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2 if side else 0)
-        + STUDENT_SECOND_MS * sound
-        + STUDENT_TOKEN_MS * length
-    )
+    student_input = STUDENT_SECOND_MS * sound + (WHOLE_TOKEN_MS if choice.whole_texts else STUDENT_TOKEN_MS) * length
+    if side:
+        student_input += STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2
     steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))
     batch = min(choice.batch, max(8, seen.inputs // 10))
     quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)

@@ -63,6 +63,12 @@ def test_a_large_set_may_take_longer_in_proportion(make_seen: Callable):
     assert LIMIT_S < choice.total_s <= 10 * LIMIT_S
 
 
+def test_texts_alone_are_read_by_whole_streams_where_the_time_suffices(make_seen: Callable):
+    assert choose(make_seen(700, side=None, tokens=20)).whole_texts
+    assert not choose(make_seen(3_000, side=None, tokens=128)).whole_texts  # rather than cut the texts
+    assert not choose(make_seen(700, side=64, tokens=20)).whole_texts
+
+
 def test_what_is_not_there_is_not_chosen(make_seen: Callable):
     text, image = choose(make_seen(side=None)), choose(make_seen(tokens=None))
     assert (text.image_size, text.views) == (None, 1)
