@@ -16,7 +16,7 @@ ALONG = (
     "up to what the whole path adds, here with an error of at most {error:.2f} points a row. Explained are torch's float32 models, whatever ships."
 )
 WEIGHED = (
-    "What the fusion of torch's float32 student weighs: the share of each input in its {kind}, mean over {rows} test rows. A weight says how much "
+    "What the fusion of {whose} weighs: the share of each input in its {kind}, mean over {rows} test rows. A weight says how much "
     "was let in, not what it was worth."
 )
 Values = dict[str, dict[str, np.ndarray]]  # model -> modality -> (R,), NaN where a row says nothing
@@ -33,9 +33,10 @@ def show_gradients(attributed: Values, *, steps: int, others: int, error: float,
     return _bars(attributed, title, "points of probability along the path", note, steps=steps, others=others, error=100 * error)
 
 
-def show_contributions(shares: Values, *, kind: str) -> dict[str, Any] | None:
-    """The same of the shares that a fusion gives its inputs; kind: weights, gates or attention."""
-    return _bars(shares, f"What the fusion lets in by its {kind}", "per cent", WEIGHED, kind=kind)
+def show_contributions(shares: Values, *, kind: str, shipped: bool = False) -> dict[str, Any] | None:
+    """The same of the shares that a fusion gives its inputs; kind: weights, gates or attention; shipped: as the shipped file tells them."""
+    whose = "the shipped file, as its second output says," if shipped else "torch's float32 student"
+    return _bars(shares, f"What the fusion lets in by its {kind}", "per cent", WEIGHED, kind=kind, whose=whose)
 
 
 def _bars(values: Values, title: str, label: str, note: str, **words: Any) -> dict[str, Any] | None:

@@ -14,10 +14,10 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.device.explain import weigh_inputs
 from compress.device.sessions import open_session
-from compress.io_spec import PRESENT
-from compress.models.fusion import contributions
+from compress.io_spec import PRESENT, SHARES
 from compress.models.gradients import STEPS, integrated_gradients
 from compress.models.saved import load_model
+from compress.models.shares import contributions, heads_with_shares
 from compress.recipe.recipe import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
@@ -88,8 +88,9 @@ def report(
     shipped_file = onnx.file(onnx.details["files"][choice.name]["file"])
     weighed[choice.name] = weigh_inputs_of(student, shipped_file, data, timed if teacher_onnx else measured["models"][choice.name], ctx=ctx)
     explained = explain_models(teacher, student, data, measured["models"], asked=teacher_onnx is not None, ctx=ctx)
+    let_in = weigh_fusion(student, shipped_file, onnx, data, measured["models"][choice.name], name=choice.name, ctx=ctx)
     extras = {
-        "deciders": [*filter(None, [show_deciders(weighed), *explained])],
+        "deciders": [*filter(None, [show_deciders(weighed), explained, let_in])],
         "description": recipe.description,
         "notes": [
             *list_unknown(measured["models"]["teacher"], teacher),
@@ -168,15 +169,15 @@ def weigh_inputs_of(
 
 def explain_models(
     teacher: TorchModel, student: TorchModel, data: PreparedData, timed: dict[str, Any], *, asked: bool, ctx: Context
-) -> list[dict[str, Any] | None]:
-    """What gradients say of torch's teacher and student, and what the student's fusion weighs; [] of one modality, or another task than labels.
+) -> dict[str, Any] | None:
+    """What gradients say of torch's teacher and student; None of one modality, or another task than labels.
 
     asked: whether there is a teacher that can be asked, and not its answers alone.
     """
     modalities = data.report["modalities"]
     if len(modalities) == 1 or not data.task.one_of_many:
-        return []
-    points, error, skipped, weighed = {}, 0.0, "", None
+        return None
+    points, error, skipped = {}, 0.0, ""
     for name, model, known in (("teacher", teacher, "teacher"), ("student", student, "fp32")):
         assert model.path
         network = load_model(model.path) if asked or name == "student" else None
@@ -187,13 +188,32 @@ def explain_models(
         feeds, others = _some_rows(model, data, count, teacher=name == "teacher")
         found = integrated_gradients(network, feeds, others, temperature=model.details.get("facts", {}).get("temperature", 1.0))
         points[name], error = found.points, max(error, float(found.error.max()))
-        if name == "student":
-            weighed = contributions(network, {port: torch.from_numpy(array) for port, array in feeds.items()})
-    told = show_gradients(points, steps=STEPS, others=STAND_INS, error=error, skipped=skipped)
-    if weighed is None:
-        return [told]
-    shares = {m: weighed[1][:, index].numpy() for index, m in enumerate(modalities)}
-    return [told, show_contributions({"student": shares}, kind=weighed[0])]
+    return show_gradients(points, steps=STEPS, others=STAND_INS, error=error, skipped=skipped)
+
+
+def weigh_fusion(
+    student: TorchModel, file: Path, onnx: OnnxModels, data: PreparedData, timed: dict[str, Any], *, name: str, ctx: Context
+) -> dict[str, Any] | None:
+    """What the student's fusion lets in of each input of test rows: told by the shipped `file` where it has that output, else by torch's student.
+
+    timed: the measurements of the shipped file, which is called `name`; None of one modality, or a fusion that has no shares.
+    """
+    assert student.path and onnx.io_spec
+    modalities, network = data.report["modalities"], load_model(student.path)
+    heads = heads_with_shares(network)
+    if not heads:
+        return None
+    feeds, _ = _some_rows(student, data, affordable(timed, 1, ROWS), teacher=False)
+    if shipped := any(port.name == SHARES for port in onnx.io_spec.outputs):
+        session, most = open_session(file, threads=ctx.threads), onnx.io_spec.max_batch
+        rows = range(0, len(next(iter(feeds.values()))), most)
+        shares = np.concatenate([session.run({port: array[i : i + most] for port, array in feeds.items()})[SHARES] for i in rows])
+    else:
+        told = contributions(network, {port: torch.from_numpy(array) for port, array in feeds.items()})
+        assert told is not None
+        shares = told.numpy()
+    by_input = {m: shares[:, index] for index, m in enumerate(modalities)}
+    return show_contributions({name if shipped else "student": by_input}, kind=heads[0].fuse.weighs, shipped=shipped)
 
 
 def affordable(timed: dict[str, Any], calls: int, limits: tuple[int, int]) -> int:
