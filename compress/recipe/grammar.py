@@ -26,8 +26,8 @@ from compress.recipe.overrides import apply_overrides
 from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Section
-from compress.recipe.shares import check_shares
 from compress.recipe.several import check_several, each, fill_teacher, placed
+from compress.recipe.shares import check_shares
 from compress.recipe.starts import check_starts
 from compress.recipe.tasks import LEFT_OUT, check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
