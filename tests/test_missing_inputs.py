@@ -110,10 +110,11 @@ def test_gradients_of_one_row_add_up_to_its_probability(made: RunResult) -> None
     student = made.artifacts["distill"].path
     assert student
     found, lines = explain_row(made.bundle, student, ["--question", "it is red 3", "--numbers", "2 0 0"])
-    assert found["baseline"] + sum(found["gradients"].values()) == pytest.approx(found["probability"], abs=0.03)
-    assert [line.split()[0] for line in lines[1:]] == ["text", "numbers", "error"]
+    (one,) = found["explained"]
+    assert one["baseline"] + sum(one["gradients"].values()) == pytest.approx(one["value"], abs=0.03)
+    assert [line.split()[0] for line in lines[2:]] == ["text", "numbers", "error"]
     alone, lines = explain_row(made.bundle, student, ["--numbers", "2 0 0"])
-    assert alone["gradients"]["text"] is None and lines[1].split() == ["text", "was", "missing"]
+    assert alone["explained"][0]["gradients"]["text"] is None and lines[2].split() == ["text", "was", "missing"]
 
 
 def test_int8_student_reads_which_inputs_are_there(made: RunResult) -> None:

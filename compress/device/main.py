@@ -63,14 +63,14 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def explain(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prints the answer, and for each input the probability that the answer would lose without it, against the golden samples."""
+    """Prints the answer, and for each input what the answer would lose without it, such as probability, against the golden samples."""
     from . import explain as explaining
     from .predictor import Predictor
 
     with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
         given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
-        explained = explaining.explain(predictor, given)
-    _show(explained, explaining.lines(explained), as_json=arguments.json)
+        explained, task = explaining.explain(predictor, given), predictor.bundle.task
+    _show(explained, explaining.lines(explained, task), as_json=arguments.json)
 
 
 def verify(arguments: argparse.Namespace, folder: Path) -> None:
