@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ABSENT = -(2.0**100)  # stands in a row's labels (R, L) for those of a head that it has no answer for, while it has one of another
+SHARES = "shares"  # the second output of a model that tells how much it let in of each input, (M,) float32
 PRESENT = "present"  # the last input of a model whose rows may lack others: which are there, (M,) float32
 
 
@@ -47,7 +48,7 @@ class Head:
 class Port:
     """One input or output: `shape` leaves the batch axis out."""
 
-    name: str  # the modality, or "logits"
+    name: str  # the modality, "logits" or "shares"
     dtype: str  # numpy name: "uint8", "int64", "float32"
     shape: tuple[int, ...]  # (H, W, 3) pixels, (T,) token ids, (K,) logits
     low: float | None = None  # smallest legal value
@@ -61,11 +62,12 @@ class Port:
 
 
 class Outputs(NamedTuple):
-    """What a model gives for R rows; the first is what is exported."""
+    """What a model gives for R rows; the first is what is exported, with the shares where a recipe asks for them."""
 
     logits: Any  # (R, K) tensor
     embedding: Any = None  # (R, D) tensor, what the last layer reads; None where a teacher's answers were stored without
     taps: Any = None  # {name: (R, D) tensor}, where the recipe taps layers inside; see compress/models/taps.py
+    shares: Any = None  # (R, M) tensor, of one that tells them; see compress/models/shares.py
 
     def at(self, tap: str) -> Any:
         """The hidden state of that name, (R, D); None where there is none."""
@@ -74,8 +76,8 @@ class Outputs(NamedTuple):
     def map(self, change: Callable[[Any], Any]) -> Outputs:
         """The same with every tensor changed."""
         taps = self.taps and {name: change(state) for name, state in self.taps.items()}
-        logits, embedding = (None if x is None else change(x) for x in self[:2])
-        return Outputs(logits, embedding, taps)
+        logits, embedding, shares = (None if x is None else change(x) for x in (self.logits, self.embedding, self.shares))
+        return Outputs(logits, embedding, taps, shares)
 
     @staticmethod
     def of(states: dict[str, Any]) -> Outputs:

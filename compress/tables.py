@@ -200,7 +200,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "report": Stage(
         "compress.stages.report:report",
-        9,
+        10,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy", "torch"),
     ),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from compress.device.golden import read_golden
+from compress.device.main import main
 from compress.device.predictor import Predictor
 from compress.models.gradients import explain_row
 from compress.pipeline import RunResult, run
@@ -32,7 +33,7 @@ student:
   fusion: bottleneck
 distill: {train: {epochs: 10, batch_size: 16, modality_dropout: 0.3}}
 quantize: {method: int8_ptq, calibration_batches: 4}
-export: {targets: [onnxruntime_x86], parity: {samples: 32}}
+export: {targets: [onnxruntime_x86], parity: {samples: 32}, shares: true}
 benchmark: {batches: [1], rounds: 10, warmup: 1}
 """
 
@@ -86,14 +87,34 @@ def test_report_shows_gradients_of_teacher_and_student_and_what_the_fusion_lets_
         assert f"<td>{model}</td><td>numbers</td>" in page and f"<td>{model}</td><td>text</td>" in page
 
 
+def test_files_tell_what_was_let_in_and_the_report_says_it_of_the_shipped_one(made: RunResult, capsys: pytest.CaptureFixture[str]) -> None:
+    io, parity = made.artifacts["export"].io_spec, made.artifacts["export"].details["parity"]
+    assert [(port.name, port.shape) for port in io.outputs] == [("logits", (3,)), ("shares", (2,))]
+    gated = [record["to"] for record in parity if record["to"].endswith(", shares")]
+    assert len(gated) == len(parity) / 2 >= 4 and all(record["passed"] for record in parity)
+    golden = read_golden(made.bundle / "golden.npz")
+    names = [line["name"] for line in json.loads((made.bundle / "models.json").read_text())["models"]]
+    assert len([name for name in golden if name.startswith("shares")]) == len(names) >= 3
+    assert "What the fusion of the shipped file, as its second output says, weighs" in made.report.read_text()
+    assert main(["verify"], folder=made.bundle) == 0
+    assert capsys.readouterr().out.count(", of a share ") == len(names)
+    assert main(["predict", "--question", "it is red 3", "--numbers", "2 0 0"], folder=made.bundle) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    with Predictor(made.bundle) as predictor:
+        contributed = predictor.predict(text="it is red 3", numbers="2 0 0")["contributed"]
+    assert told == f"contributed: {{text: {contributed['text']:.2f}, numbers: {contributed['numbers']:.2f}}}"
+    assert sum(contributed.values()) == pytest.approx(1)
+
+
 def test_gradients_of_one_row_add_up_to_its_probability(made: RunResult) -> None:
     student = made.artifacts["distill"].path
     assert student
     found, lines = explain_row(made.bundle, student, ["--question", "it is red 3", "--numbers", "2 0 0"])
-    assert found["baseline"] + sum(found["gradients"].values()) == pytest.approx(found["probability"], abs=0.03)
-    assert [line.split()[0] for line in lines[1:]] == ["text", "numbers", "error"]
+    (one,) = found["explained"]
+    assert one["baseline"] + sum(one["gradients"].values()) == pytest.approx(one["value"], abs=0.03)
+    assert [line.split()[0] for line in lines[2:]] == ["text", "numbers", "error"]
     alone, lines = explain_row(made.bundle, student, ["--numbers", "2 0 0"])
-    assert alone["gradients"]["text"] is None and lines[1].split() == ["text", "was", "missing"]
+    assert alone["explained"][0]["gradients"]["text"] is None and lines[2].split() == ["text", "was", "missing"]
 
 
 def test_int8_student_reads_which_inputs_are_there(made: RunResult) -> None:

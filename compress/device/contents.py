@@ -12,6 +12,7 @@ from .errors import DeviceError, ManifestError
 from .manifest import MANIFEST, check_files, hash_file, read_manifest
 
 PRESENT = "present"
+SHARES = "shares"  # the second output of a model that tells how much it let in of each input
 GOLDEN, IO_SPEC, LABELS, MODELS = "golden.npz", "io_spec.json", "labels.json", "models.json"
 
 

@@ -1,7 +1,7 @@
 """Golden samples: real inputs with the answers that each model of a bundle gave where it was built (`golden.npz`).
 
 Arrays: one (N, ...) array for each input port, `logits` (N, K) float32 of the shipped model, `logits.<model>` of the others,
-`labels` (N, ...). N is at least 1. Plain arrays only: nothing is ever unpickled.
+`labels` (N, ...); of models that tell them `shares` (N, M) and `shares.<model>`. N is at least 1. Plain arrays only: nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .contents import SHARES
 from .errors import GoldenError
 
 Decisions = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # logits (N, K) -> margins and decisions, each (M,)
@@ -58,18 +59,20 @@ def check_golden(
     part: tuple[int, int] = (0, 1),
     heads: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """How close `session` comes to the recorded answers: {max_difference, agreement, samples}.
+    """How close `session` comes to the recorded answers: {max_difference, agreement, samples}, and `shares`, the largest difference of a share of
+    an input, where they are recorded.
 
     `max_difference` is the largest difference of a logit as a share of the largest recorded magnitude, `agreement` the share of the
     task's decisions that are the same (None: there are none; without `decisions` those of one of K labels). `part`: which of so many equal parts
-    of the recorded logits the session gives. `heads`: how many logits each of several heads has, which is then held to a magnitude of its own. Raises GoldenError above `tolerance` or for a value that is not finite.
+    of the recorded logits the session gives. `heads`: how many logits each of several heads has, which is then held to a magnitude of its own. Raises GoldenError above `tolerance`, which holds for shares too, or for a value that is not finite.
     """
     arrays = read_golden(path)
     missing = [name for name in (*session.inputs, logits) if name not in arrays]
     if missing:
         raise GoldenError(f"{path}: holds no array {missing[0]!r}; it holds {', '.join(sorted(arrays))}")
     expected = np.split(arrays[logits], part[1], axis=1)[part[0]]  # (N, K)
-    actual = session.run({name: arrays[name] for name in session.inputs})["logits"]
+    outputs = session.run({name: arrays[name] for name in session.inputs})
+    actual = outputs["logits"]
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise GoldenError(
             f"{path}: the model answers {actual.shape} with {np.sum(~np.isfinite(actual))} non-finite logits, not {expected.shape}"
@@ -85,7 +88,28 @@ def check_golden(
             f"{path}: logits differ by {difference:.2g} of their largest magnitude (at most {tolerance:.2g}) on {len(expected)} samples, "
             f"{'' if agreement is None else f'{agreement:.1%} of the answers are the same; '}this runtime does not compute the model as it was built"
         )
-    return {"max_difference": difference, "agreement": agreement, "samples": len(expected)}
+    told = shares_of(logits)
+    shares = {SHARES: _check_shares(path, outputs.get(SHARES), arrays[told], tolerance)} if told in arrays else {}
+    return {"max_difference": difference, "agreement": agreement, "samples": len(expected), **shares}
+
+
+def shares_of(logits: str) -> str:
+    """The name of the array that holds a model's shares, by that of its logits."""
+    return SHARES + logits.removeprefix("logits")
+
+
+def _check_shares(path: Path, actual: np.ndarray | None, expected: np.ndarray, tolerance: float) -> float:
+    """The largest difference of a share; raises GoldenError above `tolerance`."""
+    if actual is None or actual.shape != expected.shape or not np.isfinite(actual).all():
+        found = "none" if actual is None else f"{actual.shape} with {np.sum(~np.isfinite(actual))} that are not finite"
+        raise GoldenError(f"{path}: the model tells {expected.shape} shares of its inputs where it was built, and here {found}")
+    difference = float(np.abs(actual - expected).max())
+    if difference > tolerance:
+        raise GoldenError(
+            f"{path}: shares of the inputs differ by {difference:.2g} (at most {tolerance:.2g}) on {len(expected)} samples; this runtime does "
+            "not compute the model as it was built"
+        )
+    return difference
 
 
 def _largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
                 answer = save(answer, given, arguments.out)
             elif arguments.out:
                 raise DeviceError(f"answers of {predictor.bundle.task} are text alone; leave --out out")
-            lines = [*words(answer), *([f"answered without {' and '.join(answer['missing'])}"] if answer.get("missing") else [])]
+            lines = [*words(answer), *_beside(answer)]
         else:
             answer = {"windows": predictor.predict_windows(arguments.hop, **given)}
             heard = [(w, "silence" if "silent" in w else words(w)[0]) for w in answer["windows"]]
@@ -63,14 +63,14 @@ def predict(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def explain(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prints the answer, and for each input the probability that the answer would lose without it, against the golden samples."""
+    """Prints the answer, and for each input what the answer would lose without it, such as probability, against the golden samples."""
     from . import explain as explaining
     from .predictor import Predictor
 
     with Predictor(folder, model=arguments.model, runtime=arguments.runtime, threads=arguments.threads) as predictor:
         given = {name: vars(arguments)[name] for name in predictor.bundle.asked}
-        explained = explaining.explain(predictor, given)
-    _show(explained, explaining.lines(explained), as_json=arguments.json)
+        explained, task = explaining.explain(predictor, given), predictor.bundle.task
+    _show(explained, explaining.lines(explained, task), as_json=arguments.json)
 
 
 def verify(arguments: argparse.Namespace, folder: Path) -> None:
@@ -95,7 +95,8 @@ def verify(arguments: argparse.Namespace, folder: Path) -> None:
     for name, result in golden.items():
         same = "" if result["agreement"] is None else f"{result['agreement']:.1%} of "
         share = f"{same}{result['samples']} golden answers"
-        lines.append(f"{name}: {share}, largest difference {result['max_difference']:.1e} ({arguments.runtime})")
+        told = f", of a share {result['shares']:.1e}" if "shares" in result else ""
+        lines.append(f"{name}: {share}, largest difference {result['max_difference']:.1e}{told} ({arguments.runtime})")
     _show({"files": len(files), "signature": signature, "runtime": arguments.runtime, "golden": golden}, lines, as_json=arguments.json)
 
 
@@ -161,6 +162,13 @@ def info(arguments: argparse.Namespace, folder: Path) -> None:
     lines += [f"{name}: {reason or 'available'}" for name, reason in refused.items()]
     data = {"identity": bundle.identity, "models": names, "chosen": bundle.chosen, "labels": list(bundle.labels), "inputs": ports}
     _show({**data, "device": device, "runtimes": refused}, lines, as_json=arguments.json)
+
+
+def _beside(answer: dict[str, Any]) -> list[str]:
+    """What is said of an answer of any task: what the model let in of each input, where it tells that, and what was missing."""
+    told = ", ".join(f"{name}: {share:.2f}" for name, share in answer.get("contributed", {}).items())
+    missing = " and ".join(answer.get("missing", []))
+    return [f"contributed: {{{told}}}"] * bool(told) + [f"answered without {missing}"] * bool(missing)
 
 
 def _parser(folder: Path, *, asks: bool) -> argparse.ArgumentParser:

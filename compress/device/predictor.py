@@ -13,7 +13,7 @@ import numpy as np
 
 from .bundle import around_towers, open_model, open_towers, read_inputs
 from .choose import stored_choice
-from .contents import PRESENT, BundleFolder, Model, find_model, read_bundle
+from .contents import PRESENT, SHARES, BundleFolder, Model, find_model, read_bundle
 from .errors import DeviceError
 from .manifest import check_files, read_manifest
 from .modalities import open_reader, reader
@@ -55,7 +55,7 @@ class Predictor:
         """The answer of the bundle's task to one value for each input, named as its port; "model" says which model gave it.
 
         Where the model takes rows that lack inputs, one value is enough, and "missing" lists the inputs without one. Where each input has a
-        vector of its own, the answer is of those that are given.
+        vector of its own, the answer is of those that are given. "contributed", of a model that tells it: how much it let in of each input.
 
         Raises: DeviceError for an input that is missing, unreadable or not taken by this model.
         """
@@ -123,9 +123,12 @@ class Predictor:
         rows = [outputs] if count == 1 else [{name: array[i : i + 1] for name, array in outputs.items()} for i in range(count)]
         facts = {**self.bundle.facts, "towers": [*feeds]} if self.bundle.towers else self.bundle.facts
         answers = [{**self._answer(row, self.bundle.labels, facts=facts), "model": self.model.name} for row in rows]
+        names = self.bundle.asked
+        if SHARES in outputs:
+            told = (dict(zip(names, map(float, shares))) for shares in outputs[SHARES])
+            answers = [{**answer, "contributed": contributed} for answer, contributed in zip(answers, told)]
         if not self.bundle.takes_gaps:
             return answers
-        names = self.bundle.asked
         missing = ([name for name, there in zip(names, present) if not there] for present in feeds[PRESENT])
         return [{**answer, "missing": names_missing} for answer, names_missing in zip(answers, missing)]
 

@@ -21,18 +21,19 @@ from compress.io_spec import IOSpec
 class ByName(nn.Module):
     """A model of ours with one keyword a port, which is where the file's names come from."""
 
-    def __init__(self, model: nn.Module, output: str) -> None:
+    def __init__(self, model: nn.Module, outputs: list[str]) -> None:
         super().__init__()
-        self.model, self.output = model, output
+        self.model, self.outputs = model, outputs
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        return {self.output: self.model(inputs).logits}
+        found = self.model(inputs)
+        return {name: getattr(found, name) for name in self.outputs}
 
 
 def to_litert(model: nn.Module, io: IOSpec, out: Path) -> Path:
     """Writes the float32 model, one row a call; token ids become int32. Raises CompressError with the converter's last words."""
     example = {port.name: torch.zeros((1, *port.shape), dtype=getattr(torch, port.dtype)) for port in io.inputs}
-    program = torch.export.export(ByName(model, io.outputs[0].name).eval(), (), example)
+    program = torch.export.export(ByName(model, [port.name for port in io.outputs]).eval(), (), example)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "student.pt2"

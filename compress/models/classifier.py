@@ -25,6 +25,8 @@ class Head(nn.Module):
     a learned vector stands for each that is not, which starts as one that the fusion does not notice.
     """
 
+    tells = False  # whether its outputs hold the fusion's shares
+
     def __init__(
         self,
         widths: dict[str, int],
@@ -45,8 +47,10 @@ class Head(nn.Module):
         self.absent = nn.Parameter(torch.full((len(widths), hidden), self.fuse.neutral)) if gaps else None
 
     def forward(self, features: Inputs) -> Outputs:
-        embedding = self.mix(self.fuse(self.parts(features)))
-        return Outputs(self.output(embedding), embedding)
+        parts = self.parts(features)
+        mixed, shares = self.fuse.weighed(parts) if self.tells else (self.fuse(parts), None)
+        embedding = self.mix(mixed)
+        return Outputs(self.output(embedding), embedding, shares=shares)
 
     def parts(self, features: Inputs) -> list[Tensor]:
         """What each modality says, (R, hidden)."""
@@ -135,11 +139,13 @@ class RowModel(nn.Module):
 
 
 class ByPort(nn.Module):
-    """A model of ours with one positional input a port and the logits alone, as exporters want it."""
+    """A model of ours with one positional input a port, and its outputs alone, as exporters want it."""
 
     def __init__(self, model: nn.Module, io: IOSpec) -> None:
         super().__init__()
-        self.model, self.modalities = model, io.modalities
+        self.model, self.modalities, self.outputs = model, io.modalities, [port.name for port in io.outputs]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.model(dict(zip(self.modalities, inputs, strict=True))).logits
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found = self.model(dict(zip(self.modalities, inputs, strict=True)))
+        first, *others = (getattr(found, name) for name in self.outputs)
+        return (first, *others) if others else first

@@ -22,7 +22,8 @@ class Fusion(nn.Module):
     """M tensors (R, H) -> (R, `width`). A `neutral` modality, all of whose channels have that value, takes part as if it were not there."""
 
     neutral = 0.0
-    weighs = ""  # what `shares` are read from, in words
+    weighs = ""  # what the shares are read from, in words; empty: there are none
+    fewest = 2  # modalities, below which the shares say nothing
 
     def __init__(self, count: int, channels: int, *, width: int | None = None) -> None:
         super().__init__()
@@ -32,9 +33,9 @@ class Fusion(nn.Module):
     def forward(self, parts: list[Tensor]) -> Tensor:
         raise NotImplementedError
 
-    def shares(self, parts: list[Tensor]) -> Tensor | None:
-        """(R, M) how much of what it gives each modality contributed by its weights, gates or attention, 1 together; None without any."""
-        return None
+    def weighed(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives and, from the same pass, (R, M) how much each modality contributed to it, 1 together; of one that `weighs` alone."""
+        raise NotImplementedError
 
 
 class Product(Fusion):
@@ -82,8 +83,8 @@ class Weighted(Total):
         shares = (self.weights.softmax(0) * self.count).unbind()
         return super().forward([share * part for share, part in zip(shares, parts, strict=True)])
 
-    def shares(self, parts: list[Tensor]) -> Tensor:
-        return self.weights.softmax(0).expand(len(parts[0]), -1)
+    def weighed(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        return self(parts), self.weights.softmax(0).expand(parts[0].shape[0], -1)  # its length would be the example's
 
 
 class Gated(Fusion):
@@ -100,11 +101,16 @@ class Gated(Fusion):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         every = torch.cat(parts, 1)  # (R, M H)
-        return (self.gates(every).sigmoid() * every).view(-1, self.count, self.channels).sum(1)
+        return self._let_in(self.gates(every).sigmoid(), every)
 
-    def shares(self, parts: list[Tensor]) -> Tensor:
-        opened = self.gates(torch.cat(parts, 1)).sigmoid().view(-1, self.count, self.channels).mean(2)
-        return opened / opened.sum(1, keepdim=True)
+    def weighed(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        every = torch.cat(parts, 1)
+        gates = self.gates(every).sigmoid()
+        opened = gates.view(-1, self.count, self.channels).mean(2)
+        return self._let_in(gates, every), opened / opened.sum(1, keepdim=True)
+
+    def _let_in(self, gates: Tensor, every: Tensor) -> Tensor:
+        return (gates * every).view(-1, self.count, self.channels).sum(1)
 
 
 class Bilinear(Fusion):
@@ -142,8 +148,9 @@ class Attention(Fusion):
             x = layer(x, self.nobody)
         return x.view(-1, self.count, self.channels).mean(1)
 
-    def shares(self, parts: list[Tensor]) -> Tensor:
-        return attention_paid(self, parts).mean(1)
+    def weighed(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        mixed, paid = attention_paid(self, parts)
+        return mixed, paid.mean(1)
 
 
 class TokenFusion(Fusion):
@@ -153,7 +160,6 @@ class TokenFusion(Fusion):
     read everything and which everyone reads beside its own modality, so that whatever passes from one to another passes through them.
     """
 
-    weighs = "attention"
     blocked: Tensor
 
     def __init__(self, lengths: Sequence[int], channels: int, *, layers: int, heads: int, bottlenecks: int = 0) -> None:
@@ -180,47 +186,59 @@ class TokenFusion(Fusion):
         left = x.view(shape)[:, self.bottlenecks :].split(self.lengths, 1)
         return torch.stack([Tokens(own, part.there).mean() for own, part in zip(left, parts, strict=True)], 1).mean(1)
 
-    def shares(self, parts: list[Tokens]) -> Tensor | None:  # type: ignore[override]
-        """Of what the bottlenecks read; without them of what the tokens do, which are those of one other modality where there are two."""
-        if not self.bottlenecks and self.count == 2:
-            return None
-        paid = attention_paid(self, parts)  # (R, S, S)
-        if self.bottlenecks:
-            read = paid[:, : self.bottlenecks].mean(1)
-        else:
-            readers = zip(paid.split(self.lengths, 1), parts, strict=True)
-            read = torch.stack([Tokens(rows, part.there).mean() for rows, part in readers]).mean(0)
-        taken = torch.stack([part.sum(1) for part in read[:, self.bottlenecks :].split(self.lengths, 1)], 1)
-        return taken / taken.sum(1, keepdim=True)
+    def weighed(self, parts: list[Tokens]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        mixed, paid = attention_paid(self, parts)
+        taken = [part.sum(1, keepdim=True) for part in self.read(paid, parts)[:, self.bottlenecks :].split(self.lengths, 1)]
+        total = sum_of(taken)
+        return mixed, torch.cat([part / total for part in taken], 1)
+
+    def read(self, paid: Tensor, parts: list[Tokens]) -> Tensor:
+        """(R, S) how much of each token those read by whom inputs meet, of what each token reads (R, S, S)."""
+        raise NotImplementedError
 
 
-def attention_paid(fuse: Attention | TokenFusion, parts: list[Any]) -> Tensor:
-    """(R, S, S) how much of each token (last axis) each reads, the mean over layers and heads."""
-    seen: list[Tensor] = []
+class CrossAttention(TokenFusion):
+    """Tokens that read those of other modalities: of two, all of what they read is the one other's, whatever the row."""
+
+    weighs = "attention"
+    fewest = 3
+
+    def read(self, paid: Tensor, parts: list[Tokens]) -> Tensor:
+        """The mean over modalities of what their tokens read."""
+        readers = zip(paid.split(self.lengths, 1), parts, strict=True)
+        return sum_of([Tokens(rows, part.there).mean() for rows, part in readers]) / self.count
+
+
+class Bottleneck(TokenFusion):
+    """Tokens that read their own modality, and bottlenecks that read everything."""
+
+    weighs = "attention"
+
+    def read(self, paid: Tensor, parts: list[Tokens]) -> Tensor:
+        """The mean over the bottlenecks of what they read."""
+        return paid[:, : self.bottlenecks].mean(1)
+
+
+def attention_paid(fuse: Attention | TokenFusion, parts: list[Any]) -> tuple[Tensor, Tensor]:
+    """What a fusion gives, and (R, S, S) how much of each token (last axis) each reads there, the mean over layers and heads."""
     attentions = [part for part in fuse.modules() if isinstance(part, SelfAttention)]
-    handles = [part.register_forward_pre_hook(lambda part, given: seen.append(part.look(*given)[0].mean(1))) for part in attentions]
+    seen: list[Tensor] = []
+    for part in attentions:
+        part.seen = seen
     try:
-        fuse(parts)
+        mixed = fuse(parts)
     finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack(seen).mean(0)
+        for part in attentions:
+            part.seen = None
+    return mixed, sum_of([weights.mean(1) for weights in seen]) / len(seen)
 
 
-@torch.no_grad()
-def contributions(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[str, Tensor] | None:
-    """`weighs` and `shares` (R, M) of a model's fusion for R rows of inputs; None of a model that joins nothing, or has no weights to tell."""
-    fuse = next((part for part in model.modules() if isinstance(part, Fusion)), None)
-    if fuse is None or not fuse.weighs:
-        return None
-    joined: list[Any] = []
-    handle = fuse.register_forward_pre_hook(lambda part, given: joined.append(given[0]))
-    try:
-        model(inputs)
-    finally:
-        handle.remove()
-    shares = fuse.shares(joined[0])
-    return None if shares is None else (fuse.weighs, shares)
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Their sum, one after the other: a graph that stacks them and reduces the first axis looks as if it mixed rows (graphs/split.py)."""
+    total = tensors[0]
+    for other in tensors[1:]:
+        total = total + other
+    return total
 
 
 def product(count: int, channels: int) -> Fusion:
@@ -238,12 +256,12 @@ def total(count: int, channels: int) -> Fusion:
     return Total(count, channels)
 
 
-def weighted(count: int, channels: int) -> Fusion:
+def weighted(count: int, channels: int) -> Weighted:
     """The sum with a learned share for each modality, the same for every row: M weights."""
     return Weighted(count, channels)
 
 
-def gated(count: int, channels: int) -> Fusion:
+def gated(count: int, channels: int) -> Gated:
     """The sum with a gate for each channel, which all modalities set together: M^2 H^2 weights, in int8."""
     return Gated(count, channels)
 
@@ -255,22 +273,22 @@ def bilinear(count: int, channels: int, *, rank: int = 4) -> Fusion:
     return Bilinear(count, channels, rank=rank)
 
 
-def attention(count: int, channels: int, *, layers: int = 1, heads: int = 1) -> Fusion:
+def attention(count: int, channels: int, *, layers: int = 1, heads: int = 1) -> Attention:
     """The mean of the modalities once `layers` transformer layers with `heads` heads let each look at all: 6 H^2 weights a layer, in int8."""
     _check_layers(channels, layers, heads)
     return Attention(count, channels, layers=layers, heads=heads)
 
 
-def cross_attention(count: int, channels: int, *, lengths: Sequence[int], layers: int = 1, heads: int = 1) -> Fusion:
+def cross_attention(count: int, channels: int, *, lengths: Sequence[int], layers: int = 1, heads: int = 1) -> CrossAttention:
     """Each token (of a text, of a sound, a place of an image) reads those of the other modalities, in `layers` layers of `heads` heads.
 
     6 H^2 weights a layer in int8; the products between tokens stay in float. Source: crossmodal attention, arXiv 1906.00295, section 3.1.
     """
     _check_layers(channels, layers, heads)
-    return TokenFusion(lengths, channels, layers=layers, heads=heads)
+    return CrossAttention(lengths, channels, layers=layers, heads=heads)
 
 
-def bottleneck(count: int, channels: int, *, lengths: Sequence[int], tokens: int = 4, layers: int = 2, heads: int = 1) -> Fusion:
+def bottleneck(count: int, channels: int, *, lengths: Sequence[int], tokens: int = 4, layers: int = 2, heads: int = 1) -> Bottleneck:
     """Tokens read their own modality and a few learned `tokens`, through which all that one modality tells another must pass.
 
     What they took up in one layer is read in the next, so there are at least 2 `layers`; 6 H^2 weights each in int8, the products between
@@ -281,7 +299,7 @@ def bottleneck(count: int, channels: int, *, lengths: Sequence[int], tokens: int
         raise RecipeError(
             f"student.fusion.options: {tokens} tokens in {layers} layers; at least 1 and 2: what is written in one is read in the next"
         )
-    return TokenFusion(lengths, channels, layers=layers, heads=heads, bottlenecks=tokens)
+    return Bottleneck(lengths, channels, layers=layers, heads=heads, bottlenecks=tokens)
 
 
 def _check_layers(channels: int, layers: int, heads: int) -> None:

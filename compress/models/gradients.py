@@ -1,6 +1,6 @@
-"""Integrated gradients (arXiv 1703.01365, section 3), summed by input: how much of an answer's probability comes from which modality.
+"""Integrated gradients (arXiv 1703.01365, section 3), summed by input: how much of an answer's numbers comes from which modality.
 
-The path is straight, of all inputs at once, from their mean over some rows to the row's own. Texts are no numbers, so of them the vectors that
+Which numbers those are, such as the probability of a label, the task says (`explained` in compress/device/tasks). The path is straight, of all inputs at once, from their mean over some rows to the row's own. Texts are no numbers, so of them the vectors that
 the model has for their tokens are moved, from the mean vector of the words; their length stays, and so does which inputs are there.
 """
 
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.device.errors import DeviceError
+from compress.device.explain import Explain, describe, explainer, of_one_row
 from compress.device.main import parse
 from compress.device.predictor import Predictor
+from compress.device.tasks import Explained
 from compress.io_spec import PRESENT
 from compress.models.saved import load_model
 
@@ -26,11 +27,16 @@ Arrays = dict[str, np.ndarray]
 
 
 class Attribution(NamedTuple):
-    """What `integrated_gradients` gives."""
+    """What `integrated_gradients` gives of one number."""
 
-    points: Arrays  # modality -> (R,) its share of the probability, in what the path adds; NaN where the row lacks it
-    answered: np.ndarray  # (R,) probability of each row's answer
-    baseline: np.ndarray  # (R,) of the same answer at the start of the path
+    of: Explained  # what it is, and (R,) its value in each row's answer
+    points: Arrays  # modality -> (R,) its part of what the path adds; NaN where the row lacks it
+    baseline: np.ndarray  # (R,) the same number, of the same answer, at the start of the path
+
+    @property
+    def answered(self) -> np.ndarray:
+        """(R,) the number at the end of the path."""
+        return np.asarray(self.of.values)
 
     @property
     def error(self) -> np.ndarray:
@@ -38,11 +44,11 @@ class Attribution(NamedTuple):
         return np.asarray(np.abs(np.nansum([*self.points.values()], axis=0) - (self.answered - self.baseline)))
 
 
-def integrated_gradients(model: nn.Module, feeds: Arrays, others: Arrays, *, temperature: float = 1.0, steps: int = STEPS) -> Attribution:
-    """Of R rows, each for the label that the model gives it; the model is in eval mode.
+def integrated_gradients(model: nn.Module, feeds: Arrays, others: Arrays, *, explain: Explain, steps: int = STEPS) -> list[Attribution]:
+    """Of R rows, each for the answer that the model gives it, and of each number that `explain` finds in it; the model is in eval mode.
 
-    feeds: (R, ...) by port; others: (N, ...) rows whose mean the path starts from.
-    Formula: sum_i (x_i - x'_i) integral_0^1 dp/dx_i (x' + a (x - x')) da, p = softmax(logits / temperature)[answer], i over the numbers of an input.
+    feeds: (R, ...) by port; others: (N, ...) rows whose mean the path starts from; explain: of torch's tensors.
+    Formula: sum_i (x_i - x'_i) integral_0^1 df/dx_i (x' + a (x - x')) da, f the number, i over the numbers of an input.
     """
     inputs, rows = {name: torch.from_numpy(array) for name, array in feeds.items()}, len(next(iter(feeds.values())))
     tables = word_tables(model, inputs)
@@ -50,8 +56,8 @@ def integrated_gradients(model: nn.Module, feeds: Arrays, others: Arrays, *, tem
     start = {name: torch.from_numpy(others[name]).float().mean(0, keepdim=True) for name in smooth}
     start |= {name: mean_word(table, torch.from_numpy(others[name])) for name, table in tables.items()}
 
-    def along(place: float, label: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """logits or p (R,), what was moved, and by how much from start to end, at one place of the path."""
+    def along(place: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Logits (R, K), what was moved, and by how much from start to end, at one place of the path."""
         span = {name: x - start[name] for name, x in smooth.items()}
         moved = {name: (start[name] + place * whole).requires_grad_() for name, whole in span.items()}
 
@@ -64,45 +70,49 @@ def integrated_gradients(model: nn.Module, feeds: Arrays, others: Arrays, *, tem
             return hook
 
         with hooked(tables, replace):
-            logits = model({**inputs, **moved}).logits / temperature
-        return (logits if label is None else logits.softmax(1).gather(1, label[:, None])[:, 0]), moved, span
+            logits = model({**inputs, **moved}).logits
+        return logits, moved, span
 
     with torch.no_grad():
-        logits, _, _ = along(1.0)
-        label = logits.argmax(1)
-        answered, baseline = (along(place, label)[0].double().numpy() for place in (1.0, 0.0))
-    totals = {name: np.zeros(rows) for name in (*smooth, *tables)}
+        answered, _, _ = along(1.0)
+        ends, starts = (explain(logits, answered) for logits in (answered, along(0.0)[0]))
+    totals = [{name: np.zeros(rows) for name in (*smooth, *tables)} for _ in ends]
     places, weights = np.polynomial.legendre.leggauss(steps)
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        p, moved, span = along(float(place), label)
-        for name, gradient in zip(moved, torch.autograd.grad(p.sum(), [*moved.values()], materialize_grads=True), strict=True):
-            totals[name] += weight * (gradient * span[name]).flatten(1).sum(1).double().numpy()
+        logits, moved, span = along(float(place))
+        for number, total in zip(explain(logits, answered), totals, strict=True):
+            gradients = torch.autograd.grad(number.values.sum(), [*moved.values()], retain_graph=True, materialize_grads=True)
+            for name, gradient in zip(moved, gradients, strict=True):
+                total[name] += weight * (gradient * span[name]).flatten(1).sum(1).double().numpy()
     names = [name for name in feeds if name != PRESENT]
     if PRESENT in feeds:
-        totals = {name: np.where(feeds[PRESENT][:, index] > 0, totals[name], np.nan) for index, name in enumerate(names)}
-    return Attribution({name: totals[name] for name in names}, answered, baseline)
+        totals = [{m: np.where(feeds[PRESENT][:, index] > 0, total[m], np.nan) for index, m in enumerate(names)} for total in totals]
+    found = zip(ends, starts, totals, strict=True)
+    return [
+        Attribution(end._replace(values=end.values.double().numpy()), {m: total[m] for m in names}, start.values.double().numpy())
+        for end, start, total in found
+    ]
 
 
 def explain_row(bundle: Path, student: Path, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
     """What gradients say of the float32 student in a model folder, of the row that the runner's `explain` was given: data, and lines to print.
 
-    Raises: DeviceError for inputs that cannot be read, and for answers that are not one of several labels.
+    Raises: DeviceError for inputs that cannot be read, and for answers that inputs have no part in.
     """
     given = vars(parse(["explain", *arguments], bundle))
     with Predictor(bundle) as predictor:
-        if predictor.bundle.task != "single_label":
-            raise DeviceError(f"answers of the task {predictor.bundle.task!r} have no probability whose gradient could be asked for")
+        explain = explainer(predictor.bundle, xp=torch)
         feeds, others = predictor.read({name: given[name] for name in predictor.bundle.asked}), predictor.samples()
-        temperature = float(predictor.bundle.facts.get("temperature", 1.0))
-    found = integrated_gradients(load_model(student), feeds, others, temperature=temperature)
-    points = {name: None if np.isnan(values[0]) else float(values[0]) for name, values in found.points.items()}
-    start, end, rows = float(found.baseline[0]), float(found.answered[0]), len(next(iter(others.values())))
-    lines = [
-        f"integrated gradients of torch's float32 student, in {STEPS} steps from the mean of {rows} samples: {start:.3f} there, {end:.3f} here"
-    ]
-    lines += [f"  {name:<10} {'was missing' if value is None else f'{value:+.3f}'}" for name, value in points.items()]
-    lines.append(f"  {'error':<10} {found.error[0]:.3f}, by which these miss what the path adds")
-    return {"gradients": points, "baseline": start, "probability": end, "error": float(found.error[0]), "steps": STEPS}, lines
+    found, rows = integrated_gradients(load_model(student), feeds, others, explain=explain), len(next(iter(others.values())))
+    lines = [f"integrated gradients of torch's float32 student, in {STEPS} steps from the mean of {rows} samples:"]
+    told = []
+    for one in found:
+        start, error, points = float(one.baseline[0]), float(one.error[0]), of_one_row(one.points)
+        told.append({**describe(one.of), "gradients": points, "baseline": start, "error": error})
+        lines.append(f"{one.of.head and f'{one.of.head}: '}{one.of.what} is {start:.3f} there, {one.answered[0]:.3f} here")
+        lines += [f"  {name:<10} {'was missing' if value is None else f'{value:+.3f}'}" for name, value in points.items()]
+        lines.append(f"  {'error':<10} {error:.3f}, by which these miss what the path adds")
+    return {"explained": told, "steps": STEPS}, lines
 
 
 @torch.no_grad()

@@ -25,8 +25,9 @@ class ReusedClassifier(nn.Module):
         self.output = nn.Linear(width, classes).requires_grad_(False)
 
     def forward(self, features: dict[str, Tensor]) -> Outputs:
-        embedding = self.project(self.body(features).logits)
-        return Outputs(self.output(embedding), embedding)
+        told = self.body(features)
+        embedding = self.project(told.logits)
+        return Outputs(self.output(embedding), embedding, shares=told.shares)
 
 
 @torch.no_grad()

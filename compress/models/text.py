@@ -22,6 +22,8 @@ class SelfAttention(nn.Module):
     linear layers of matrices keep their bias in one kernel (Gemm), in float and in int8.
     """
 
+    seen: list[Tensor] | None = None  # where somebody looks on: what each token read, (M, h, T, T) a call
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, width // heads
@@ -38,7 +40,10 @@ class SelfAttention(nn.Module):
         split = self.inputs(x).view(-1, bias.shape[3], 3 * self.heads, self.head_width).transpose(1, 2)  # (M, 3h, T, D/h)
         query, key, value = split.chunk(3, 1)
         scores = query @ key.transpose(2, 3) * self.head_width**-0.5 + bias  # (M, h, T, T)
-        return scores.softmax(-1), value
+        weights = scores.softmax(-1)
+        if self.seen is not None:
+            self.seen.append(weights)
+        return weights, value
 
 
 class TransformerLayer(nn.Module):

@@ -36,6 +36,13 @@ def annotation(entry: str, parameter: str) -> str:
     return next((ast.unparse(a.annotation) for a in arguments if a.arg == parameter and a.annotation), "")
 
 
+def returned(entry: str) -> str:
+    """The "module:class" that the function of "module:function" says it returns, where that is a class of the same module by name; else ""."""
+    module, name = entry.rsplit(":", 1)
+    functions = (n for n in _parse(source_file(module)).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    return next((f"{module}:{n.returns.id}" for n in functions if isinstance(n.returns, ast.Name)), "")
+
+
 def first_line(entry: str) -> str:
     """The first line of the docstring of a function."""
     return (declaration(entry).__doc__ or "").split("\n")[0]

@@ -27,6 +27,7 @@ from compress.recipe.recipe import Recipe
 from compress.recipe.rooms import recipe_type
 from compress.recipe.sections import Budget, Section
 from compress.recipe.several import check_several, each, fill_teacher, placed
+from compress.recipe.shares import check_shares
 from compress.recipe.starts import check_starts
 from compress.recipe.tasks import LEFT_OUT, check_task, check_unbuilt, fill_objective
 from compress.recipe.yaml_source import Fault, Place, dotted, read_yaml
@@ -128,7 +129,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
         if one:
             fits += placed(chain(check_starts(one, tables), check_teacher(one, tables)), index, several)
     if recipe:
-        fits += [*check_losses(recipe, tables), *check_several(recipe, tables)]
+        fits += [*check_losses(recipe, tables), *check_several(recipe, tables), *check_shares(recipe, tables)]
     faults = [*source.faults, *invalid, *unusable, *unbuilt, *names, *fits, *files]
     rendered = sorted(map(origins.render, faults), key=lambda item: item[0])
     problems = [f"-o {override}: {fault.message}" for override, fault in unreachable] + [text for _, text in rendered]

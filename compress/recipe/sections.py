@@ -308,6 +308,11 @@ class Export(Section):
         description="Files for phones and boards, for the bundle's folder `mobile`. ort_format: .ort for ONNX Runtime's mobile builds on ARM, with "
         "the operators that such a build needs; litert: the float32 student as .tflite, one row a call (extra: litert).",
     )
+    shares: bool = Field(
+        False,
+        description="The student's files have a second output, `shares`: how much the fusion let in of each input by its weights, gates or attention, "
+        "in the order of the inputs, 1 together. On a device `predict` prints it.",
+    )
     parity: Parity = Field(Parity(), description="The gate.")
 
 

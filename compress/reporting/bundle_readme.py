@@ -66,6 +66,11 @@ are these numbers, and 255 where the model saw nothing of the picture:
 
     python run.py predict {option} ... --out mask.png
 """
+SHARES_TOLD = """
+The models also say how much they let in of each input, by the weights, gates or attention that join them: the second output, `{name}` (N, {count}),
+has {inputs} in that order, 1 together, and `predict` prints it as `contributed`. That is what was let in and not what it was worth; `explain` says
+what an answer would lose without an input.
+"""
 GAPS = "; any but one may be left out, and the answer says which were missing"
 
 
@@ -87,6 +92,8 @@ def readme(name: str, io_spec: IOSpec, *, examples: Collection[str] = ()) -> str
     if output.grid:
         sizes = {"side": output.grid, "size": output.shape[0], "classes": output.shape[0] // output.grid**2}
         text += PLACES.format(name=output.name, option=literal(readers[0], "OPTION"), **sizes)
+    for told in io_spec.outputs[1:]:
+        text += SHARES_TOLD.format(name=told.name, count=told.shape[0], inputs=", ".join(port.name for port in asked))
     return text + "".join(EXAMPLES[example] for example in examples)
 
 

@@ -48,7 +48,7 @@ function said(given) {
 
 function show(answers) {
   const cards = answers.map((answer) => {
-    const { role, model, size_bytes, read_ms, model_ms, top, shares, mask, reads, ...given } = answer;
+    const { role, model, size_bytes, read_ms, model_ms, top, shares, mask, reads, contributed, ...given } = answer;
     const words = shares && shares.map((entry) => `${entry.label} ${(100 * entry.share).toFixed(1)} %`).join(", ");
     const card = document.createElement("div");
     card.className = `answer ${role}`;
@@ -66,6 +66,10 @@ function show(answers) {
         list.append(line);
       }
       card.append(list);
+    }
+    if (contributed) {
+      const told = Object.entries(contributed).map(([input, share]) => `${input} ${(100 * share).toFixed(0)} %`);
+      card.append(element("div", `let in: ${told.join(", ")}`, "soft"));
     }
     card.append(element("div", `${model_ms.toPrecision(3)} ms the model, ${read_ms.toPrecision(3)} ms reading`, "soft"));
     return card;

@@ -107,12 +107,12 @@ def tensorrt_model(onnx: OnnxModels, files: Collection[str], chosen: str) -> str
 
 
 def golden_samples(model: Path, io_spec: IOSpec, student: TorchModel, data: PreparedData) -> dict[str, np.ndarray]:
-    """Real rows, of test and where it has too few of validation, as one array a port, with the model's own logits (N, K) and the labels (N, ...)."""
+    """Real rows, of test and where it has too few of validation, as one array a port, with the model's own outputs (N, K) and the labels (N, ...)."""
     feeds, labels = sample_rows(data, io_spec, student.path, GOLDEN_SAMPLES, splits=("test", "validation"))
     for place in range(min(len(data.report["modalities"]), len(labels)) if PRESENT in feeds else 0):  # each input is missing once
         if feeds[PRESENT][place].all():
             feeds[PRESENT][place, place] = 0
-    return {**feeds, "logits": open_session(model).run(feeds)["logits"], "labels": labels}
+    return {**feeds, **open_session(model).run(feeds), "labels": labels}
 
 
 def write_bundle(
@@ -135,7 +135,7 @@ def write_bundle(
     """Writes the bundle to `out` and gives {files, size_bytes, chosen, manifest_sha256, golden: {model: how close}}.
 
     `models` are ONNX files by name, which starts with the precision (fp32, fp16 or int8); `golden` holds one (N, ...) array for each port,
-    `logits` (N, K) of the chosen model and `labels` (N, ...); `engine` may set `model`, `opt_batch` and `workspace_mib`;
+    the outputs (N, K) of the chosen model among them, and `labels` (N, ...); `engine` may set `model`, `opt_batch` and `workspace_mib`;
     `assets` are what the inputs are read with, such as tokenizer.json; `mobile` are files of other runtimes (.ort and their operators,
     .tflite), copied as they are; `examples` are names of compress/examples;
     `summary` is described at `describe_model`.
@@ -321,13 +321,14 @@ def _with_other_answers(golden: dict[str, np.ndarray], sessions: dict[str, Sessi
     arrays = dict(golden)
     for name, session in sessions.items():
         if name != chosen:
-            arrays.setdefault(_logits(name, chosen), session.run({port: golden[port] for port in session.inputs})["logits"])
+            for output, answers in session.run({port: golden[port] for port in session.inputs}).items():
+                arrays.setdefault(_place(output, name, chosen), answers)
     return arrays
 
 
 def _check_answers(out: Path, name: str, session: Session, chosen: str, task: Task) -> dict[str, Any]:
     tolerance = TOLERANCES[_precision(name)]
-    logits, heads = _logits(name, chosen), [part.place.outputs for part in task.heads]
+    logits, heads = _place("logits", name, chosen), [part.place.outputs for part in task.heads]
     return check_golden(session, out / "golden.npz", tolerance=tolerance, logits=logits, decisions=task.decisions, heads=heads)
 
 
@@ -339,7 +340,7 @@ def _describe_model(out: Path, name: str, file: str, chosen: str) -> dict[str, A
         "file": file,
         "precision": precision,
         "tolerance": TOLERANCES[precision],
-        "logits": _logits(name, chosen),
+        "logits": _place("logits", name, chosen),
         **facts,
     }
 
@@ -348,8 +349,9 @@ def _precision(name: str) -> str:
     return name[:4]  # all of TOLERANCES' names have four letters
 
 
-def _logits(name: str, chosen: str) -> str:
-    return "logits" if name == chosen else f"logits.{name}"
+def _place(output: str, name: str, chosen: str) -> str:
+    """The golden array of an output of a model."""
+    return output if name == chosen else f"{output}.{name}"
 
 
 def _write_assets(out: Path, *, io_spec: IOSpec, labels: list[str], assets: Sequence[Path], recipe_yaml: str) -> None:

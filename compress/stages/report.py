@@ -12,12 +12,13 @@ import torch
 
 from compress.context import Context
 from compress.data.prepared import PreparedData
-from compress.device.explain import weigh_inputs
+from compress.device.explain import Explain, weigh_inputs
 from compress.device.sessions import open_session
-from compress.io_spec import PRESENT
-from compress.models.fusion import contributions
+from compress.device.tasks import Explained
+from compress.io_spec import PRESENT, SHARES
 from compress.models.gradients import STEPS, integrated_gradients
 from compress.models.saved import load_model
+from compress.models.shares import contributions, heads_with_shares
 from compress.recipe.recipe import Recipe
 from compress.reporting.budgets import check_summary
 from compress.reporting.choice import choose_precision
@@ -51,6 +52,7 @@ from compress.training.rows import sample_feeds
 STAND_INS = 4  # training rows whose inputs stand in for one that is taken away
 SECONDS, ROWS = 5.0, (16, 128)  # that the teacher may take for it, and fewest and most test rows
 GRADIENT_ROWS, BACKWARD = (8, 64), 4  # the same for gradients, each of which takes a model about four times as long as an answer
+Told = tuple[Explained, dict[str, np.ndarray]]  # a number of the answers, and of each input (R,) what of it is the input's
 
 
 def report(
@@ -82,14 +84,15 @@ def report(
     told = targets.details.get("softness_in_words")
     budget = check_summary(summary, recipe.budget)
     misses = [line.text for line in budget if line.missed]
-    timed, weighed = measured["models"]["teacher"], {}
+    timed, weighed = measured["models"]["teacher"], dict[str, list[Told]]()
     if teacher_onnx:
         weighed["teacher"] = weigh_inputs_of(teacher, teacher_onnx.file("teacher.onnx"), data, timed, ctx=ctx, teacher=True)
     shipped_file = onnx.file(onnx.details["files"][choice.name]["file"])
     weighed[choice.name] = weigh_inputs_of(student, shipped_file, data, timed if teacher_onnx else measured["models"][choice.name], ctx=ctx)
     explained = explain_models(teacher, student, data, measured["models"], asked=teacher_onnx is not None, ctx=ctx)
+    let_in = weigh_fusion(student, shipped_file, onnx, data, measured["models"][choice.name], name=choice.name, ctx=ctx)
     extras = {
-        "deciders": [*filter(None, [show_deciders(weighed), *explained])],
+        "deciders": [*filter(None, [*(show_deciders(values, of=of) for of, values in by_number(weighed)), *explained, let_in])],
         "description": recipe.description,
         "notes": [
             *list_unknown(measured["models"]["teacher"], teacher),
@@ -146,54 +149,99 @@ def report(
 
 def weigh_inputs_of(
     model: TorchModel, file: Path, data: PreparedData, timed: dict[str, Any], *, ctx: Context, teacher: bool = False
-) -> dict[str, np.ndarray]:
-    """{modality: (R,) probability of the model's answer that is lost without it} on test rows; {} of one modality, or without probabilities.
+) -> list[Told]:
+    """Of each number of the model's answers {modality: (R,) what of it is lost without that input} on test rows; [] of one modality, or where
+    inputs have no part in an answer.
 
     As many rows as a model with the latency of `timed` answers in SECONDS, so that both models are asked the same ones.
     """
-    modalities, task = data.report["modalities"], data.task.runner
-    if len(modalities) == 1 or not hasattr(task, "probability"):
-        return {}
+    modalities, explain = data.report["modalities"], _explaining(model, data)
+    if explain is None:
+        return []
     assert model.io_spec
     calls = 1 + len(modalities) * (1 if PRESENT in data.ports else STAND_INS)
     feeds, others = _some_rows(model, data, affordable(timed, calls, ROWS), teacher=teacher)
-    session, probability = open_session(file, threads=ctx.threads), partial(task.probability, facts=model.details.get("facts", {}))
-    rows, most = len(next(iter(feeds.values()))), model.io_spec.max_batch
+    session, rows, most = open_session(file, threads=ctx.threads), len(next(iter(feeds.values()))), model.io_spec.max_batch
     parts = [
-        weigh_inputs(session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, probability=probability)
+        weigh_inputs(session.run, {name: array[start : start + most] for name, array in feeds.items()}, others, explain=explain)
         for start in range(0, rows, most)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in modalities}
+    return [
+        (found[0][0], {name: np.concatenate([lost[name] for _, lost in found]) for name in modalities})
+        for found in zip(*parts, strict=True)
+    ]
 
 
 def explain_models(
     teacher: TorchModel, student: TorchModel, data: PreparedData, timed: dict[str, Any], *, asked: bool, ctx: Context
 ) -> list[dict[str, Any] | None]:
-    """What gradients say of torch's teacher and student, and what the student's fusion weighs; [] of one modality, or another task than labels.
+    """What gradients say of torch's teacher and student, number by number; [] of one modality, or where inputs have no part in an answer.
 
     asked: whether there is a teacher that can be asked, and not its answers alone.
     """
-    modalities = data.report["modalities"]
-    if len(modalities) == 1 or not data.task.one_of_many:
-        return []
-    points, error, skipped, weighed = {}, 0.0, "", None
+    found: dict[str, list[Told]] = {}
+    errors: list[np.ndarray] = []  # a model's largest of each number
+    skipped = ""
     for name, model, known in (("teacher", teacher, "teacher"), ("student", student, "fp32")):
         assert model.path
+        explain = _explaining(model, data, xp=torch)
+        if explain is None:
+            return []
         network = load_model(model.path) if asked or name == "student" else None
         if network is None or next(network.parameters(), None) is None:  # a table of answers, or a file that another runtime runs
             skipped = "The teacher shows its answers alone, so it has no gradients."
             continue
-        count = affordable(timed[known], BACKWARD * STEPS, GRADIENT_ROWS)
+        numbers = len(explain(torch.zeros(1, data.outputs), torch.zeros(1, data.outputs)))
+        count = affordable(timed[known], BACKWARD * STEPS * numbers, GRADIENT_ROWS)
         feeds, others = _some_rows(model, data, count, teacher=name == "teacher")
-        found = integrated_gradients(network, feeds, others, temperature=model.details.get("facts", {}).get("temperature", 1.0))
-        points[name], error = found.points, max(error, float(found.error.max()))
-        if name == "student":
-            weighed = contributions(network, {port: torch.from_numpy(array) for port, array in feeds.items()})
-    told = show_gradients(points, steps=STEPS, others=STAND_INS, error=error, skipped=skipped)
-    if weighed is None:
-        return [told]
-    shares = {m: weighed[1][:, index].numpy() for index, m in enumerate(modalities)}
-    return [told, show_contributions({"student": shares}, kind=weighed[0])]
+        told = integrated_gradients(network, feeds, others, explain=explain)
+        found[name] = [(one.of, one.points) for one in told]
+        errors.append(np.array([one.error.max() for one in told]))
+    worst = np.max(errors, axis=0)
+    return [
+        show_gradients(values, steps=STEPS, others=STAND_INS, error=float(error), skipped=skipped, of=of)
+        for (of, values), error in zip(by_number(found), worst, strict=True)
+    ]
+
+
+def by_number(found: dict[str, list[Told]]) -> list[tuple[Explained, dict[str, dict[str, np.ndarray]]]]:
+    """Each number with what is told of it by model; models of which nothing is told are left out."""
+    some = {name: told for name, told in found.items() if told}
+    numbers = zip(*some.values(), strict=True)
+    return [(told[0][0], {name: values for name, (_, values) in zip(some, told, strict=True)}) for told in numbers]
+
+
+def _explaining(model: TorchModel, data: PreparedData, *, xp: Any = np) -> Explain | None:
+    """`Task.explained` of a model's answers; None where there is nothing to share out."""
+    task, nothing = data.task.with_facts(model.details.get("facts", {})), np.zeros((1, data.outputs))
+    if len(data.report["modalities"]) == 1 or not task.explained(nothing, nothing, data.labels):
+        return None
+    return partial(task.explained, names=data.labels, xp=xp)
+
+
+def weigh_fusion(
+    student: TorchModel, file: Path, onnx: OnnxModels, data: PreparedData, timed: dict[str, Any], *, name: str, ctx: Context
+) -> dict[str, Any] | None:
+    """What the student's fusion lets in of each input of test rows: told by the shipped `file` where it has that output, else by torch's student.
+
+    timed: the measurements of the shipped file, which is called `name`; None of one modality, or a fusion that has no shares.
+    """
+    assert student.path and onnx.io_spec
+    modalities, network = data.report["modalities"], load_model(student.path)
+    heads = heads_with_shares(network)
+    if not heads:
+        return None
+    feeds, _ = _some_rows(student, data, affordable(timed, 1, ROWS), teacher=False)
+    if shipped := any(port.name == SHARES for port in onnx.io_spec.outputs):
+        session, most = open_session(file, threads=ctx.threads), onnx.io_spec.max_batch
+        rows = range(0, len(next(iter(feeds.values()))), most)
+        shares = np.concatenate([session.run({port: array[i : i + most] for port, array in feeds.items()})[SHARES] for i in rows])
+    else:
+        told = contributions(network, {port: torch.from_numpy(array) for port, array in feeds.items()})
+        assert told is not None
+        shares = told.numpy()
+    by_input = {m: shares[:, index] for index, m in enumerate(modalities)}
+    return show_contributions({name if shipped else "student": by_input}, kind=heads[0].fuse.weighs, shipped=shipped)
 
 
 def affordable(timed: dict[str, Any], calls: int, limits: tuple[int, int]) -> int:

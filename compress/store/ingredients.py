@@ -24,7 +24,7 @@ WATCHING = ("checkpoint_seconds", "trackers")  # of a training: how it is follow
 # words that came later, with the value that gives what was made before them
 YOUNGER = {
     **{"fusion": {"name": "product", "options": {}}, "allow_missing": False, "modality_dropout": 0.0, "precision": "fp32"},
-    "words": False,
+    **{"words": False, "shares": False},
     **{"form": None, "columns": {}, "labels": {}, "on_bad_answer": "error"},
     **dict.fromkeys(
         ("classes", "feeds", "output", "tokenizer", "templates", "initialise", "prompt", "store_top_k", "adversarial", "robustness")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 import compress.device
-from compress.device.tasks import answerer
+from compress.device.tasks import Explained, answerer
 from compress.errors import CompressError
 from compress.io_spec import Port
 from compress.tables import TASKS, resolve
@@ -212,6 +212,12 @@ class Task:
         with np.errstate(invalid="ignore"):
             p: np.ndarray = self.runner.probability({"logits": logits}, {"logits": logits}, facts=self.facts)
         return p.astype(np.float32)
+
+    def explained(self, logits: Any, answered: Any, names: list[str], *, xp: Any = np) -> list[Explained]:
+        """The numbers of answers that inputs contribute to, such as the probability of a label: what `logits` (R, K) give to the answers of
+        `answered` (R, K), numpy's arrays or torch's (`xp`). None where one input answers alone, or each has an answer of its own."""
+        make = getattr(self.runner, "explained", None)
+        return make(logits, answered, names, facts=self.facts, xp=xp) if make else []
 
     def marks(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(n,) float64 gains of the labelled rows; raises CompressError where there is none."""

@@ -52,6 +52,33 @@ def test_check_gives_the_difference_as_a_share_of_the_largest_logit(tmp_path: Pa
     assert result == {"max_difference": pytest.approx(0.02), "agreement": 1.0, "samples": 16}
 
 
+class Telling(Answers):
+    """A session that gives fixed shares as well."""
+
+    def __init__(self, logits: np.ndarray, shares: np.ndarray) -> None:
+        super().__init__(logits)
+        self.shares = shares
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**super().run(feeds), "shares": self.shares}
+
+
+def test_shares_are_held_to_those_that_were_recorded(tmp_path: Path, arrays) -> None:
+    shares = np.full((16, 2), 0.5, np.float32)
+    write_golden(tmp_path / "golden.npz", {**arrays, "shares": shares, "logits.small": LOGITS, "shares.small": shares})
+    off = shares + np.array([0.03, -0.03], np.float32)
+    for logits in ("logits", "logits.small"):
+        found = check_golden(Telling(LOGITS, off), tmp_path / "golden.npz", tolerance=0.05, logits=logits)
+        assert found["shares"] == pytest.approx(0.03) and found["max_difference"] == 0
+        with pytest.raises(GoldenError, match=r"shares of the inputs differ by 0.03 \(at most 0.02\) on 16 samples"):
+            check_golden(Telling(LOGITS, off), tmp_path / "golden.npz", tolerance=0.02, logits=logits)
+    with pytest.raises(GoldenError, match=r"tells \(16, 2\) shares of its inputs where it was built, and here none"):
+        check_golden(Answers(LOGITS), tmp_path / "golden.npz", tolerance=0.05)
+    off[0, 0] = np.nan
+    with pytest.raises(GoldenError, match="with 1 that are not finite"):
+        check_golden(Telling(LOGITS, off), tmp_path / "golden.npz", tolerance=0.05)
+
+
 def test_each_head_is_held_to_its_own_magnitude(tmp_path: Path, arrays) -> None:
     logits = np.concatenate([LOGITS, np.linspace(-1, 1, 16, dtype=np.float32)[:, None]], 1)
     write_golden(tmp_path / "golden.npz", {**arrays, "logits": logits})

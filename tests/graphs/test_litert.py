@@ -16,9 +16,11 @@ from compress.device.sessions import open_session
 from compress.errors import CompressError
 from compress.graphs.litert import to_litert
 from compress.io_spec import IOSpec, Outputs
+from compress.models.shares import with_shares
 
 pytest.importorskip("litert_torch", reason="the extra litert is not installed")
 SPEC = io_spec(image_size=8, text_length=5, vocabulary=11, classes=3)
+TELLING = with_shares(SPEC)
 
 
 class Small(nn.Module):
@@ -34,6 +36,14 @@ class Small(nn.Module):
         return Outputs(self.head(self.conv(pixels).relu().mean((2, 3)) * self.words(inputs["text"]).mean(1)))
 
 
+class Telling(Small):
+    """Gives shares beside its logits."""
+
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+        outputs = super().forward(inputs)
+        return outputs._replace(shares=outputs.logits[:, :2].softmax(1))
+
+
 class Sorted(Small):
     """Uses an operator that the converter does not know."""
 
@@ -43,7 +53,7 @@ class Sorted(Small):
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return to_litert(Small(), SPEC, tmp_path_factory.mktemp("litert") / "mobile" / "fp32.tflite")
+    return to_litert(Telling(), TELLING, tmp_path_factory.mktemp("litert") / "mobile" / "fp32.tflite")
 
 
 def feeds(rows: int) -> dict[str, np.ndarray]:
@@ -54,10 +64,12 @@ def feeds(rows: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("rows", [1, 4])
 def test_file_answers_as_torch_under_the_ports_names(converted: Path, rows: int) -> None:
     session = open_session(converted, runtime="litert")
-    assert (session.inputs, session.outputs) == (["image", "text"], ["logits"])
+    assert (session.inputs, session.outputs) == (["image", "text"], ["logits", "shares"])
     with torch.no_grad():
-        expected = Small()({name: torch.from_numpy(array) for name, array in feeds(rows).items()}).logits.numpy()
-    np.testing.assert_allclose(session.run(feeds(rows))["logits"], expected, atol=1e-5)
+        expected = Telling()({name: torch.from_numpy(array) for name, array in feeds(rows).items()})
+    found = session.run(feeds(rows))
+    for name in session.outputs:
+        np.testing.assert_allclose(found[name], getattr(expected, name).numpy(), atol=1e-5)
 
 
 def test_session_gives_arrays_that_the_next_call_leaves_alone(converted: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fusions import CLASSES, HIDDEN, NAMES, VALUES, as_feeds, build, draw, ports
 from torch import Tensor, nn
 
 from compress.errors import RecipeError
@@ -19,16 +19,14 @@ from compress.graphs.retarget import retarget
 from compress.graphs.split import split_by_input
 from compress.graphs.trace import run_model
 from compress.io_spec import PRESENT, IOSpec, Port
-from compress.models.classifier import Classifier, Head, TokenHead
-from compress.models.fusion import TokenFusion, attention, bilinear, bottleneck, contributions, cross_attention
+from compress.models.classifier import Classifier, Head
+from compress.models.fusion import TokenFusion, attention, bilinear, bottleneck, cross_attention
 from compress.models.tokens import Tokens
 from compress.quantizers import calibrate, freeze, prepare, quantized_modules
 from compress.recipe.sections import Quantize
 from compress.stages.export.from_torch import clean, export_module, run_torch
 from compress.tables import FUSIONS, resolve
 
-CLASSES, HIDDEN, VALUES = 3, 8, 5
-NAMES = ("image", "text", "numbers")
 LINEAR = {
     "gated": 1,
     "bilinear": 3,
@@ -47,47 +45,6 @@ GOLDEN = {
     "gated": [2.0, -0.75],  # all gates sigmoid(0) = 1/2
     "bilinear": [16.0, -3.0],  # one product, of 2 (a + 1) and b + 1: 4 * 4, -2 * 1.5
 }
-
-
-def ports(count: int) -> IOSpec:
-    inputs = tuple(Port(name, "float32", (VALUES,)) for name in NAMES[:count])
-    return IOSpec(inputs, (Port("logits", "float32", (CLASSES,)),))
-
-
-class ByValue(nn.Module):
-    """(N, VALUES) -> a token a value, of which those below -1 are not there, or their mean. In place of an encoder, which would be most of
-    what is exported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(1, 8), nn.Linear(8, 8)
-
-    def forward(self, given: Tensor, *, tokens: bool = False) -> Tensor | Tokens:
-        states = self.second(self.first(given.reshape(-1, 1)).relu()).view(-1, VALUES, 8)
-        found = Tokens(states, (given > -1).float())
-        return found if tokens else found.mean()
-
-
-def build(name: str, io: IOSpec) -> Classifier:
-    """The last modality has one token."""
-    torch.manual_seed(0)
-    names = [m for m in io.modalities if m != PRESENT]
-    make, lengths = resolve(FUSIONS[name]), [VALUES] * (len(names) - 1) + [1]
-    by_token = "lengths" in inspect.signature(make).parameters
-    fuse = make(len(names), HIDDEN, **({"lengths": lengths} if by_token else {}))
-    made = TokenHead if by_token else Head
-    head = made(dict.fromkeys(names, 8), hidden=HIDDEN, classes=CLASSES, fuse=fuse, gaps=PRESENT in io.modalities)
-    encoders = {**{m: ByValue() for m in names[:-1]}, names[-1]: nn.Linear(VALUES, 8)}
-    return Classifier({**encoders, **({PRESENT: nn.Identity()} if PRESENT in io.modalities else {})}, head).eval()
-
-
-def draw(io: IOSpec, rows: int, *, seed: int = 0) -> dict[str, Tensor]:
-    chance = torch.Generator().manual_seed(seed)
-    return {m: torch.randn(rows, VALUES, generator=chance) for m in io.modalities}
-
-
-def as_feeds(given: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {m: x.numpy() for m, x in given.items()}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -310,41 +267,6 @@ def test_calibration_takes_rows_that_all_have_everything() -> None:
     model = prepare(Classifier({**{m: nn.Linear(VALUES, 8) for m in io.modalities[:2]}, PRESENT: nn.Identity()}, head), Quantize())
     calibrate(model, [({**draw(ports(2), 16), PRESENT: torch.ones(16, 2)}, None)])
     assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
-
-
-@pytest.mark.parametrize("name", FUSIONS)
-def test_fusion_with_weights_tells_what_each_modality_contributed(name: str) -> None:
-    io = ports(3)
-    model, given = build(name, io), draw(io, 6)
-    found = contributions(model, given)
-    assert (found is None) == (name in ("product", "concatenation", "sum", "bilinear"))
-    if found:
-        kind, shares = found
-        assert kind == {"weighted": "weights", "gated": "gates"}.get(name, "attention")
-        assert shares.shape == (6, 3) and (shares > 0).all()
-        torch.testing.assert_close(shares.sum(1), torch.ones(6))
-
-
-@torch.no_grad()
-def test_shares_of_gates_and_of_weights_by_hand() -> None:
-    gates, weights = resolve(FUSIONS["gated"])(2, 2), resolve(FUSIONS["weighted"])(2, 2)
-    gates.gates.weight.zero_()
-    gates.gates.bias.copy_(torch.tensor([np.log(3), np.log(3), 0.0, 0.0]))  # gates of 3/4 and 1/2
-    torch.testing.assert_close(gates.shares([a, b]), torch.tensor([[0.6, 0.4]]))
-    weights.weights.copy_(torch.tensor([0.0, np.log(3)]))
-    torch.testing.assert_close(weights.shares([a, b]), torch.tensor([[0.25, 0.75]]))
-
-
-@torch.no_grad()
-def test_bottlenecks_tell_whom_they_read_and_two_that_read_each_other_do_not() -> None:
-    torch.manual_seed(0)
-    fuse: Any = bottleneck(2, 4, lengths=(2, 3))
-    for layer in fuse.layers:  # all that is seen is read alike
-        layer.attention.inputs.weight.zero_()
-        layer.attention.inputs.bias.zero_()
-    parts = [Tokens(torch.randn(1, 2, 4)), Tokens(torch.randn(1, 3, 4), torch.tensor([[1.0, 1.0, 0.0]]))]
-    torch.testing.assert_close(fuse.shares(parts), torch.tensor([[0.5, 0.5]]))  # two tokens each
-    assert cross_attention(2, 4, lengths=(2, 3)).shares(parts) is None
 
 
 @pytest.mark.parametrize(("options", "message"), [({"heads": 3}, "3 heads over student.head_width 8"), ({"layers": 0}, "0 layers")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.io_spec import PRESENT, IOSpec, Port
+from compress.models.shares import with_shares
 from compress.reporting.bundle_readme import readme
 
 LOGITS = Port("logits", "float32", (2,))
@@ -25,6 +26,13 @@ def test_readme_says_that_inputs_may_be_left_out_and_asks_for_no_pattern() -> No
     text = readme("scales", IOSpec(ports, (LOGITS,)))
     assert "any but one may be left out" in text and "predict --image ... --numbers ...\n" in text
     assert "any but one" not in readme("scales", IOSpec(ports[:2], (LOGITS,)))
+
+
+def test_readme_says_what_the_second_output_is() -> None:
+    ports = (Port("image", "uint8", (32, 32, 3)), Port("numbers", "float32", (3,)), Port(PRESENT, "float32", (2,)))
+    text = readme("scales", with_shares(IOSpec(ports, (LOGITS,))))
+    assert "`shares` (N, 2),\nhas image, numbers in that order, 1 together" in text
+    assert "`shares`" not in readme("scales", IOSpec(ports, (LOGITS,)))
 
 
 def test_readme_needs_no_example_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compress.device.tasks import Explained
 from compress.reporting.deciders import show_contributions, show_deciders, show_gradients
 
 
@@ -21,8 +22,20 @@ def test_gradients_say_steps_error_and_what_has_none() -> None:
     values = {"student": {"image": np.array([0.25, 0.75]), "text": np.array([np.nan, np.nan])}}
     found = show_gradients(values, steps=32, others=4, error=0.0123, skipped="The teacher has none.")
     assert found is not None and found["bars"] == {"student: image": pytest.approx(50.0)}
-    assert "in 32 steps" in found["note"] and "mean of 4 training rows" in found["note"] and "at most 1.23 points" in found["note"]
+    assert "in 32 steps" in found["note"] and "mean of 4 training rows" in found["note"] and "at most 1.23." in found["note"]
     assert "mean over 2 test rows" in found["note"] and found["note"].endswith("The teacher has none.")
+
+
+def test_numbers_are_told_by_size_in_their_own_unit_and_heads_by_name() -> None:
+    price = Explained("price", None, unit="the data's unit", head="shop")
+    found = show_deciders({"teacher": {"image": np.array([-3.0, 1.0])}}, of=price)
+    assert found is not None and found["title"] == "Which input decided: shop, price" and found["bars"] == {"teacher: image": 2.0}
+    assert "loses of price, in the data's unit, when" in found["note"] and found["note"].endswith("so the mean is of sizes.")
+    told = show_gradients({"student": {"image": np.array([0.5])}}, steps=32, others=4, error=0.25, of=price._replace(head=""))
+    assert told is not None and told["title"].endswith(": price") and "at most 0.25." in told["note"]
+    tags = Explained("the mean probability of its tags", None, head="tags")
+    named = show_deciders({"teacher": {"image": np.array([0.5])}}, of=tags)
+    assert named is not None and named["title"] == "Which input decided: tags" and named["bars"] == {"teacher: image": 50.0}
 
 
 def test_contributions_say_what_they_are_read_from() -> None:

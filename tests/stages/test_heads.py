@@ -70,6 +70,21 @@ def test_small_head_beside_a_large_one_must_pass_by_itself() -> None:
     assert [record["passed"] for record in made.records] == [True, False]
 
 
+def test_shares_behind_the_logits_must_pass_by_themselves() -> None:
+    """Half a hundredth of their size is lost among logits of 400."""
+    shares = np.stack([np.linspace(0.2, 0.4, ROWS), np.linspace(0.8, 0.6, ROWS)], 1).astype(np.float32)
+    before, after = (np.concatenate([PERFECT, told], 1) for told in (shares, shares * np.array([1.005, 1], np.float32)))
+    parts = {part.name: (part.place.logits, part.task.decisions) for part in TASK.heads}
+    made = Gate(Parity(), gate().feeds, decisions=TASK.decisions, heads=parts, shares=2)
+    made.compare("a", "b", before, before, kind="fp32")
+    with pytest.raises(ParityError, match="shares: "):
+        made.compare("a", "b", before, after, kind="fp32")
+    names = ["b, head state", "b, head price", "b, shares"]
+    assert [(record["to"], record["passed"]) for record in made.records] == [(name, True) for name in names] + [
+        (name, name != names[-1]) for name in names
+    ]
+
+
 def measured() -> dict[str, Any]:
     models: dict[str, Any] = {}
     for name, role, logits in (("teacher", "teacher", PERFECT), ("fp32", "student", WRONG)):

@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from . import Explained
+
 BLOCK = 4_000_000  # cosines that are held at once
 
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{vector: [number]} of the first row: outputs["logits"] (1, D)."""
     return {"vector": [float(value) for value in outputs["logits"][0]]}
+
+
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """The cosine of the vectors (R, D) with those of `answered` (R, D), which is 1 of a row as it is."""
+    return [Explained("its cosine with the whole answer", (logits * answered).sum(1))]
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from . import Explained
+
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{tags: [label], top: [{label, probability, threshold}]} of the first row: outputs["logits"] (1, K); `top` has at least all tags given."""
@@ -17,6 +19,16 @@ def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapp
     shown = [*given, *[k for k in order if k not in given][: max(0, top - len(given))]]
     ranked = [{"label": labels[k], "probability": _sigmoid(logits[k]), "threshold": _sigmoid(thresholds[k])} for k in shown]
     return {"tags": [labels[k] for k in given], "top": ranked}
+
+
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """The mean probability that logits (R, K) give to the tags of `answered` (R, K); where it has none, that of its likeliest tag."""
+    thresholds = xp.asarray(_thresholds(np.zeros(len(labels)), facts))
+    likeliest = answered >= xp.amax(answered, 1)[:, None]
+    given = answered > thresholds
+    asked = xp.where(given.any(1)[:, None], given, likeliest)
+    p = 0.5 * (1 + xp.tanh(0.5 * logits))
+    return [Explained("the mean probability of its tags", (p * asked).sum(1) / asked.sum(1))]
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from . import Explained
+
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{label: number} of the first row: outputs["logits"] (1, D) deviations from the mean."""
     values = outputs["logits"][0].astype(np.float64) * np.asarray(facts["deviation"]) + np.asarray(facts["mean"])
     return {label: float(value) for label, value in zip(labels, values)}
+
+
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """Each number of logits (R, D), in its own unit."""
+    numbers = enumerate(zip(labels, facts["deviation"], facts["mean"]))
+    return [
+        Explained(label, logits[:, k] * float(deviation) + float(mean), unit="the data's unit") for k, (label, deviation, mean) in numbers
+    ]
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import answerer
+from . import Explained, answerer
 
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
@@ -17,6 +17,16 @@ def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapp
         room = answerer(head["task"])
         found[head["name"]] = {"task": head["task"], **room.answer({"logits": own}, head["names"], facts=head["facts"], top=top)}
     return {"heads": found}
+
+
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """What each head's own task explains of its part of the logits (R, K)."""
+    found = []
+    for (head, own), (_, its) in zip(_heads(logits, facts), _heads(answered, facts)):
+        explain = getattr(answerer(head["task"]), "explained", None)
+        numbers = explain(own, its, head["names"], facts=head["facts"], xp=xp) if explain else []
+        found += [number._replace(head=head["name"]) for number in numbers]
+    return found
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from . import Explained
+
 
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{label, probability, top: [{label, probability}]} of the first row: outputs["logits"] (1, K), over the temperature of `facts`."""
@@ -15,10 +17,17 @@ def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapp
     return {**ranked[0], "top": ranked}
 
 
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """What logits (R, K) give to the most probable labels of `answered` (R, K), over the temperature of `facts`."""
+    scaled = logits / float(facts.get("temperature", 1.0))
+    p = xp.exp(scaled - xp.amax(scaled, 1)[:, None])
+    return [Explained("its probability", p[xp.arange(len(p)), answered.argmax(1)] / p.sum(1))]
+
+
 def probability(outputs: dict[str, np.ndarray], answered: dict[str, np.ndarray], *, facts: Mapping[str, Any]) -> np.ndarray:
     """(R,) what `outputs` give to the most probable labels of `answered`; both hold logits (R, K)."""
-    p = _probabilities(outputs["logits"], facts)
-    return np.asarray(p[np.arange(len(p)), answered["logits"].argmax(1)])
+    (found,) = explained(outputs["logits"].astype(np.float64), answered["logits"], [], facts=facts)
+    return np.asarray(found.values)
 
 
 def _probabilities(logits: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:

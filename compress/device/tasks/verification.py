@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import embedding
+from . import Explained, embedding
 
 PARTNERS = 64  # rows that each row is paired with where forms of a model are compared
 
@@ -15,6 +15,11 @@ PARTNERS = 64  # rows that each row is paired with where forms of a model are co
 def answer(outputs: dict[str, np.ndarray], labels: Sequence[str], *, facts: Mapping[str, Any], top: int = 3) -> dict[str, Any]:
     """{vector: [number], threshold} of the first row: outputs["logits"] (1, D)."""
     return {**embedding.answer(outputs, labels, facts=facts, top=top), "threshold": float(facts.get("threshold", 0.0))}
+
+
+def explained(logits: Any, answered: Any, labels: Sequence[str], *, facts: Mapping[str, Any], xp: Any = np) -> list[Explained]:
+    """That of `embedding`."""
+    return embedding.explained(logits, answered, labels, facts=facts, xp=xp)
 
 
 def lines(answer: dict[str, Any]) -> list[str]:

@@ -28,8 +28,9 @@ from compress.graphs.litert import to_litert
 from compress.graphs.ort_format import to_ort_format, why_unchecked
 from compress.graphs.retarget import retarget
 from compress.graphs.trace import run_model
-from compress.io_spec import IOSpec
+from compress.io_spec import SHARES, IOSpec
 from compress.models.saved import load_model
+from compress.models.shares import tell_shares, with_shares
 from compress.quantizers import freeze, qdq_opset, use_unsigned
 from compress.quantizers.saved import open_quantized
 from compress.recipe.recipe import Recipe
@@ -41,6 +42,7 @@ from compress.stages.export.from_torch import (
     first_lost_layer,
     run_torch,
     save,
+    side_by_side,
     take_codes,
     unsigned_codes,
 )
@@ -57,30 +59,30 @@ def export_teacher(recipe: Recipe, teacher: TorchModel, data: PreparedData, *, c
         shutil.copyfile(teacher.file("teacher.onnx"), ctx.out / "teacher.onnx")
         return OnnxModels(io_spec=teacher.io_spec, details={"parity": [], "parameters": teacher.details["parameters"]})
     feeds, _ = sample_rows(data, teacher.io_spec, teacher.path, recipe.export.parity.samples, teacher=True)
-    gate = open_gate(recipe, feeds, teacher, data)
+    gate = open_gate(recipe, feeds, teacher, teacher.io_spec, data)
     export_float(load_model(teacher.path), teacher.io_spec, recipe, gate, ctx.out / "teacher.onnx")
     return OnnxModels(io_spec=teacher.io_spec, details={"parity": gate.records, "parameters": teacher.details["parameters"]})
 
 
-def open_gate(recipe: Recipe, feeds: dict[str, np.ndarray], model: TorchModel, data: PreparedData) -> Gate:
-    """The parity gate for the forms of one model, which looks at what its task decides."""
-    assert model.io_spec
+def open_gate(recipe: Recipe, feeds: dict[str, np.ndarray], model: TorchModel, io: IOSpec, data: PreparedData) -> Gate:
+    """The parity gate for the forms of one model, which looks at what its task decides; io: what is exported of it."""
     task = data.task.with_facts(model.details.get("facts", {}))
     heads = {part.name: (part.place.logits, part.task.decisions) for part in task.heads}
-    return Gate(recipe.export.parity, feeds, decisions=task.decisions, unit=model.io_spec.outputs[0].unit, heads=heads)
+    shares = sum(port.shape[0] for port in io.outputs if port.name == SHARES)
+    return Gate(recipe.export.parity, feeds, decisions=task.decisions, unit=io.outputs[0].unit, heads=heads, shares=shares)
 
 
 def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, data: PreparedData, *, ctx: Context) -> OnnxModels:
     """fp32.onnx, fp16.onnx and, where the student was quantized, int8_<method>-<target>.onnx; each passed the parity gate.
 
     A file that fails is not there, and `left_out` says why; `unserved` has the targets for which no int8 file is left.
-    int8_dynamic.onnx has no gate: it is another arithmetic by design, and the benchmark scores it.
+    int8_dynamic.onnx has no gate: it is another arithmetic by design, and the benchmark scores it. With export.shares each has a second output.
     """
     assert student.path and student.io_spec
-    io, out = student.io_spec, ctx.out
+    io, out = with_shares(student.io_spec) if recipe.export.shares else student.io_spec, ctx.out
     feeds, _ = sample_rows(data, io, student.path, recipe.export.parity.samples)
-    gate = open_gate(recipe, feeds, student, data)
-    tray, model = Tray(out, ctx.say), load_model(student.path)
+    gate = open_gate(recipe, feeds, student, io, data)
+    tray, model = Tray(out, ctx.say), told(recipe, load_model(student.path))
     float_model = export_float(model, io, recipe, gate, out / "fp32.onnx")
     tray.add("fp32", precision="fp32")
     with tray.attempt({"fp16": None}):
@@ -92,7 +94,7 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
         export_dynamic(recipe.quantize, model, tray)
         for method in ("ptq", "qat"):
             if (quantized.path / method).is_dir():
-                coverage |= export_quantized(recipe, student, quantized.path / method, method, gate, tray)
+                coverage |= export_quantized(recipe, student, io, quantized.path / method, method, gate, tray)
     mobile, skipped = export_mobile(recipe, model, io, gate, tray)
     ctx.say("export: " + ", ".join(f"{name} {(out / e['file']).stat().st_size / 1e6:.2f} MB" for name, e in tray.files.items()))
     details = {
@@ -109,10 +111,15 @@ def export(recipe: Recipe, student: TorchModel, quantized: TorchModel | None, da
     return OnnxModels(io_spec=io, details=details)
 
 
+def told(recipe: Recipe, model: nn.Module) -> nn.Module:
+    """The model, which tells its shares where the recipe asks for them."""
+    return tell_shares(model) if recipe.export.shares else model
+
+
 def export_float(model: nn.Module, io: IOSpec, recipe: Recipe, gate: Gate, path: Path) -> onnx.ModelProto:
     """The float32 graph, written to `path`. Raises ParityError, which ends the run: everything else is made from this file."""
     graph = save(export_module(model, io, recipe.export.opset), path)
-    expected, got = run_torch(model, gate.feeds), run_model(path, gate.feeds)["logits"]
+    expected, got = run_torch(model, gate.feeds), side_by_side(run_model(path, gate.feeds))
     gate.compare(
         "torch fp32", "ONNX Runtime fp32", expected, got, kind="fp32", blame=lambda: first_lost_layer(model, graph, gate.few) or "none"
     )
@@ -122,7 +129,7 @@ def export_float(model: nn.Module, io: IOSpec, recipe: Recipe, gate: Gate, path:
 def export_half(float_model: onnx.ModelProto, gate: Gate, path: Path) -> None:
     """Writes the float16 graph."""
     half = save(to_float16(float_model, feeds=gate.few), path)
-    expected, got = run_model(float_model, gate.feeds)["logits"], run_model(path, gate.feeds)["logits"]
+    expected, got = (side_by_side(run_model(one, gate.feeds)) for one in (float_model, path))
     gate.compare(
         "ONNX Runtime fp32",
         "ONNX Runtime fp16",
@@ -144,21 +151,22 @@ def export_dynamic(config: Quantize, model: nn.Module, tray: Tray) -> None:
         tray.add("int8_dynamic", precision="int8_dynamic", target="onnxruntime_x86")
 
 
-def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: str, gate: Gate, tray: Tray) -> dict[str, dict]:
+def export_quantized(recipe: Recipe, student: TorchModel, io: IOSpec, state: Path, method: str, gate: Gate, tray: Tray) -> dict[str, dict]:
     """From the symmetric graph of one quantized student the file of each target, each proven on its own; coverage of the x86 file by name.
 
     Graph and file are held against torch: unsigned codes are twice as fine, and in a deep student what that changes adds up to more than rounding.
     """
-    assert recipe.quantize and student.path and student.io_spec
+    assert recipe.quantize and student.path
     targets = {f"int8_{method}" if target == "onnxruntime_x86" else f"int8_{method}-{target}": target for target in recipe.export.targets}
-    model = open_quantized(student.path, state, recipe.quantize)
+    model = told(recipe, open_quantized(student.path, state, recipe.quantize))
     use_unsigned(model, False)  # the graph is symmetric, and each file is then compared with torch in that file's codes
     symmetric = reference = None
     with tray.attempt(targets):
         with qdq_opset(recipe.export.opset):
-            symmetric = clean(export_module(freeze(model), student.io_spec, recipe.export.opset))
-        plain = run_model(symmetric, gate.feeds, optimise=False)["logits"]
-        doubt = relative_difference(plain, run_model(symmetric, gate.feeds)["logits"])
+            symmetric = clean(export_module(freeze(model), io, recipe.export.opset))
+        written = run_model(symmetric, gate.feeds, optimise=False)
+        plain = side_by_side(written)
+        doubt = relative_difference(written["logits"], run_model(symmetric, gate.feeds)["logits"])
         gate.compare(
             f"fake-quantized torch ({method})",
             f"ONNX as written ({method})",
@@ -177,12 +185,12 @@ def export_quantized(recipe: Recipe, student: TorchModel, state: Path, method: s
     for name, target in targets.items():
         with tray.attempt({name: target}):
             path = tray.out / f"{name}.onnx"
-            written = save(retarget(symmetric, target), path)
+            file = save(retarget(symmetric, target), path)
             optimise = target != "tensorrt"  # that file is TensorRT's; here it only has to mean the same
-            got = run_model(written, gate.feeds, optimise=optimise)["logits"]
-            if (codes := unsigned_codes(symmetric, written)) not in expected:  # x86 and ARM have the same
+            got = side_by_side(run_model(file, gate.feeds, optimise=optimise))
+            if (codes := unsigned_codes(symmetric, file)) not in expected:  # x86 and ARM have the same
                 expected[codes] = run_torch(model, gate.feeds) if take_codes(model, codes, gate.few) else plain
-            layers = partial(compare_layers, reference, written, gate.few)
+            layers = partial(compare_layers, reference, file, gate.few)
             gate.compare(
                 f"fake-quantized torch ({method})",
                 f"{target} file ({method})",
@@ -230,7 +238,7 @@ def export_mobile(recipe: Recipe, model: nn.Module, io: IOSpec, gate: Gate, tray
         path = tray.out / "mobile" / "fp32.tflite"
         try:
             to_litert(model, io, path)
-            got = open_session(path, runtime="litert").run(gate.feeds)["logits"]
+            got = side_by_side(open_session(path, runtime="litert").run(gate.feeds))
             gate.compare("torch fp32", "LiteRT fp32", run_torch(model, gate.feeds), got, kind="fp32")
         except (CompressError, DeviceError) as error:
             path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from compress.graphs.diverge import Gap, Grid, by_order, compare_layers, off_cen
 from compress.graphs.graph import Graph
 from compress.graphs.linear import own_weights
 from compress.graphs.trace import Feeds, load_model, trace
-from compress.io_spec import IOSpec, Outputs
+from compress.io_spec import SHARES, IOSpec, Outputs
 from compress.models.classifier import ByPort
 from compress.quantizers.fake_quant import ActivationQuant
 
@@ -24,7 +24,7 @@ IR_VERSION = 10  # what ONNX Runtime 1.18 and JetPack's TensorRT read
 
 
 def export_module(model: nn.Module, io: IOSpec, opset: int) -> onnx.ModelProto:
-    """The graph of a model in eval mode, inputs and output named by its ports, batch dynamic."""
+    """The graph of a model in eval mode, inputs and outputs named by its ports, batch dynamic."""
     example = tuple(torch.zeros((2, *port.shape), dtype=getattr(torch, port.dtype)) for port in io.inputs)
     batch = torch.export.Dim("batch", min=1, max=4096)
     with warnings.catch_warnings(), quiet("torch.onnx", "onnxscript", "torch.export"):
@@ -74,29 +74,40 @@ def save(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return model
 
 
+def run_torch(model: nn.Module, feeds: Feeds) -> np.ndarray:
+    """Logits (R, K) of a torch model, as `side_by_side` has them."""
+    return side_by_side(ask_torch(model, feeds))
+
+
 @torch.no_grad()
-def run_torch(model: nn.Module, feeds: Feeds, *, batch: int = 64) -> np.ndarray:
-    """Logits (R, K) of a torch model."""
+def ask_torch(model: nn.Module, feeds: Feeds, *, batch: int = 64) -> Feeds:
+    """What a torch model gives by the names of its ports, as its graph would."""
     rows = len(next(iter(feeds.values())))
-    parts = [model({m: torch.from_numpy(x[i : i + batch]) for m, x in feeds.items()}).logits.numpy() for i in range(0, rows, batch)]
-    return np.concatenate(parts)
+    found = [model({m: torch.from_numpy(x[i : i + batch]) for m, x in feeds.items()}) for i in range(0, rows, batch)]
+    names = ["logits"] if found[0].shares is None else ["logits", SHARES]
+    return {name: np.concatenate([getattr(part, name).numpy() for part in found]) for name in names}
+
+
+def side_by_side(outputs: Feeds) -> np.ndarray:
+    """Logits (R, K) and, of a student that tells its shares, these behind them: (R, K + M)."""
+    return np.concatenate([outputs["logits"], outputs[SHARES]], 1) if SHARES in outputs else outputs["logits"]
 
 
 def compare_quantizers(model: nn.Module, graph: onnx.ModelProto, feeds: Feeds) -> list[Gap]:
-    """How far the graph of a fake-quantized model is off from one quantizer to the next, and from the last one to the logits.
+    """How far the graph of a fake-quantized model is off from one quantizer to the next, and from the last one to the outputs.
 
     Zero points alone where the graph has not as many quantizers as the model called; for the rest its logits tell.
     """
-    calls, logits = called_quantizers(model, feeds)
+    calls, outputs = called_quantizers(model, feeds)
     reference = by_order([(output.numpy(), _symmetric_grid(quantizer)) for quantizer, output in calls], graph)
     if reference is None:
         return off_centre(graph)
-    reference.values["logits"] = logits
+    reference.values.update(outputs)
     return [*off_centre(graph), *compare_layers(reference, graph, feeds)]
 
 
-def called_quantizers(model: nn.Module, feeds: Feeds) -> tuple[list[tuple[ActivationQuant, Tensor]], np.ndarray]:
-    """The activation quantizers of a model with what they gave, in the order of their calls, and the logits (R, K)."""
+def called_quantizers(model: nn.Module, feeds: Feeds) -> tuple[list[tuple[ActivationQuant, Tensor]], Feeds]:
+    """The activation quantizers of a model with what they gave, in the order of their calls, and the model's outputs by name."""
     called: dict[tuple[int, int], tuple[Tensor, ActivationQuant, Tensor]] = {}
 
     def note(quantizer: ActivationQuant, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -104,10 +115,10 @@ def called_quantizers(model: nn.Module, feeds: Feeds) -> tuple[list[tuple[Activa
         called.setdefault(key, (inputs[0], quantizer, output.detach()))
 
     hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, ActivationQuant)]
-    logits = run_torch(model, feeds)
+    outputs = ask_torch(model, feeds)
     for hook in hooks:
         hook.remove()
-    return [(quantizer, output) for _, quantizer, output in called.values()], logits
+    return [(quantizer, output) for _, quantizer, output in called.values()], outputs
 
 
 def _symmetric_grid(quantizer: ActivationQuant) -> Grid:

@@ -8,13 +8,16 @@ whether sure decisions, such as the answer of a row, stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from compress.device.tasks import single_label
 from compress.errors import ParityError
 from compress.graphs.diverge import Gap, compare_outputs
 from compress.graphs.trace import Feeds
+from compress.io_spec import SHARES
 from compress.recipe.parity import Limits, Parity, RoundedLimits
 
 MIN_SURE = 30  # decisions below which they say nothing
@@ -29,7 +32,8 @@ LAYER_ROWS = 16  # rows on which every layer is looked at
 class Gate:
     """Compares pairs of forms and keeps a record of each; a pair that differs raises ParityError.
 
-    heads: of several, the logits and the decisions of each, which must pass by itself.
+    heads: of several, the logits and the decisions of each, which must pass by itself; shares: how many shares stand behind the logits, which
+    must pass by themselves as well, the input with the largest being what they decide.
     """
 
     def __init__(
@@ -40,9 +44,12 @@ class Gate:
         decisions: Decisions,
         unit: bool = False,
         heads: Mapping[str, tuple[slice, Decisions]] | None = None,
+        shares: int = 0,
     ) -> None:
         self.parity, self.feeds, self.unit = parity, feeds, unit  # unit: rows are vectors of length 1
-        self.parts = dict(heads or {"": (slice(None), decisions)})
+        self.parts = {f"head {name}": part for name, part in (heads or {}).items()} or {"": (slice(None, -shares or None), decisions)}
+        if shares:
+            self.parts[SHARES] = (slice(-shares, None), partial(single_label.decisions, facts={}))
         self.few = {name: array[:LAYER_ROWS] for name, array in feeds.items()}
         self.records: list[dict[str, Any]] = []
 
@@ -58,7 +65,7 @@ class Gate:
         blame: Callable[[], object] = str,
         doubt: float = 0.0,
     ) -> None:
-        """Notes the distance of two arrays of logits (R, K), and of all `layers`.
+        """Notes the distance of two arrays of logits (R, K), with the shares behind them, and of all `layers`.
 
         doubt: the distance between two runs of one and the same form that add sums in another order. A form may be a few times as far from
         the one before it, for that is the student's own, and layers tell.
@@ -78,12 +85,12 @@ class Gate:
         for name, (part, decisions) in self.parts.items():
             found = measure(expected[:, part], got[:, part], limits, decisions=decisions)
             off = judge(found, limits, min_agreement=self.parity.min_agreement)
-            if self.unit:
-                found["cosine"] = least_cosine(expected, got)
+            if self.unit and name != SHARES:
+                found["cosine"] = least_cosine(expected[:, part], got[:, part])
                 off += judge_cosine(found["cosine"], limits)
-            told = f"{after}, head {name}" if name else after
+            told = f"{after}, {name}" if name else after
             self.records.append({"from": before, "to": told, **found, **of_layers, "passed": not off + wrong})
-            faults += [f"head {name}: {fault}" if name else fault for fault in off]
+            faults += [f"{name}: {fault}" if name else fault for fault in off]
         if faults or wrong:
             place = wrong[0] if wrong else blame()
             first = [f"first layer that diverges: {place}"] if place else []
