@@ -14,7 +14,7 @@ from compress.recipe.seen import Seen
 BOUNDED_ROWS, LIMIT_S = (
     3_000,
     260.0,
-)  # a set of up to so many rows has six minutes on two cores; more than a quarter is kept for slower machines
+)  # up to so many rows have six minutes on two cores, of which more than a quarter is kept for slower ones
 CORES = 1.5  # of two: how much faster two threads are than the one that the costs below were measured on
 BESIDE = 1.2  # times longer takes a training that has one core where another has the other
 # Milliseconds of one core (AMD EPYC with AVX512 and bfloat16), measured with batches of 32, gradients included where something is trained
@@ -23,14 +23,12 @@ TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
 FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
 STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 of half the expansion, whatever its size
 STUDENT_PLACE_MS = 0.56  # and for each pixel of its last map: 4 of pictures of 64 at stride 32, 16 of 128 (3.0 and 9.6 ms in all)
-STUDENT_TOKEN_MS, WHOLE_TOKEN_MS = 0.02, 0.15  # of the student's text encoder, a token: 64 channels wide, or as wide as MiniLM
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
 FAKE_QUANT = 1.2  # times dearer is a step in fake int8
 FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
 
-STUDENT_STEPS = 600  # 1,200 to 1,500 were no better: sets of 166, 444 and 724 rows, one run each, told by 41 to 181 test rows
 PRETRAINED_STEPS, PRETRAINED_PASSES = 280, 5  # of a student that starts from published weights, whichever are more
 QUANTIZE_STEPS = 100
 PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 5, 4, 3)  # of the student, the longest that fits
@@ -44,6 +42,28 @@ SIDED = re.compile(r"\b(left|right|links|rechts|gauche|droite|izquierda|derecha|
 
 
 @dataclass(frozen=True)
+class TextStudent:
+    """A student of texts: two of MiniLM's layers, `width` of its 384 channels; `token_ms` as above, `steps` at least, `rate` and that in fake int8."""
+
+    width: int
+    heads: int
+    feedforward: int
+    token_ms: float
+    steps: int
+    rate: str
+    int8_rate: str
+
+
+# Published weights want fewer steps and a gentler rate the more of them there are. Of the narrow student 1,200 to 1,500 steps were no better: sets of
+# 166, 444 and 724 rows, one run each, told by 41 to 181 test rows.
+WIDE, MIDDLE, NARROW = (
+    TextStudent(384, 12, 384, 0.16, 500, "5.0e-4", "1.0e-4"),
+    TextStudent(192, 6, 768, 0.085, 600, "1.0e-3", "1.0e-4"),
+    TextStudent(64, 2, 256, 0.018, 600, "3.0e-3", "3.0e-4"),
+)
+
+
+@dataclass(frozen=True)
 class Choice:
     """What the recipe says where the data decide; `seconds` is an estimate, stage by stage, for two cores."""
 
@@ -54,7 +74,7 @@ class Choice:
     batch: int
     passes: int
     validation_fraction: float
-    whole_texts: bool = False  # the student's text encoder is as wide as the teacher's
+    texts: TextStudent = NARROW
     sound_seconds: float | None = None
     sound_rate: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -71,10 +91,10 @@ def choose(seen: Seen) -> Choice:
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
     tried = [
-        _choice(seen, side, length, passes, whole)
+        _choice(seen, side, length, passes, texts)
         for side, length in _sizes(seen)
-        for whole in ((True, False) if seen.texts and not (seen.pictures or seen.sounds) else (False,))
-        for passes in _passes(seen)
+        for texts in ((WIDE, MIDDLE, NARROW) if seen.texts and not (seen.pictures or seen.sounds) else (NARROW,))
+        for passes in _passes(seen, texts)
     ]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
     return next((one for one in tried if one.total_s <= limit), tried[-1])
@@ -116,9 +136,9 @@ def quantize_passes(pictures: bool) -> int:
     return 1 if pictures else 2
 
 
-def student_steps(pictures: bool) -> int:
-    """Steps of a student at least: fewer where its image encoder starts from published weights."""
-    return PRETRAINED_STEPS if pictures else STUDENT_STEPS
+def student_steps(pictures: bool, texts: TextStudent = NARROW) -> int:
+    """Steps of a student at least: fewer where it starts from whole published weights."""
+    return PRETRAINED_STEPS if pictures else texts.steps
 
 
 def keeps_sides(seen: Seen) -> str | None:
@@ -138,11 +158,11 @@ def _sizes(seen: Seen) -> list[tuple[int | None, int | None]]:
     return [(side, length) for length in lengths for side in sides]
 
 
-def _passes(seen: Seen) -> list[int]:
+def _passes(seen: Seen, texts: TextStudent) -> list[int]:
     """Passes to try, the most first: those with enough steps for the student, and not many more."""
     steps = max(10, seen.inputs / _batch(seen))  # a pass; smaller sets get smaller batches
     pictures = seen.pictures is not None
-    least = max(student_steps(pictures), PRETRAINED_PASSES * steps if pictures else 0)
+    least = max(student_steps(pictures, texts), PRETRAINED_PASSES * steps if pictures else 0)
     return [passes for passes in PASSES if least <= passes * steps <= max(2.5 * least, 10 * steps)] or [PASSES[0]]
 
 
@@ -150,11 +170,11 @@ def _batch(seen: Seen) -> int:
     return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
 
 
-def _choice(seen: Seen, side: int | None, length: int | None, passes: int, whole: bool) -> Choice:
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int, texts: TextStudent) -> Choice:
     sounds = seen.sounds
     views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
-    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, whole)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, texts)
     if sounds is not None:
         choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
@@ -167,10 +187,10 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     sound = choice.sound_seconds or 0
     teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
-    student_input = STUDENT_SECOND_MS * sound + (WHOLE_TOKEN_MS if choice.whole_texts else STUDENT_TOKEN_MS) * length
+    student_input = STUDENT_SECOND_MS * sound + choice.texts.token_ms * length
     if side:
         student_input += STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2
-    steps = max(student_steps(bool(side)), choice.passes * max(10, seen.inputs // choice.batch))
+    steps = max(student_steps(bool(side), choice.texts), choice.passes * max(10, seen.inputs // choice.batch))
     batch = min(choice.batch, max(8, seen.inputs // 10))
     quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)
     milliseconds = {

@@ -267,8 +267,8 @@ def _student(choice: Choice) -> Iterator[str]:
     if choice.sound_seconds:
         yield _beside("    audio: {model: ds_cnn, options: {width: 32}}", "small convolutions over a spectrogram, 27 k parameters")
     if choice.text_length:
-        size = "width: 384, heads: 12, feedforward: 384" if choice.whole_texts else "width: 64, heads: 2, feedforward: 256"
-        yield _beside(f"    text: {{options: {{layers: 2, {size}}}}}", "started from the teacher's layers and words")
+        size = f"layers: 2, width: {choice.texts.width}, heads: {choice.texts.heads}, feedforward: {choice.texts.feedforward}"
+        yield _beside(f"    text: {{options: {{{size}}}}}", "started from the teacher's layers and words")
 
 
 def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
@@ -297,8 +297,8 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
         )
     if choice.text_length:
         yield _beside("    text: {wordings: 16}", "texts also in other words, which the teacher alone answers")
-    steps = student_steps(bool(choice.image_size))
-    rate = "7.0e-4" if choice.image_size else "5.0e-4" if choice.whole_texts else "3.0e-3"  # published weights want a gentler rate
+    steps = student_steps(bool(choice.image_size), choice.texts)
+    rate = "7.0e-4" if choice.image_size else choice.texts.rate  # published weights want a gentle rate
     yield from _comment(f"Small sets are passed over more often and in smaller batches, until the student has {steps} steps.")
     yield f"  train: {{epochs: {choice.passes}, min_steps: {steps}, batch_size: {choice.batch}, learning_rate: {rate}, patience: 20}}"
 
@@ -306,9 +306,7 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
 def _rest(choice: Choice) -> Iterator[str]:
     yield "quantize:"
     yield _beside("  method: int8_qat", "it ships only if it was measured to be better here")
-    rate = (
-        "1.0e-4" if choice.image_size or choice.whole_texts else "3.0e-4"
-    )  # with norms that stand still, published weights want a gentler one yet
+    rate = "1.0e-4" if choice.image_size else choice.texts.int8_rate  # with norms that stand still, a gentler one yet
     yield f"  train: {{epochs: {quantize_passes(bool(choice.image_size))}, min_steps: {QUANTIZE_STEPS}, batch_size: {choice.batch}, learning_rate: {rate}}}"
     yield ""
     yield _beside("export: {targets: [onnxruntime_x86, onnxruntime_arm]}", "tensorrt: a file for NVIDIA's GPUs")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from compress.recipe.choices import LIMIT_S, choose, keeps_sides, student_steps, wanted_length, wanted_side
+from compress.recipe.choices import LIMIT_S, MIDDLE, NARROW, WIDE, choose, keeps_sides, student_steps, wanted_length, wanted_side
 from compress.recipe.seen import Pictures, Sounds
 
 
@@ -15,7 +15,7 @@ from compress.recipe.seen import Pictures, Sounds
 def test_up_to_3000_rows_are_estimated_to_end_in_time_with_enough_steps(make_seen: Callable, rows: int, side: int, tokens: int):
     choice = choose(make_seen(rows, side=side, tokens=tokens))
     assert choice.total_s <= 1.1 * LIMIT_S  # where even the smallest does not fit, it is not far off, and well below six minutes
-    assert choice.passes * max(10, rows / choice.batch) >= student_steps(side is not None)
+    assert choice.passes * max(10, rows / choice.batch) >= student_steps(side is not None, choice.texts)
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, 64), (63, 64), (99, 96), (130, 128), (200, 160), (900, 224)])
@@ -63,10 +63,11 @@ def test_a_large_set_may_take_longer_in_proportion(make_seen: Callable):
     assert LIMIT_S < choice.total_s <= 10 * LIMIT_S
 
 
-def test_texts_alone_are_read_by_whole_streams_where_the_time_suffices(make_seen: Callable):
-    assert choose(make_seen(700, side=None, tokens=20)).whole_texts
-    assert not choose(make_seen(3_000, side=None, tokens=128)).whole_texts  # rather than cut the texts
-    assert not choose(make_seen(700, side=64, tokens=20)).whole_texts
+def test_texts_alone_are_read_by_the_widest_student_that_the_time_suffices_for(make_seen: Callable):
+    assert choose(make_seen(700, side=None, tokens=20)).texts == WIDE
+    assert choose(make_seen(700, side=None, tokens=64)).texts == MIDDLE
+    assert choose(make_seen(3_000, side=None, tokens=128)).texts == NARROW  # rather than cut the texts
+    assert choose(make_seen(700, side=64, tokens=20)).texts == NARROW
 
 
 def test_what_is_not_there_is_not_chosen(make_seen: Callable):
