@@ -102,7 +102,6 @@ ARMS: dict[str, tuple[str, ...]] = {
     "live teacher": ("distill.teacher=live",),
     "teacher of smoothed labels": ("teacher.smoothing=0.1",),
     "fine-tuned teacher": ("teacher.fine_tune.blocks=2",),
-    "narrow streams": ("student.encoders.image.options={width: 0.5, stride: 32}",),
     "image from random": ("student.encoders.image.initialise=random",),
 }
 

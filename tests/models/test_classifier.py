@@ -47,7 +47,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], dict]] = {
     ),
     "sentence_teacher": (("text",), {"config_folder": "config", "padding": 0, "pooling": "mean"}),
     "cifar_resnet": (("image",), {"depth": 8}),
-    "zero_shot": (("image",), {"config_folder": "clip", "width": 12, "mean": [0.5] * 3, "deviation": [0.25] * 3}),
+    "zero_shot": (("image",), {"config_folder": "dual", "width": SPACE, "mean": [0.5] * 3, "deviation": [0.25] * 3}),
     "dual_teacher": (BOTH, {"config_folder": "dual", "mean": [0.5] * 3, "deviation": [0.25] * 3}),
     "onnx_teacher": (("image",), {"file": "net.onnx"}),
 }
@@ -77,8 +77,6 @@ def build(tmp_path: Path) -> Callable[[str], nn.Module]:
         torch.manual_seed(0)
         (tmp_path / "config").mkdir(exist_ok=True)
         (tmp_path / "config" / "config.json").write_text(json.dumps(BERT))
-        (tmp_path / "clip").mkdir(exist_ok=True)
-        (tmp_path / "clip" / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", "projection_dim": 12, **CLIP}))
         (tmp_path / "dual").mkdir(exist_ok=True)
         reads = {**{key: CLIP[key] for key in CLIP if "size" not in key}, "hidden_size": 16, "intermediate_size": 16, "vocab_size": TOKENS}
         both = {"vision_config": CLIP, "text_config": {**reads, "max_position_embeddings": LENGTH}, "projection_dim": SPACE}

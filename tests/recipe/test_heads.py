@@ -71,7 +71,7 @@ def test_losses_of_the_recipe_stay_and_hidden_states_are_shared(load: Callable[.
         ("data.task=multi_task", "multi_task is called several here"),
         ("data.task=single_label", "single_label has one answer a row and no heads; set data.task: several, or leave it out"),
         ("data.task_options.heads={}", "unknown option"),
-        ("data.source=groceries", "groceries has one label a row, and each head needs its own; these have more: easy_vqa, manifest, hub, fsdd"),
+        ("data.source=groceries", "groceries has one label a row, and each head needs its own; these have more: easy_vqa, manifest, hub, webdataset, fsdd"),
         ("data.options.columns={label: state}", "each head names its own column (data.heads); leave it out"),
         ("data.imbalance=batches", "rare labels of one head are no rare labels of another; leave it out"),
         ("distill.objective=auto", "pilots compare the terms of one task, and heads have several; leave it out and name distill.losses"),
