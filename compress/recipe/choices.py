@@ -11,10 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from compress.recipe.seen import Seen
 
-BOUNDED_ROWS, LIMIT_S = (
-    3_000,
-    260.0,
-)  # up to so many rows have six minutes on two cores, of which more than a quarter is kept for slower ones
+BOUNDED_ROWS, LIMIT_S = 3_000, 280.0  # up to so many rows have six minutes on two cores, of which a fifth is kept for slower machines
 CORES = 1.5  # of two: how much faster two threads are than the one that the costs below were measured on
 BESIDE = 1.2  # times longer takes a training that has one core where another has the other
 # Milliseconds of one core (AMD EPYC with AVX512 and bfloat16), measured with batches of 32, gradients included where something is trained
@@ -22,7 +19,9 @@ TEACHER_PICTURE_MS = 7.0  # EfficientNet-Lite2 at 128 pixels
 TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
 FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
 STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 of half the expansion, whatever its size
-STUDENT_PLACE_MS = 0.56  # and for each pixel of its last map: 4 of pictures of 64 at stride 32, 16 of 128 (3.0 and 9.6 ms in all)
+STUDENT_PLACE_MS = (
+    0.7  # and for each pixel of its last map, such as 16 of pictures of 128: 0.56, and what a neighbour takes of the memory's time
+)
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
