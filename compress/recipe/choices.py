@@ -19,9 +19,7 @@ TEACHER_PICTURE_MS = 7.0  # EfficientNet-Lite2 at 128 pixels
 TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
 FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
 STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 of half the expansion, whatever its size
-STUDENT_PLACE_MS = (
-    0.7  # and for each pixel of its last map, such as 16 of pictures of 128: 0.56, and what a neighbour takes of the memory's time
-)
+STUDENT_PLACE_MS = 0.7  # and for each pixel of its last map, 16 of pictures of 128: 0.56, the rest for a neighbour at the memory
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
 HEAD_STEP_MS = 20.0  # of the teacher's head, a step
