@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from compress.errors import RecipeError
-from compress.models.dual import PARTS, dual_config, dual_tokenizer, open_dual, read_inputs, space_size
+from compress.models.dual import PARTS, dual_config, dual_tokenizer, open_dual, space_size
 from compress.models.saved import save_model
 from compress.models.towers import tower_size
 from compress.models.transformers_model import try_out
-from compress.stages.teacher.zero_shot import TOKENIZER, require_whole
-from compress.training.rows import model_io, teacher_words
+from compress.stages.teacher.zero_shot import TOKENIZER, read_as_trained, require_whole
 
 if TYPE_CHECKING:
     from compress.context import Context
@@ -33,11 +32,7 @@ def from_dual(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) ->
             f"{' and '.join(recipe.modalities)}; take another model, or source: fit"
         )
     dual_tokenizer(folder).save(str(ctx.out / TOKENIZER), pretty=False)
-    words = teacher_words(recipe)
-    reading, note = read_inputs(folder, {m: words(m) for m in recipe.modalities})
-    if note:
-        ctx.say(f"teacher: {note}")
-    io = model_io(data, words, ctx.out)
+    reading, note, io = read_as_trained(folder, recipe, data, ctx)
     if (size := space_size(config)) != tower_size(io):
         raise RecipeError(f"data.task_options.size: {tower_size(io)}, but {folder} gives vectors of {size} numbers; set it to that")
     model, config = open_dual(folder, **reading)

@@ -32,11 +32,7 @@ def from_zero_shot(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn
     require_whole(folder)
     if any(TOKENIZER in modality(m).assets for m in recipe.modalities):
         dual_tokenizer(folder).save(str(ctx.out / TOKENIZER), pretty=False)
-    words = teacher_words(recipe)
-    reading, note = read_inputs(folder, {m: words(m) for m in recipe.modalities})
-    if note:
-        ctx.say(f"teacher: {note}")
-    io = model_io(data, words, ctx.out)
+    reading, note, io = read_as_trained(folder, recipe, data, ctx)
     prompts = [[template.replace("{}", config.labels.get(label, label)) for template in config.templates or ()] for label in data.labels]
     ctx.say(f"teacher: {sum(map(len, prompts)):,} prompts, such as {prompts[0][0]!r}")
     model, whole = open_zero_shot(folder, io, prompts, **reading)
@@ -45,6 +41,15 @@ def from_zero_shot(recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[nn
     options = {"config_folder": "config", "width": model.output.in_features, **reading}
     save_model(model, ctx.out, name="zero_shot", options=options, io=io)
     return model, io, {"prompts": prompts, "note": note}
+
+
+def read_as_trained(folder: Path, recipe: Recipe, data: PreparedData, ctx: Context) -> tuple[dict, str, IOSpec]:
+    """How a dual encoder reads its inputs, what is to be known of that ("": nothing), and the ports that the data gives it."""
+    words = teacher_words(recipe)
+    reading, note = read_inputs(folder, {m: words(m) for m in recipe.modalities})
+    if note:
+        ctx.say(f"teacher: {note}")
+    return reading, note, model_io(data, words, ctx.out)
 
 
 def require_whole(folder: Path) -> None:
