@@ -73,6 +73,7 @@ NUMBERS_ENCODERS = {
 FUSIONS = {
     "product": "compress.models.fusion:product",
     "concatenation": "compress.models.fusion:concatenation",
+    "concatenation_product": "compress.models.fusion:concatenation_product",
     "sum": "compress.models.fusion:total",
     "weighted": "compress.models.fusion:weighted",
     "gated": "compress.models.fusion:gated",
@@ -156,13 +157,13 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "features": Stage(
         "compress.stages.features:encode_features", 2, ("data", "teacher.inputs", "teacher.encoders", "distill.augment"), TRAINING
     ),
-    "teacher": Stage("compress.stages.teacher:load_teacher", 11, ("data", "teacher"), TRAINING, seeded=True),
+    "teacher": Stage("compress.stages.teacher:load_teacher", 12, ("data", "teacher"), TRAINING, seeded=True),
     "export_teacher": Stage(
         "compress.stages.export:export_teacher", 2, ("export.opset", "export.parity"), ("torch", "onnx", "onnxscript", "onnxruntime")
     ),
     "targets": Stage(
         "compress.stages.targets:store_targets",
-        6,
+        7,
         ("data", "distill.augment", "distill.hidden", "distill.teacher_taps", "distill.store_top_k"),
         TRAINING,
     ),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from compress.modalities.tokens import read_texts, read_wordpiece, vocabulary, write_texts
+from compress.modalities.further import Further
+from compress.modalities.tokens import read_wordpiece, vocabulary
 
 REPLACED, LEFT_OUT, JOINED = 0.4, 0.1, 0.15  # of the words: how many give way to a near one, are left out, get another before them
 SWAPPED = 0.3  # of the texts: how many have two neighbours change places
@@ -24,17 +24,7 @@ FREQUENT = 300  # words that may join
 Near = Callable[[Sequence[str]], dict[str, list[str]]]  # words -> those near to each, none where a word has no vector
 
 
-@dataclass(frozen=True)
-class Wordings:
-    """W more inputs of one modality, and E rows that pair them with the other inputs of a split; the rows have no labels."""
-
-    modality: str
-
-    inputs: pa.Array  # (W,) strings
-    rows: dict[str, np.ndarray]  # by modality: (E,) the input of each row; numbers of texts count on behind the split's own
-
-
-def draw_wordings(split: Any, near: Near, tokenizer: Path, *, modality: str, per_text: int, share: float, seed: int) -> Wordings:
+def draw_wordings(split: Any, near: Near, tokenizer: Path, *, modality: str, per_text: int, share: float, seed: int) -> Further:
     """One row in other words for each of `share` of the rows of a `Split`, in one of `per_text` wordings of its text; all else stays.
 
     Only wordings that a row uses are made. Raises DataError for a tokenizer that is no WordPiece: its words cannot be told.
@@ -49,7 +39,8 @@ def draw_wordings(split: Any, near: Near, tokenizer: Path, *, modality: str, per
     nearest = near(sorted({word for words in known.values() for word in words}))
     made = [reword(known[n // per_text], nearest, frequent, np.random.default_rng((seed, n))) for n in used.tolist()]
     texts, order = np.unique(made, return_inverse=True)
-    return Wordings(modality, pa.array(texts.tolist(), pa.string()), {**rows, modality: len(split.inputs[modality]) + order[row_text]})
+    rows[modality] = len(split.inputs[modality]) + order[row_text]
+    return Further(rows, modality, pa.array(texts.tolist(), pa.string()))
 
 
 def reword(words: Sequence[str], near: dict[str, list[str]], frequent: Sequence[str], draw: np.random.Generator) -> str:
@@ -85,19 +76,3 @@ def word_splitter(path: Path) -> Callable[[str], list[str]]:
         return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] if tokenizer.pre_tokenizer else normal.split()
 
     return split_words
-
-
-def write_wordings(folder: Path, wordings: Wordings) -> None:
-    """Writes wordings-<modality>.arrow and wordings_<modality>.npy of all modalities."""
-    write_texts(folder / f"wordings-{wordings.modality}.arrow", wordings.inputs)
-    for m, which in wordings.rows.items():
-        np.save(folder / f"wordings_{m}.npy", which)
-
-
-def read_wordings(folder: Path) -> Wordings | None:
-    """What `write_wordings` wrote, memory-mapped; None where there is nothing."""
-    found = next(folder.glob("wordings-*.arrow"), None)
-    if found is None:
-        return None
-    rows = {path.stem.removeprefix("wordings_"): np.load(path, mmap_mode="r") for path in sorted(folder.glob("wordings_*.npy"))}
-    return Wordings(found.stem.removeprefix("wordings-"), read_texts(found), rows)

@@ -60,6 +60,19 @@ class Concatenation(Fusion):
         return torch.cat(parts, 1)
 
 
+class Both(Fusion):
+    """Formula: [x_1, x_2, ..., x_1 * x_2 * ...] (R, (M + 1) H); what each says alone beside what they say together."""
+
+    neutral = 1.0
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__(count, channels, width=(count + 1) * channels)
+        self.product = Product(count, channels)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat([*parts, self.product(parts)], 1)
+
+
 class Total(Fusion):
     """Formula: x_1 + x_2 + ... (R, H)."""
 
@@ -249,6 +262,15 @@ def product(count: int, channels: int) -> Fusion:
 def concatenation(count: int, channels: int) -> Fusion:
     """All channels side by side; the layers behind find out what they mean together. No weights of its own, M times those of the layer behind."""
     return Concatenation(count, channels)
+
+
+def concatenation_product(count: int, channels: int) -> Fusion:
+    """All channels side by side, and their product beside them. No weights of its own, M + 1 times those of the layer behind.
+
+    Few rows are learnt from what each modality says alone, and many from what they say together, which the product alone shows without
+    training. Source: element-wise matching of sentences, arXiv 1512.08422, section 3.2, without its difference.
+    """
+    return Both(count, channels)
 
 
 def total(count: int, channels: int) -> Fusion:

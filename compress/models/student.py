@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from compress.io_spec import PRESENT, IOSpec, Port
 from compress.models.classifier import Classifier, Head, LinearHead, TokenHead
+from compress.models.fusion import concatenation_product
 from compress.models.maps import FlatMaps, sizes_from
 from compress.models.pixel_head import pixel_head
 from compress.models.reuse import ReusedClassifier
@@ -80,7 +81,8 @@ def fitted_teacher(io: IOSpec, *, encoders: dict[str, dict], hidden: int) -> Cla
         return Classifier(parts, towers(io, widths, hidden=hidden, dropout=0.1))
     if unit and len(built) == 1:
         return Classifier(parts, Unit(OwnSpace(*widths.popitem(), classes), io.outputs[0].prefixes))
-    joined = Head(widths, hidden=hidden, classes=classes, dropout=0.1, gaps=PRESENT in built)
+    fuse = concatenation_product(len(widths), hidden) if len(widths) > 1 else None
+    joined = Head(widths, hidden=hidden, classes=classes, dropout=0.1, fuse=fuse, gaps=PRESENT in built)
     return Classifier(parts, Unit(joined, io.outputs[0].prefixes) if unit else joined)
 
 

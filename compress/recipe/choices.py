@@ -9,7 +9,9 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 
+from compress.recipe.declarations import stated
 from compress.recipe.seen import Seen
+from compress.tables import TASKS
 
 BOUNDED_ROWS, LIMIT_S = 3_000, 280.0  # up to so many rows have six minutes on two cores, of which a fifth is kept for slower machines
 CORES = 1.5  # of two: how much faster two threads are than the one that the costs below were measured on
@@ -29,6 +31,7 @@ FIXED_S = 60.0  # export, engine files, timing and report, which do not grow wit
 PRETRAINED_STEPS, PRETRAINED_PASSES = 280, 5  # of a student that starts from published weights, whichever are more
 QUANTIZE_STEPS = 100
 PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 5, 4, 3)  # of the student, the longest that fits
+PAIRINGS = (4, 2, 1)  # other texts beside each picture or sound, the most that fit
 SMALL = 40  # pixels: pictures up to this size are drawings or thumbnails, read as they are
 SIDES = (64, 96, 128, 160, 224)
 LENGTHS = (32, 48, 64, 96, 128)
@@ -74,6 +77,7 @@ class Choice:
     texts: TextStudent = NARROW
     sound_seconds: float | None = None
     sound_rate: int | None = None
+    pairings: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -83,14 +87,16 @@ class Choice:
 
 
 def choose(seen: Seen) -> Choice:
-    """The longest texts and largest pictures, and then the most passes, with which the run is estimated to end within LIMIT_S.
+    """The longest texts and largest pictures, then the most pairings, and then the most passes, with which the run is estimated to end within LIMIT_S.
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
+    several = bool(seen.texts and (seen.pictures or seen.sounds))
     tried = [
-        _choice(seen, side, length, passes, texts)
+        _choice(seen, side, length, passes, texts, pairings)
         for side, length in _sizes(seen)
-        for texts in ((WIDE, MIDDLE, NARROW) if seen.texts and not (seen.pictures or seen.sounds) else (NARROW,))
+        for pairings in (PAIRINGS if several and not stated(TASKS[seen.task], "towers") else (0,))
+        for texts in ((WIDE, MIDDLE, NARROW) if seen.texts and not several else (NARROW,))
         for passes in _passes(seen, texts)
     ]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
@@ -167,11 +173,11 @@ def _batch(seen: Seen) -> int:
     return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
 
 
-def _choice(seen: Seen, side: int | None, length: int | None, passes: int, texts: TextStudent) -> Choice:
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int, texts: TextStudent, pairings: int) -> Choice:
     sounds = seen.sounds
     views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
-    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, texts)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, texts, pairings=pairings)
     if sounds is not None:
         choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
@@ -184,7 +190,7 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     sound = choice.sound_seconds or 0
     teacher_files = (TEACHER_PICTURE_MS if side else 0) + TEACHER_SECOND_MS * sound
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
-    student_input = STUDENT_SECOND_MS * sound + choice.texts.token_ms * length
+    student_input = STUDENT_SECOND_MS * sound + choice.texts.token_ms * length * (1 + choice.pairings)
     if side:
         student_input += STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2
     steps = max(student_steps(bool(side), choice.texts), choice.passes * max(10, seen.inputs // choice.batch))

@@ -55,6 +55,8 @@ def _check_asked(recipe: Recipe) -> Iterator[Fault]:
     why = "a table has no answers to what nobody asked" if table else "such a model is asked once for each row, as it stands"
     if recipe.distill.teacher != "stored":
         yield Fault(("distill", "teacher"), f"{why}; set it to stored")
+    if recipe.distill.augment.pairings:
+        yield Fault(("distill", "augment", "pairings"), f"{why}; set it to 0")
     if recipe.budget.min_latency_ratio is not None:
         unmeasured = "a table of answers takes no time that could be measured" if table else "what a language model takes is not measured"
         yield Fault(("budget", "min_latency_ratio"), f"{unmeasured}; take max_latency_ms")

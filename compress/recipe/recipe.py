@@ -68,6 +68,8 @@ class Recipe(Section):
     def _views_and_mixtures_make_sense(self) -> Recipe:
         (first, *others), augment = self.modalities, self.distill.augment
         words = augment.get(first) or Section()
+        if augment.pairings and not others:
+            raise ValueError(f"distill.augment.pairings is set, but {first} is the only modality of the data, so nothing is paired")
         if augment.views > 1 and not any(words.model_dump().values()):
             raise ValueError(
                 f"distill.augment.views is {augment.views}, but distill.augment.{first} varies nothing, so all views would be equal"

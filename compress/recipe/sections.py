@@ -91,6 +91,13 @@ class Augment(ByModality):
     views: int = Field(
         1, ge=1, le=64, description="Variants of each input that groups the rows (at most as many as differ); view 0 is the input itself."
     )
+    pairings: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Further rows for each input that groups the rows, which read the other inputs of rows drawn at random and which the teacher "
+        "alone answers: where inputs join freely, as pictures and questions do.",
+    )
 
 
 class Train(Section):

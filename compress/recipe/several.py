@@ -70,5 +70,7 @@ def check_several(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
     for m in recipe.distill.augment.modalities:
         if getattr(recipe.distill.augment.get(m), "wordings", 0):
             yield Fault(("distill", "augment", m, "wordings"), f"{why} no common vectors of words to find near ones in; set it to 0")
+    if recipe.distill.augment.pairings:
+        yield Fault(("distill", "augment", "pairings"), f"{why} no answers in common but those to the data's own rows; set it to 0")
     if recipe.budget.min_latency_ratio is not None:
         yield Fault(("budget", "min_latency_ratio"), f"{why} each a time of its own, and none in common; take max_latency_ms")

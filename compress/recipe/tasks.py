@@ -171,6 +171,8 @@ def _check_towers(recipe: Recipe, tables: Mapping[str, Mapping[str, str]]) -> It
         )
     if recipe.data.allow_missing:
         yield Fault(("data", "allow_missing"), f"a row of {recipe.data.task} is a pair, which lacks nothing; leave it out")
+    if recipe.distill.augment.pairings:
+        yield Fault(("distill", "augment", "pairings"), f"{recipe.data.task} is learnt from pairs that belong together; leave it out")
     if recipe.student.fusion != Fusion():
         yield Fault(("student", "fusion"), f"the towers of {recipe.data.task} are not joined; leave it out")
     if recipe.student.classifier == "teacher":

@@ -255,7 +255,8 @@ def _teacher(seen: Seen, choice: Choice) -> Iterator[str]:
         yield _beside(
             f"  inputs: {{audio: {{seconds: {choice.sound_seconds:g}, rate: {TEACHER_RATE}}}}}", "samples a second that it was trained with"
         )
-    yield _beside("  train: {epochs: 10, min_steps: 100, max_steps: 400, batch_size: 64, learning_rate: 2.0e-3}", "the head alone")
+    rate = "5.0e-4" if choice.image_size else "2.0e-3"  # the features of a picture are many, and few rows are learnt by heart at once
+    yield _beside(f"  train: {{epochs: 10, min_steps: 100, max_steps: 400, batch_size: 64, learning_rate: {rate}}}", "the head alone")
 
 
 def _student(choice: Choice) -> Iterator[str]:
@@ -297,6 +298,10 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
         )
     if choice.text_length:
         yield _beside("    text: {wordings: 16}", "texts also in other words, which the teacher alone answers")
+    if choice.pairings:
+        yield _beside(
+            f"    pairings: {choice.pairings}", "other texts beside each input, which the teacher alone answers; 0: each belongs to its own"
+        )
     steps = student_steps(bool(choice.image_size), choice.texts)
     rate = "7.0e-4" if choice.image_size else choice.texts.rate  # published weights want a gentle rate
     yield from _comment(f"Small sets are passed over more often and in smaller batches, until the student has {steps} steps.")

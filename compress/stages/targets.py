@@ -1,6 +1,6 @@
 """Stage `targets`: the teacher's answers to every training row in every view, computed once and memory-mapped.
 
-Where the recipe asks for other wordings, they are made here, where the teacher that answers them is.
+Where the recipe asks for rows in other words or in other pairs, they are made here, where the teacher that answers them is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.errors import CompressError
 from compress.measures.softness import describe_softness, softness
+from compress.modalities.further import draw_pairings, joined, write_further
 from compress.modalities.modality import modality
-from compress.modalities.wordings import write_wordings
 from compress.models.saved import load_model
 from compress.models.student import over_features
 from compress.models.taps import attach_taps
@@ -25,13 +25,13 @@ from compress.store.artifacts import Features, Targets, TorchModel
 from compress.tasks.labels import known
 from compress.training.answers import encode, hidden_widths, write_answers
 from compress.training.batches import Rows
-from compress.training.rows import add_wordings, open_features, open_rows, read_more
+from compress.training.rows import add_further, open_features, open_rows, read_more
 from compress.training.top_k import create, describe_lost, view_of
 from compress.training.views import draw_views
 
 
 def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None, data: PreparedData, *, ctx: Context) -> Targets:
-    """logits.npy: (V, R + E, K) float16, row by row as the training split has them, then E rows in other words; view 0 is the image itself.
+    """logits.npy: (V, R + E, K) float16, row by row as the training split has them, then E further ones; view 0 is the image itself.
 
     Beside it NAME.npy (V, R + E, D) for each hidden state that a loss compares, such as embedding.npy.
     """
@@ -45,25 +45,26 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
         features = None
     elif "fine_tune" in teacher.details:  # the encoders are other ones since the features were stored
         features = None
-    train, views, wordings = data.split("train"), draw_views(recipe), None
-    for m in recipe.modalities:
-        words = recipe.distill.augment.get(m)
-        wordings = wordings or modality(m).reword(words, train, model, model=teacher.path, seed=recipe.data.seed)
+    train, views, augment = data.split("train"), draw_views(recipe), recipe.distill.augment
+    reworded = (modality(m).reword(augment.get(m), train, model, model=teacher.path, seed=recipe.data.seed) for m in recipe.modalities)
+    wordings = next((found for found in reworded if found), None)
+    pairings = draw_pairings(train, augment.pairings, seed=recipe.data.seed) if augment.pairings else None
+    further = joined([part for part in (wordings, pairings) if part])
     body, more = model.to(ctx.device), None
-    if wordings:
-        write_wordings(ctx.out, wordings)
-        more = read_more(wordings, teacher.io_spec, teacher.path)
+    if further:
+        write_further(ctx.out, further)
+        more = read_more(further, teacher.io_spec, teacher.path)
     if features is not None:
         body = over_features(model)
-        more = encode(model.encoders[wordings.modality][0], more) if wordings and more is not None else None
+        more = encode(model.encoders[further.modality][0], more) if further and more is not None else None
     attach_taps(body, taps, side="teacher")
-    count = len(train) + (len(wordings.rows[wordings.modality]) if wordings else 0)
+    count = len(train) + (len(further) if further else 0)
 
     io, folder = teacher.io_spec, teacher.path
 
     def rows_of(view: int) -> Rows:
         rows = open_features(features, train, view=view) if features else open_rows(train, io, folder, teacher=True)
-        return add_wordings(rows, wordings, more) if wordings and more is not None else rows
+        return add_further(rows, further, more) if further else rows
 
     widths = {"logits": data.outputs, **hidden_widths(body, rows_of(0), recipe.distill.hidden)}
     progress = ctx.out / "checkpoint" / "views"
@@ -83,7 +84,8 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             what = "a logit" if name == "logits" else f"a number in {name!r}"
             raise CompressError(f"targets: the teacher gave {what} that float16 cannot hold (above 65,504, or NaN); are its weights whole?")
     metrics, known_words = judge(teacher, np.asarray(out["logits"][0, : len(train)], np.float32), np.asarray(train.labels), data)
-    others = f" and {count - len(train):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
+    others = f", {len(wordings):,} in {len(wordings.inputs):,} other wordings" if wordings else ""
+    others += f", {len(pairings):,} in other pairs" if pairings else ""
     states = [f"{name} of {array.shape[2]} numbers ({array.nbytes / 1e6:,.0f} MB)" for name, array in out.items() if name != "logits"]
     ctx.say(f"targets: {len(views)} views of {len(train):,} rows{others}{''.join(f', {state}' for state in states)}; {known_words}")
     details: dict[str, Any] = {"views": views.to_json(), "rows": len(train), "classes": data.outputs, "hidden": list(recipe.distill.hidden)}
@@ -93,7 +95,10 @@ def store_targets(recipe: Recipe, teacher: TorchModel, features: Features | None
             details |= {"softness": dict(zip(("train", "validation"), soft, strict=True)), "softness_in_words": describe_softness(*soft)}
             ctx.say(f"targets: {details['softness_in_words']}")
     details |= tell_lost(out["logits"], ctx)
-    return Targets(metrics=metrics, details=details | ({"reworded_rows": count - len(train)} if wordings else {}))
+    return Targets(
+        metrics=metrics,
+        details=details | ({"reworded_rows": len(wordings)} if wordings else {}) | ({"paired_rows": len(pairings)} if pairings else {}),
+    )
 
 
 def take_answers(recipe: Recipe, teacher: TorchModel, data: PreparedData, ctx: Context) -> Targets:

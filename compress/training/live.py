@@ -13,26 +13,26 @@ from torch import nn
 
 from compress.data.prepared import Split
 from compress.io_spec import IOSpec
-from compress.modalities.wordings import Wordings
+from compress.modalities.further import Further
 from compress.models.saved import load_model
 from compress.models.taps import Tap, attach_taps
 from compress.placement import CPU, ask, device_of, finish
 from compress.training.arithmetic import quick_call
 from compress.training.batches import Batches, LiveTeacher, Rows
-from compress.training.rows import add_wordings, open_rows, read_more
+from compress.training.rows import add_further, open_rows, read_more
 
 TRIED = 3  # batches that a cost is measured on, after one to warm up
 INPUTS = 16  # grouping inputs of such a batch
 
 
 def open_live(
-    folder: Path, split: Split, wordings: Wordings | None, taps: Mapping[str, Tap] | None = None, *, device: str = CPU
+    folder: Path, split: Split, further: Further | None, taps: Mapping[str, Tap] | None = None, *, device: str = CPU
 ) -> LiveTeacher:
-    """The teacher in a model folder, on that device, over the split's inputs and those in other words as it reads them, with what its tapped layers give."""
+    """The teacher in a model folder, on that device, over the split's inputs and the further rows as it reads them, with what its tapped layers give."""
     io = IOSpec.load(folder / "io_spec.json")
     rows = open_rows(split, io, folder, teacher=True)
-    if wordings:
-        rows = add_wordings(rows, wordings, read_more(wordings, io, folder))
+    if further:
+        rows = add_further(rows, further, read_more(further, io, folder))
     model = load_model(folder).to(device)
     attach_taps(model, taps or {}, side="teacher")
     batches = Batches(rows, 4, shuffle=False)

@@ -11,8 +11,8 @@ import numpy as np
 
 from compress.data.prepared import PreparedData, Split
 from compress.io_spec import PRESENT, IOSpec, Port
+from compress.modalities.further import Further, read_further
 from compress.modalities.modality import modality
-from compress.modalities.wordings import Wordings, read_wordings
 from compress.recipe.recipe import Recipe
 from compress.store.artifacts import Features, Targets
 from compress.tasks.labels import known, unlabelled
@@ -46,7 +46,7 @@ def open_rows(
 
 
 def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Rows:
-    """The training split with the teacher's stored answers, the views that they belong to, and its rows in other words."""
+    """The training split with the teacher's stored answers, the views that they belong to, and the rows behind it that the teacher alone answers."""
     assert targets.path
     hidden = {name: np.load(targets.file(f"{name}.npy"), mmap_mode="r") for name in targets.details["hidden"]}
     views = Views.from_json(targets.details["views"])
@@ -54,22 +54,24 @@ def training_rows(split: Split, io: IOSpec, targets: Targets, model: Path) -> Ro
     answered = np.load(targets.file("answered.npy")) if "answered.npy" in targets.files else None
     agreed = np.load(targets.file("agreement.npy")) if "agreement.npy" in targets.files else None
     rows = replace(open_rows(split, io, model, targets=logits, views=views), hidden=hidden, answered=answered, agreed=agreed)
-    wordings = read_wordings(targets.path)
-    return add_wordings(rows, wordings, read_more(wordings, io, model)) if wordings else rows
+    further = read_further(targets.path)
+    return add_further(rows, further, read_more(further, io, model)) if further else rows
 
 
-def read_more(wordings: Wordings, io: IOSpec, model: Path) -> np.ndarray:
-    """The inputs in other words as a model reads them: (W, ...)."""
-    return modality(wordings.modality).arrays(wordings.inputs, io.input(wordings.modality), model)
+def read_more(further: Further, io: IOSpec, model: Path) -> np.ndarray | None:
+    """Their more inputs as a model reads them: (W, ...); None where there are none."""
+    if further.inputs is None:
+        return None
+    return modality(further.modality).arrays(further.inputs, io.input(further.modality), model)
 
 
-def add_wordings(rows: Rows, wordings: Wordings, values: np.ndarray) -> Rows:
-    """`rows`, and behind them the unlabelled ones in other words; values: (W, ...) inputs or features of the wordings."""
-    m = wordings.modality
-    inputs = {**rows.inputs, m: np.concatenate([rows.inputs[m], values])}
-    which = {m: np.concatenate([array, wordings.rows[m]]) for m, array in rows.rows.items()}
-    labels = np.concatenate([rows.labels, unlabelled(rows.labels, len(wordings.rows[m]))])
-    return replace(rows, inputs=inputs, rows=which, labels=labels)
+def add_further(rows: Rows, further: Further, values: np.ndarray | None) -> Rows:
+    """`rows`, and behind them the further ones; values: (W, ...) their more inputs, or features of these."""
+    m, inputs = further.modality, rows.inputs
+    if values is not None:
+        inputs = {**inputs, m: np.concatenate([inputs[m], values])}
+    which = {m: np.concatenate([array, further.rows[m]]) for m, array in rows.rows.items()}
+    return replace(rows, inputs=inputs, rows=which, labels=np.concatenate([rows.labels, unlabelled(rows.labels, len(further))]))
 
 
 def in_other_words(rows: Rows, split: Split, data: PreparedData, io: IOSpec, model: Path) -> tuple[Rows, np.ndarray]:

@@ -21,7 +21,7 @@ from compress.context import Context
 from compress.data.prepared import PreparedData
 from compress.io_spec import Head
 from compress.losses.objective import Objective, labels_of, starting_scales
-from compress.modalities.wordings import read_wordings
+from compress.modalities.further import read_further
 from compress.models.towers import vectors_of
 from compress.placement import CPU, ask, device_of, move
 from compress.ranks.group import here
@@ -65,7 +65,7 @@ def choose_teaching(
     noted = here().same(_read(ctx.out))
     config, views = recipe.distill, draw_views(recipe)
     if config.teacher != "stored" and noted.get("teacher") != "stored":
-        live = open_live(teacher, data.split("train"), read_wordings(targets), config.teacher_taps, device=ctx.device)
+        live = open_live(teacher, data.split("train"), read_further(targets), config.teacher_taps, device=ctx.device)
         taught = replace(rows, targets=None, live=live, views=replace(rows.views, fresh=views.fresh))
         if "teacher" not in noted:
             noted |= here().from_first(lambda: _weigh(config.teacher, taught, fresh, ctx))

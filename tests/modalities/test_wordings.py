@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from compress.data.prepared import Split
 from compress.errors import DataError
-from compress.modalities.wordings import Wordings, draw_wordings, frequent_words, read_wordings, reword, write_wordings
+from compress.modalities.further import Further, read_further, write_further
+from compress.modalities.wordings import draw_wordings, frequent_words, reword
 
 TEXTS = ["What colour is the square?", "is the circle red?"]
 NEAR = {"colour": ["hue", "shade"], "square": ["box"], "circle": ["ring"], "red": ["crimson"], "is": ["are"], "the": ["that"]}
@@ -40,7 +41,7 @@ def near(words: Sequence[str]) -> dict[str, list[str]]:
     return {word: NEAR[word] for word in words if word in NEAR}
 
 
-def draw(split: Split, tokenizer: Path, *, per_text: int = 8, share: float = 0.5, seed: int = 0) -> Wordings:
+def draw(split: Split, tokenizer: Path, *, per_text: int = 8, share: float = 0.5, seed: int = 0) -> Further:
     return draw_wordings(split, near, tokenizer, modality="text", per_text=per_text, share=share, seed=seed)
 
 
@@ -101,15 +102,15 @@ def test_words_without_near_ones_stay_and_no_text_gets_empty() -> None:
 
 def test_wordings_survive_the_disk(split: Split, tokenizer: Path, tmp_path: Path) -> None:
     made = draw(split, tokenizer)
-    write_wordings(tmp_path, made)
-    found = read_wordings(tmp_path)
+    write_further(tmp_path, made)
+    found = read_further(tmp_path)
     assert found
     assert found.inputs == made.inputs
     assert {name: which.tolist() for name, which in found.rows.items()} == {name: which.tolist() for name, which in made.rows.items()}
 
 
 def test_folder_without_wordings_has_none(tmp_path: Path) -> None:
-    assert read_wordings(tmp_path) is None
+    assert read_further(tmp_path) is None
 
 
 def test_tokenizer_of_another_kind_is_refused(split: Split, tmp_path: Path) -> None:

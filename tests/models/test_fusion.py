@@ -40,6 +40,7 @@ a, b = torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, 0.5]])  # (1, 2) each
 GOLDEN = {
     "product": [3.0, -1.0],  # 1 * 3, -2 * 0.5
     "concatenation": [1.0, -2.0, 3.0, 0.5],
+    "concatenation_product": [1.0, -2.0, 3.0, 0.5, 3.0, -1.0],
     "sum": [4.0, -1.5],
     "weighted": [5.0, -0.25],  # shares softmax([0, ln 3]) = 1/4, 3/4, times 2: 0.5 * a + 1.5 * b
     "gated": [2.0, -0.75],  # all gates sigmoid(0) = 1/2

@@ -263,6 +263,7 @@ def test_an_override_is_applied_before_validation(write):
         ("student.encoders.image=null", "a.yaml:1: data.inputs.image is set, but student.encoders.image is not"),
         ("data.inputs.image=null", "a.yaml:1: data.inputs names no modality: there is nothing to learn from"),
         ("distill.augment.views=2", "a.yaml:1: distill.augment.views is 2, but distill.augment.image varies nothing"),
+        ("distill.augment.pairings=2", "a.yaml:1: distill.augment.pairings is set, but image is the only modality of the data"),
         ("distill.augment={image: {mixup: 0.2}}", "a.yaml:1: distill.augment.image.mixup: stored answers are to single inputs"),
         ("data.task=tags", "-o data.task=tags: unknown task 'tags'"),
         (

@@ -42,6 +42,7 @@ def test_answers_may_teach_with_views_and_drop_limits(tmp_path: Path) -> None:
         ({"text": "vocab: full"}, "student.encoders.text.vocab: a teacher of source answers has no vocabulary"),
         ({"distill": "teacher: live"}, "distill.teacher: a table has no answers to what nobody asked; set it to stored"),
         ({"distill": "augment: {text: {wordings: 4}}"}, "distill.augment.text.wordings: a teacher of source answers shows no vectors"),
+        ({"distill": "augment: {pairings: 4}"}, "distill.augment.pairings: a table has no answers to what nobody asked; set it to 0"),
         ({"budget": "min_latency_ratio: 2"}, "budget.min_latency_ratio: a table of answers takes no time"),
         ({"data": ", task: regression"}, "teacher.form: regression reads answers of such a teacher, found probabilities"),
     ],

@@ -14,8 +14,8 @@ import torch
 from compress.context import Context
 from compress.data.prepared import PreparedData, open_data
 from compress.errors import CompressError
+from compress.modalities.further import read_further
 from compress.modalities.tokens import tokenize
-from compress.modalities.wordings import read_wordings
 from compress.models.saved import load_model, tokenizer_of
 from compress.pipeline import STAGES
 from compress.recipe.grammar import load_recipe
@@ -48,7 +48,7 @@ def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
     feeds, index = sample_feeds(train, teacher.io_spec, teacher.path, 12, teacher=True)
     stored = np.load(made["targets"].file("logits.npy"), mmap_mode="r")
     assert stored.dtype == np.float16
-    wordings = read_wordings(made["targets"].path)
+    wordings = read_further(made["targets"].path)
     reworded = made["targets"].details["reworded_rows"]
     assert stored.shape[:2] == (2, len(train) + reworded)
     assert reworded == round(0.5 * len(train)) == len(wordings.rows["text"])
@@ -66,6 +66,24 @@ def test_stored_logits_are_those_of_the_whole_teacher(whole_run) -> None:
         expected = model({"image": image, "text": text}).logits.numpy()
     np.testing.assert_allclose(stored[0, len(train) + some], expected, atol=0.02 * np.abs(expected).max())
     assert not np.array_equal(stored[0], stored[1])
+
+
+def test_the_teacher_answers_pairs_that_no_row_has(call, whole_run, tmp_path: Path) -> None:
+    artifact, said, logits = call("distill.augment={views: 1, pairings: 2}")
+    made = whole_run.result.artifacts
+    teacher, train, found = made["teacher"], open_data(made["data"].path).split("train"), read_further(tmp_path)
+    count = 2 * len(train.teacher_inputs["image"])
+    assert artifact.details["paired_rows"] == len(found) == count
+    assert "reworded_rows" not in artifact.details
+    assert logits.shape[1] == len(train) + count
+    assert f"{count:,} in other pairs" in said[0]
+    some = np.arange(0, count, 40)
+    image = torch.from_numpy(np.asarray(train.teacher_inputs["image"])[found.rows["image"][some]])
+    texts = [train.inputs["text"][int(i)].as_py() for i in found.rows["text"][some]]
+    with torch.no_grad():
+        expected = load_model(teacher.path)({"image": image, "text": torch.from_numpy(tokenize(tokenizer_of(teacher.path), texts, 16))})
+    expected = expected.logits.numpy()
+    np.testing.assert_allclose(logits[0, len(train) + some], expected, atol=0.02 * np.abs(expected).max())
 
 
 def test_embedding_is_stored_beside_the_logits_where_a_loss_compares_it(call, whole_run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from compress import placement
 from compress.data.prepared import Split
 from compress.io_spec import Outputs
-from compress.modalities.wordings import Wordings
+from compress.modalities.further import Further
 from compress.models.saved import load_model, save_model
 from compress.models.student import student
 from compress.recipe.grammar import load_recipe
@@ -80,7 +80,7 @@ def test_live_teacher_answers_as_the_saved_one_on_inputs_as_it_reads_them(folder
 
 
 def test_live_teacher_reads_other_words_behind_the_splits_own(folder: Path) -> None:
-    wordings = Wordings("text", pa.array(["left left left", "nowhere"]), {"image": np.array([4, 0]), "text": np.array([2, 3])})
+    wordings = Further({"image": np.array([4, 0]), "text": np.array([2, 3])}, "text", pa.array(["left left left", "nowhere"]))
     assert open_live(folder, draw_split(), wordings).inputs["text"].tolist() == [[2, 0, 0], [3, 2, 0], [2, 2, 2], [1, 0, 0]]
 
 

@@ -17,8 +17,8 @@ from compress.data.prepared import PreparedData
 from compress.errors import RecipeError
 from compress.io_spec import IOSpec
 from compress.losses.objective import Objective
+from compress.modalities.further import read_further
 from compress.modalities.modality import modality, pixels_of
-from compress.modalities.wordings import read_wordings
 from compress.models.saved import load_model, save_model
 from compress.models.student import student as build_student
 from compress.recipe.recipe import Recipe
@@ -150,10 +150,10 @@ def keep_assets(recipe: Recipe, earlier: Earlier, out: Path) -> dict[str, dict]:
 def write_assets(recipe: Recipe, teacher: Path, targets: Targets, data: PreparedData, out: Path) -> dict[str, dict]:
     """Writes what the student reads its inputs with, such as its tokenizer.json; gives what each modality knows of it."""
     assert targets.path
-    wordings = read_wordings(targets.path)
+    further = read_further(targets.path)
 
     def inputs(m: str, split: str) -> list:
-        more = wordings.inputs.to_pylist() if wordings and wordings.modality == m and split == "train" else []
+        more = further.inputs.to_pylist() if further and further.inputs is not None and further.modality == m and split == "train" else []
         return [*data.split(split).inputs[m].to_pylist(), *more]
 
     return {m: modality(m).write_assets(recipe.student.encoders.get(m), teacher, partial(inputs, m), out=out) for m in recipe.modalities}
