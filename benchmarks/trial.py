@@ -84,11 +84,11 @@ def init(recipe: Path, files: Mapping[str, Path], *, limit: float) -> Ended:
     return call([sys.executable, "-m", "compress", "init", str(recipe), *options], limit=limit)
 
 
-def run(recipe: Path, runs: Path, *, limit: float, threads: int, overrides: Sequence[str] = ()) -> Ended:
-    """`compress run`."""
+def run(recipe: Path, runs: Path, *, limit: float, threads: int, overrides: Sequence[str] = (), until: str | None = None) -> Ended:
+    """`compress run`, to the bundle or to that stage."""
     changes = [word for override in overrides for word in ("-o", override)]
     command = [sys.executable, "-m", "compress", "run", str(recipe), "--runs", str(runs), "--threads", str(threads), *changes]
-    return call(command, limit=limit, threads=threads)
+    return call([*command, *(("--until", until) if until else ())], limit=limit, threads=threads)
 
 
 def whole_run(
@@ -183,11 +183,15 @@ def right_answers(made: Mapping[str, Artifact], *, threads: int) -> dict[str, np
         labels = np.asarray(data.split("test").labels)[rows]
         right = {arm: stored[f"model_{name}"] == labels for arm, name in (("teacher", "teacher"), ("shipped", summary["shipped_model"]))}
     for arm in ("alone", "distilled"):
-        own = arm == distill.details["shipped_arm"]
-        if own or (_path(distill) / arm).is_dir():
-            folder = _path(distill) if own else _path(distill) / arm
+        if folder := student_folder(distill, arm):
             right[arm] = data.task.answers(student_logits(folder, distill, data.split("test"), threads=threads))[rows] == labels
     return {arm: right[arm] for arm in ARMS if arm in right}
+
+
+def student_folder(distill: Artifact, arm: str) -> Path | None:
+    """Where the student of an arm, alone or distilled, lies; None where there is none."""
+    folder = _path(distill) if arm == distill.details["shipped_arm"] else _path(distill) / arm
+    return folder if folder.is_dir() else None
 
 
 def student_logits(folder: Path, distill: Artifact, split: Split, *, threads: int) -> np.ndarray:

@@ -232,6 +232,16 @@ def test_fusion_table_pairs_gains_by_seed_and_shows_the_best_first(program: Any)
     ]
 
 
+def test_pairings_table_has_a_line_a_set_by_its_rows(program: Any) -> None:
+    paired = {"difference": 7.6, "low": 5.0, "high": 10.2, "p": 0.0001, "samples": 884}
+    test = {model: {"value": value} for model, value in {"teacher": 46.9, "alone": 30.0, "none": 37.6, "pairings": 45.2}.items()}
+    results = [{**student_result(0, 0.0, 0.0), "rows": rows, "test": test, "pairings_against_none": paired} for rows in (1_300, 130)]
+    assert program("pairings").table(results).splitlines()[2:4] == [
+        "| 130 | 46.9 | 30.0 | 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 | 884 |",
+        "| 1,300 | 46.9 | 30.0 | 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 | 884 |",
+    ]
+
+
 def test_fusions_are_measured_on_a_recipe_that_loads(program: Any) -> None:
     fusion, students = program("fusion"), program("students")
     recipe = students.load_setting(fusion.SETTING, 0, [*fusion.SMALL, "student.fusion=gated"]).recipe
@@ -257,6 +267,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "qat",
         "losses",
         "fusion",
+        "pairings",
         "pruning",
         "edge",
         "backbones",

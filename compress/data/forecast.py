@@ -46,13 +46,20 @@ def _lines(recipe: Recipe, planned: Mapping[str, PlannedStage], data: PreparedDa
             prompts = sum(_different(data, split, recipe) for split in ("train", "validation", "test"))
             yield f"teacher{end}: {prompts:,} different prompts, {labels:,} labels: at most {passes(prompts, labels):,} forward passes"
         if planned[f"targets{end}"].action == "run":
-            views, rows = (recipe.distill.augment.views if teacher.asked else 1), len(data.split("train"))
+            views, rows = (recipe.distill.augment.views if teacher.asked else 1), answered_rows(recipe, data)
             keep = recipe.distill.store_top_k
             size = stored_bytes(views, rows, data.outputs, keep)
             part = f", the {keep} largest" if keep and keep < data.outputs else ""
             each = cost.hidden_bytes(views, rows, 1) / 1e6
             hidden = f"; hidden states come on top, {each:,.2f} MB for each number of their width" if recipe.distill.hidden else ""
             yield f"targets{end}: {views} views of {rows:,} rows, {data.outputs:,} numbers each{part}: {size / 1e6:,.1f} MB of answers{hidden}"
+
+
+def answered_rows(recipe: Recipe, data: PreparedData) -> int:
+    """Training rows and, behind them, those in other words and in other pairs."""
+    split, augment = data.split("train"), recipe.distill.augment
+    reworded = sum(round(words.reworded * len(split)) for m in recipe.modalities if getattr(words := augment.get(m), "wordings", 0))
+    return len(split) + reworded + augment.pairings * len(np.unique(np.asarray(next(iter(split.rows.values())))))
 
 
 def _different(data: PreparedData, split: str, recipe: Recipe) -> int:
@@ -94,7 +101,7 @@ def _training(recipe: Recipe, data: PreparedData, last: dict[str, Any], processe
         + (f", of {processes} processes each {read / processes / 1e6:,.3f} MB" if processes > 1 else "")
     )
     if all(teacher.asked for teacher in recipe.places.values()):
-        stored, live = cost.answers_asked(recipe.distill.augment.views, len(split), steps=steps, batch_rows=rows)
+        stored, live = cost.answers_asked(recipe.distill.augment.views, answered_rows(recipe, data), steps=steps, batch_rows=rows)
         yield f"distill: a stored teacher answers {stored:,} rows, a live one {live:,}"
     history = last.get("history", {})
     if history.get("steps") and history.get("seconds"):

@@ -70,6 +70,13 @@ def test_texts_alone_are_read_by_the_widest_student_that_the_time_suffices_for(m
     assert choose(make_seen(700, side=64, tokens=20)).texts == NARROW
 
 
+def test_texts_beside_pictures_are_paired_as_often_as_the_time_suffices_for(make_seen: Callable):
+    assert choose(make_seen(300, side=120, tokens=20)).pairings == 4
+    assert 0 < choose(make_seen(1_000, side=120, tokens=128)).pairings < 4
+    assert [choose(make_seen(300, **only)).pairings for only in ({"tokens": None}, {"side": None})] == [0, 0]
+    assert choose(make_seen(300, task="retrieval")).pairings == 0
+
+
 def test_what_is_not_there_is_not_chosen(make_seen: Callable):
     text, image = choose(make_seen(side=None)), choose(make_seen(tokens=None))
     assert (text.image_size, text.views) == (None, 1)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from compress.context import Context
+from compress.data.forecast import answered_rows
 from compress.data.prepared import PreparedData, open_data
 from compress.errors import CompressError
 from compress.modalities.further import read_further
@@ -84,6 +85,13 @@ def test_the_teacher_answers_pairs_that_no_row_has(call, whole_run, tmp_path: Pa
         expected = load_model(teacher.path)({"image": image, "text": torch.from_numpy(tokenize(tokenizer_of(teacher.path), texts, 16))})
     expected = expected.logits.numpy()
     np.testing.assert_allclose(logits[0, len(train) + some], expected, atol=0.02 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("change", ["distill.augment.pairings=1", "distill.augment.text={wordings: 4, reworded: 0.25}"])
+def test_a_plan_counts_the_rows_that_are_answered(call, whole_run, change: str) -> None:
+    _, _, logits = call("distill.augment.views=1", change)
+    recipe = load_recipe(whole_run.recipe, [change]).recipe
+    assert answered_rows(recipe, open_data(whole_run.result.artifacts["data"].path)) == logits.shape[1]
 
 
 def test_embedding_is_stored_beside_the_logits_where_a_loss_compares_it(call, whole_run, tmp_path: Path) -> None:
