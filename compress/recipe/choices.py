@@ -87,7 +87,7 @@ class Choice:
 
 
 def choose(seen: Seen) -> Choice:
-    """The longest texts and largest pictures, then the most pairings, and then the most passes, with which the run is estimated to end within LIMIT_S.
+    """The longest texts and largest pictures, then the most passes, and then the most pairings, with which the run is estimated to end within LIMIT_S.
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
@@ -95,9 +95,9 @@ def choose(seen: Seen) -> Choice:
     tried = [
         _choice(seen, side, length, passes, texts, pairings)
         for side, length in _sizes(seen)
-        for pairings in (PAIRINGS if several and not stated(TASKS[seen.task], "towers") else (0,))
         for texts in ((WIDE, MIDDLE, NARROW) if seen.texts and not several else (NARROW,))
         for passes in _passes(seen, texts)
+        for pairings in (PAIRINGS if several and not stated(TASKS[seen.task], "towers") else (0,))
     ]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
     return next((one for one in tried if one.total_s <= limit), tried[-1])
