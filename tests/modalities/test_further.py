@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from compress.data.prepared import Split
+from compress.errors import RecipeError
 from compress.io_spec import PRESENT
 from compress.modalities.further import Further, draw_pairings, joined, read_further, write_further
+from compress.recipe.grammar import load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def split_of(rows: dict[str, list[int]], present: list[list[int]] | None = None) -> Split:
@@ -68,3 +73,20 @@ def test_parts_stand_one_behind_the_other_and_survive_the_disk(tmp_path: Path) -
     found = read_further(tmp_path / "alone")
     assert found
     assert (found.inputs, found.rows["text"].tolist()) == (None, [4])
+
+
+ANSWERS = "{source: answers, path: a.csv, form: logits}"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "expected"),
+    [
+        ("mobile_vqa", f"teacher={ANSWERS}", "a table has no answers to what nobody asked; set it to 0"),
+        ("mobile_vqa", f"teachers=[{ANSWERS}, {ANSWERS}]", "several teachers have no answers in common but those to the data's own rows"),
+        ("retrieval_stamps", "seed=1", "retrieval is learnt from pairs that belong together; leave it out"),
+    ],
+)
+def test_pairings_are_refused_where_nobody_answers_them(recipe: str, override: str, expected: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(RECIPES / f"{recipe}.yaml", ["distill.augment.pairings=2", override])
+    assert f"-o distill.augment.pairings=2: {expected}" in str(caught.value)

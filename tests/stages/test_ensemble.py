@@ -236,7 +236,6 @@ def test_rows_that_only_one_teacher_answered_are_taught_by_it(several: RunResult
         ),
         ([TABLES[0], "{source: anwers, path: two.csv}"], "", r"teachers\[1\].source: must be one of .*answers"),
         (TABLES, "teacher: live, ", "distill.teacher: several teachers have stored answers, which are combined once"),
-        (TABLES, "augment: {pairings: 2}, ", "distill.augment.pairings: several teachers have no answers in common but those"),
         (TABLES, "losses: [{name: hint}], ", r"distill.losses\[0\].name: hint compares the teacher's embedding, and"),
         (TABLES[:1], "combine: best, ", "distill.combine: there is one teacher, so nothing is combined"),
         (TABLES, "combine: worst, ", "distill.combine: must be one of mean, learned, confidence, best, agreement"),
