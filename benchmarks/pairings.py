@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 from record import add_training_arguments, markdown_table, origin, origin_line, read_results, run_program, show_tables
-from trial import Ended, artifacts_of, init, make_missing, run, student_folder, student_logits
+from trial import Ended, artifacts_of, float_logits, init, make_missing, run, student_folder, tell_test
 
 from compress.errors import CompressError
-from compress.store.artifacts import Artifact
 
 ARMS = {"pairings": (), "none": ("distill.augment.pairings=0", "distill.compare_alone=false")}
 LIMIT_S = 1800.0  # of a run
@@ -40,13 +39,15 @@ def measure(folder: Path, *, overrides: Sequence[str], runs: Path, threads: int)
         changes = [f"name={name}", *words, *overrides]
         well(run(recipe, runs, limit=LIMIT_S, threads=threads, overrides=changes, until="distill"), name)
         made = artifacts_of(runs / name)
-        data = made["data"].path
+        distill, data = made["distill"], made["data"].path
         assert data
         test = open_data(data).split("test")
-        for student, told in (("distilled", arm), *((("alone", "alone"),) if arm == "pairings" else ())):
-            if found := student_folder(made["distill"], student):
-                right[told] = student_logits(found, made["distill"], test, threads=threads).argmax(1) == np.asarray(test.labels)
-        right["teacher"] = teacher_right(made, threads=threads)
+        for student, told in {"distilled": arm, "alone": "alone"}.items():
+            if found := student_folder(distill, student):
+                right[told] = float_logits(found, distill, test, threads=threads).argmax(1) == np.asarray(test.labels)
+    teacher = made["teacher"]  # the same in both arms
+    assert teacher.path
+    right["teacher"] = float_logits(teacher.path, teacher, test, threads=threads, teacher=True).argmax(1) == np.asarray(test.labels)
     return {
         **origin(threads=threads),
         "set": folder.name,
@@ -54,24 +55,6 @@ def measure(folder: Path, *, overrides: Sequence[str], runs: Path, threads: int)
         "test": {model: {"value": 100 * float(found.mean()), "samples": len(found), "unit": "%"} for model, found in right.items()},
         "pairings_against_none": compare_paired(right["pairings"], right["none"]).to_json(),
     }
-
-
-def teacher_right(made: Mapping[str, Artifact], *, threads: int) -> np.ndarray:
-    """(R,) bool: the test rows that the teacher answers right, by torch."""
-    import torch
-
-    from compress.data.prepared import open_data
-    from compress.models.saved import load_model
-    from compress.training.batches import Batches
-    from compress.training.loop import predict
-    from compress.training.rows import open_rows
-
-    torch.set_num_threads(threads)
-    teacher, data = made["teacher"], made["data"].path
-    assert teacher.path and teacher.io_spec and data
-    test = open_data(data).split("test")
-    logits = predict(load_model(teacher.path), Batches(open_rows(test, teacher.io_spec, teacher.path, teacher=True), 50, shuffle=False))
-    return logits.argmax(1) == np.asarray(test.labels)
 
 
 def well(ended: Ended, what: str) -> None:
@@ -108,7 +91,7 @@ def tables(results: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def tell(result: Mapping[str, Any]) -> str:
     """What the models of a set came to."""
-    return ", ".join(f"{model} {share['value']:.1f} %" for model, share in result["test"].items())
+    return tell_test({"found": result})
 
 
 def main() -> None:

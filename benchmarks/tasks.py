@@ -28,7 +28,7 @@ from record import (
     show_tables,
     spread,
 )
-from trial import ARMS, make_missing, student_logits, whole_run
+from trial import ARMS, float_logits, make_missing, student_folder, whole_run
 
 from compress.store.artifacts import Artifact
 
@@ -97,10 +97,11 @@ def judge(made: Mapping[str, Artifact], *, threads: int) -> dict[str, Any]:
         told = {metric: entry["value"] for metric, entry in model["metrics"].items()}
         arms[arm] = {data.task.metric: model["accuracy"]["value"], **told}
     for arm in ("alone", "distilled"):
-        folder = distill.path if arm == distill.details["shipped_arm"] else distill.path / arm
-        logits = student_logits(folder, distill, check, threads=threads)
+        folder = student_folder(distill, arm)
+        assert folder
+        logits = float_logits(folder, distill, check, threads=threads)
         task = data.task.with_facts(data.task.fit(logits, np.asarray(check.labels)))
-        arms[arm] = describe(task, student_logits(folder, distill, test, threads=threads)[rows], labels, teacher)
+        arms[arm] = describe(task, float_logits(folder, distill, test, threads=threads)[rows], labels, teacher)
     return {
         "samples": len(rows),
         "measure": data.task.measure,

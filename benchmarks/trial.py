@@ -184,7 +184,7 @@ def right_answers(made: Mapping[str, Artifact], *, threads: int) -> dict[str, np
         right = {arm: stored[f"model_{name}"] == labels for arm, name in (("teacher", "teacher"), ("shipped", summary["shipped_model"]))}
     for arm in ("alone", "distilled"):
         if folder := student_folder(distill, arm):
-            right[arm] = data.task.answers(student_logits(folder, distill, data.split("test"), threads=threads))[rows] == labels
+            right[arm] = data.task.answers(float_logits(folder, distill, data.split("test"), threads=threads))[rows] == labels
     return {arm: right[arm] for arm in ARMS if arm in right}
 
 
@@ -194,8 +194,8 @@ def student_folder(distill: Artifact, arm: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def student_logits(folder: Path, distill: Artifact, split: Split, *, threads: int) -> np.ndarray:
-    """(R, K) logits of the float student in `folder` to every row of a split."""
+def float_logits(folder: Path, made: Artifact, split: Split, *, threads: int, teacher: bool = False) -> np.ndarray:
+    """(R, K) logits of the float student in `folder`, or of the teacher, to every row of a split; `made` knows its ports and how it reads."""
     import torch
 
     from compress.models.saved import load_model
@@ -203,9 +203,9 @@ def student_logits(folder: Path, distill: Artifact, split: Split, *, threads: in
     from compress.training.loop import predict
     from compress.training.rows import open_rows
 
-    assert distill.io_spec
+    assert made.io_spec
     torch.set_num_threads(threads)
-    return predict(load_model(folder), Batches(open_rows(split, distill.io_spec, distill.path), 50, shuffle=False))
+    return predict(load_model(folder), Batches(open_rows(split, made.io_spec, made.path, teacher=teacher), 50, shuffle=False))
 
 
 def _path(artifact: Artifact) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.data.prepared import PreparedData, open_data
+from compress.data.prepared import PreparedData, Split, open_data
 from compress.errors import StoreError
 from compress.modalities.modality import modality
 from compress.recipe import cost
@@ -59,7 +59,12 @@ def answered_rows(recipe: Recipe, data: PreparedData) -> int:
     """Training rows and, behind them, those in other words and in other pairs."""
     split, augment = data.split("train"), recipe.distill.augment
     reworded = sum(round(words.reworded * len(split)) for m in recipe.modalities if getattr(words := augment.get(m), "wordings", 0))
-    return len(split) + reworded + augment.pairings * len(np.unique(np.asarray(next(iter(split.rows.values())))))
+    return len(split) + reworded + augment.pairings * _groups(split)
+
+
+def _groups(split: Split) -> int:
+    """Distinct inputs of the modality that groups the rows."""
+    return len(np.unique(np.asarray(next(iter(split.rows.values())))))
 
 
 def _different(data: PreparedData, split: str, recipe: Recipe) -> int:
@@ -69,7 +74,7 @@ def _different(data: PreparedData, split: str, recipe: Recipe) -> int:
 def reads(recipe: Recipe, data: PreparedData) -> tuple[dict[str, tuple[float, int]], float, int]:
     """What a step of the student's training reads: by modality the distinct inputs and the bytes of one; rows; bytes of a row's stored answer."""
     split, config = data.split("train"), recipe.distill.train
-    inputs = len(np.unique(np.asarray(next(iter(split.rows.values())))))
+    inputs = _groups(split)
     batch = fit_schedule(config, inputs).batch_size
     rows = batch * len(split) / inputs
     given = {}
@@ -92,7 +97,7 @@ def last_student(run: Path) -> dict[str, Any]:
 
 def _training(recipe: Recipe, data: PreparedData, last: dict[str, Any], processes: int) -> Iterator[str]:
     split = data.split("train")
-    inputs = len(np.unique(np.asarray(next(iter(split.rows.values())))))
+    inputs = _groups(split)
     schedule = fit_schedule(recipe.distill.train, inputs)
     steps, (given, rows, answer) = schedule.max_steps or 0, reads(recipe, data)
     read = cost.step_bytes(given, rows, answer)
