@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 TELL_EVERY_S = 20  # seconds between two lines of progress where there is no terminal to draw a bar on
-SILENT_S = 28  # seconds without a word, after which a stage says that it is at work
+SILENT_S = 24  # seconds without a word, after which a stage says that it is at work
 
 
 @dataclass(frozen=True)

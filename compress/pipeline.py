@@ -167,7 +167,7 @@ def run_stages(
         result.budget_misses, result.parity_misses = found["budget_misses"], found["parity_misses"]
         summary |= summarise_costs(costs_of(result.artifacts))
         write_json_atomic(steps.folder.path / "summary.json", summary)
-    say(describe_run(summary))
+    say(". ".join([describe_run(summary), *summary["doubts"]]))
     say(f"finished in {time.monotonic() - started:.1f} s; report: {result.report}, bundle: {result.bundle}")
     return result
 

@@ -201,7 +201,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     ),
     "report": Stage(
         "compress.stages.report:report",
-        10,
+        11,
         ("name", "description", "quantize", "export.targets", "budget"),
         ("matplotlib", "jinja2", "scipy", "torch"),
     ),

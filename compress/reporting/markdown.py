@@ -39,6 +39,7 @@ def render_markdown(
     models, name = measurements["models"], summary["shipped_model"]
     shipped, device = models[name], measurements["device"]
     parts = [f"# {summary['name']}", *([escape(description)] if description else []), headline(summary)]
+    parts += [f"**{escape(doubt)}.**" for doubt in summary.get("doubts", [])]
     missed = [line for line in budget if line.missed]
     if budget:
         parts += [f"Budget: {len(missed)} of {len(budget)} lines missed." if missed else f"Budget: all {len(budget)} lines met."]

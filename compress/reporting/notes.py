@@ -22,21 +22,14 @@ def list_notes(
     onnx: OnnxModels,
     paraphrases: dict | None,
     *,
-    accuracy: dict[str, Any],
     timing: dict[str, dict[str, Any]],
 ) -> list[str]:
-    """What a reader must know to read the numbers rightly, one sentence each. accuracy: the shipped file's, with its paired comparisons;
-    timing: how each batch was timed."""
+    """What a reader must know to read the numbers rightly, one sentence each. timing: how each batch was timed."""
     notes = [f"Teacher or no teacher: {summary['teacher_comparison']}."] if summary["teacher_comparison"] else []
     if data.task.facts.get("judge") == "teacher":
         notes.append(
             "Nobody has labelled validation and test: the teacher's own answers are the truth here, so its shares are 100 %, and no figure says how often they are right."
         )
-    for name, key in {data.task.constant: "majority", **{f"the {m} alone": f"{m}_alone" for m in data.report["modalities"]}}.items():
-        paired = accuracy.get(f"against_{key}")
-        if paired and paired["verdict"] != "better":
-            value = 100 * summary[f"{key}_accuracy"]
-            notes.append(f"What ships is not shown to be better than {name} ({value:.1f} %): {describe_paired(paired)}; do not use it.")
     test = data.report["splits"]["test"]
     for modality, seen in (test.get("seen_in_train") or {}).items():
         if seen == test["inputs"][modality]:
@@ -69,6 +62,16 @@ def list_notes(
     if any(entry["format"] == "litert" for entry in onnx.details["mobile"]):
         notes.append("LiteRT's file holds one row: its times at larger batches are of that many calls.")
     return notes
+
+
+def list_doubts(accuracy: dict[str, Any], baselines: dict[str, dict[str, Any]], data: PreparedData) -> list[str]:
+    """What a reader must know before anything else: that no better than a guess ships. accuracy: the shipped file's, with its paired comparisons."""
+    guesses = {"majority": data.task.constant, **{f"{m}_alone": f"the {m} alone" for m in data.report["modalities"]}}
+    return [
+        f"What ships is not shown to be better than {guesses[key]} ({100 * found['value']:.1f} %): {describe_paired(paired)}; do not use it"
+        for key, found in baselines.items()
+        if (paired := accuracy.get(f"against_{key}")) and paired["verdict"] != "better"
+    ]
 
 
 def list_unknown(measured: dict[str, Any], teacher: TorchModel) -> list[str]:

@@ -28,6 +28,7 @@ from compress.reporting.heads import show_heads
 from compress.reporting.markdown import render_markdown
 from compress.reporting.notes import (
     histories,
+    list_doubts,
     list_left_out,
     list_misses_of_parity,
     list_notes,
@@ -79,6 +80,7 @@ def report(
     summary = summarise_run(measured, choice, name=recipe.name, stages=stages, exports=files, comparison=comparison, softness=soft)
     paraphrases = score_paraphrases(onnx.file(onnx.details["files"][choice.name]["file"]), student, data)
     summary["left_out"] = list_left_out(onnx)
+    summary["doubts"] = list_doubts(measured["models"][choice.name]["accuracy"], measured["baselines"], data)
     summary["paraphrase_accuracy"] = paraphrases and paraphrases["value"]
     apart = score_apart(data, measurements.file("predictions.npz"), model=choice.name)
     told = targets.details.get("softness_in_words")
@@ -98,7 +100,6 @@ def report(
             *list_unknown(measured["models"]["teacher"], teacher),
             *list_notes(
                 *(summary, data, student, quantized, onnx, paraphrases),
-                accuracy=measured["models"][choice.name]["accuracy"],
                 timing=measured["timing"],
             ),
             *(f"{note[0].upper()}{note[1:]}." for note in (told, targets.details.get("top_k_in_words")) if note),

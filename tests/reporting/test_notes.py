@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from compress.reporting.notes import list_moods, list_skew
+from compress.measures.paired import compare_paired
+from compress.reporting.notes import list_doubts, list_moods, list_skew
 
 
 def data(counts: dict[str, int], imbalance: str = "none", *, balances: bool = True) -> SimpleNamespace:
@@ -37,3 +39,16 @@ def test_noisy_machine_and_cold_start_are_told_by_batch() -> None:
     assert "31 % at batch 8 (10th to 90th" in noisy
     (cold,) = list_moods({"1": {**QUIET, "warmup": 200, "steady": False}})
     assert cold.startswith("A model still got faster after 200 calls at batch 1 of warm-up")
+
+
+def test_what_ships_is_doubted_where_it_is_not_shown_to_be_better_than_a_guess() -> None:
+    right, half = np.array([True] * 6 + [False] * 4), np.array([True] * 3 + [False] * 7)
+    even, better = (compare_paired(np.repeat(a, 3), np.repeat(half, 3)).to_json() for a in (half, right))
+    baselines = {"majority": {"value": 0.158}, "text_alone": {"value": 0.105}}
+    known = SimpleNamespace(report={"modalities": ["image", "text"]}, task=SimpleNamespace(constant="the commonest answer"))
+    accuracy = {"against_majority": even, "against_text_alone": better}
+    (doubt,) = list_doubts(accuracy, baselines, known)
+    assert doubt.startswith("What ships is not shown to be better than the commonest answer (15.8 %): ") and doubt.endswith(
+        "; do not use it"
+    )
+    assert not list_doubts({"against_majority": better}, baselines, known)
