@@ -173,18 +173,18 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "truth": Stage("compress.stages.truth:judge_by_teacher", 1, ("data.judge",), TRAINING, beside="targets"),
     "alone": Stage(
         "compress.stages.distill.alone:train_alone",
-        1,
+        2,
         ("data", "student", "distill.unaided", "distill.augment", "distill.adversarial", "distill.train"),
         TRAINING,
         seeded=True,
         beside="distill",
     ),
     "distill": Stage(
-        "compress.stages.distill:distill", 13, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True, late=("alone",)
+        "compress.stages.distill:distill", 14, ("data", "student", "distill"), (*TRAINING, "scipy"), seeded=True, late=("alone",)
     ),
     "quantize": Stage(
         "compress.stages.quantize:quantize",
-        12,
+        13,
         ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,

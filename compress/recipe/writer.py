@@ -13,10 +13,12 @@ from compress.recipe.choices import (
     QUANTIZE_STEPS,
     SMALL,
     TEACHER_RATE,
+    WHOLE,
     Choice,
     keeps_sides,
     quantize_passes,
     stride,
+    student_rate,
     student_steps,
     teacher_side,
 )
@@ -67,9 +69,10 @@ def image_student(choice: Choice) -> tuple[str, str]:
     """The student's image encoder as YAML, and why."""
     assert choice.image_size
     step = stride(choice.image_size)
-    why = "MobileNetV2 with half of the channels inside its blocks, picked from its ImageNet weights"
+    half = "MobileNetV2 with half of the channels inside its blocks, picked from its ImageNet weights"
+    why = "MobileNetV2 with its ImageNet weights; expand: 0.5 is half as large" if choice.pictures is WHOLE else half
     why += "" if step == 32 else "; stride 16 for small pictures"
-    return f"{{model: mobilenet_v2, initialise: pretrained, options: {{expand: 0.5, stride: {step}}}}}", why
+    return f"{{model: mobilenet_v2, initialise: pretrained, options: {{expand: {choice.pictures.expand}, stride: {step}}}}}", why
 
 
 def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:
@@ -302,10 +305,9 @@ def _distill(seen: Seen, choice: Choice) -> Iterator[str]:
         yield _beside(
             f"    pairings: {choice.pairings}", "other texts beside each input, which the teacher alone answers; 0: each belongs to its own"
         )
-    steps = student_steps(bool(choice.image_size), choice.texts)
-    rate = "7.0e-4" if choice.image_size else choice.texts.rate  # published weights want a gentle rate
+    steps = student_steps(choice)
     yield from _comment(f"Small sets are passed over more often and in smaller batches, until the student has {steps} steps.")
-    yield f"  train: {{epochs: {choice.passes}, min_steps: {steps}, batch_size: {choice.batch}, learning_rate: {rate}, patience: 20}}"
+    yield f"  train: {{epochs: {choice.passes}, min_steps: {steps}, batch_size: {choice.batch}, learning_rate: {student_rate(seen, choice)}}}"
 
 
 def _rest(choice: Choice) -> Iterator[str]:

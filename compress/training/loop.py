@@ -26,7 +26,7 @@ from compress.errors import CompressError, DependencyError
 from compress.io_spec import Outputs
 from compress.losses.objective import Objective
 from compress.models.classifier import Classifier
-from compress.placement import CPU, ask, device_of, training_precision
+from compress.placement import CPU, ask, device_of, place_to_train, training_precision
 from compress.ranks.dealing import ask_all, gather_rows, sum_gradients
 from compress.ranks.group import here
 from compress.ranks.layers import over_ranks
@@ -86,7 +86,7 @@ def train(
     accelerator.init_trackers(label)
     seed_everything(ctx.seed)
     device, precision = torch.device(ctx.device), training_precision(config.precision, ctx.device)
-    model.to(device)
+    place_to_train(model, device)
     objective.to(device)
     groups = parameter_groups(nn.ModuleList([model, objective]), config.weight_decay, gentle)  # projections are trained like the model
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=device.type in FUSED or None)

@@ -6,7 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from compress.recipe.choices import LIMIT_S, MIDDLE, NARROW, WIDE, choose, keeps_sides, student_steps, wanted_length, wanted_side
+from compress.recipe.choices import (
+    HALF,
+    LIMIT_S,
+    MIDDLE,
+    NARROW,
+    WHOLE,
+    WIDE,
+    choose,
+    keeps_sides,
+    student_rate,
+    student_steps,
+    wanted_length,
+    wanted_side,
+)
 from compress.recipe.seen import Pictures, Sounds
 
 
@@ -15,7 +28,7 @@ from compress.recipe.seen import Pictures, Sounds
 def test_up_to_3000_rows_are_estimated_to_end_in_time_with_enough_steps(make_seen: Callable, rows: int, side: int, tokens: int):
     choice = choose(make_seen(rows, side=side, tokens=tokens))
     assert choice.total_s <= 1.1 * LIMIT_S  # where even the smallest does not fit, it is not far off, and well below six minutes
-    assert choice.passes * max(10, rows / choice.batch) >= student_steps(side is not None, choice.texts)
+    assert choice.passes * max(10, rows / choice.batch) >= student_steps(choice)
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, 64), (63, 64), (99, 96), (130, 128), (200, 160), (900, 224)])
@@ -68,6 +81,12 @@ def test_texts_alone_are_read_by_the_widest_student_that_the_time_suffices_for(m
     assert choose(make_seen(700, side=None, tokens=64)).texts == MIDDLE
     assert choose(make_seen(3_000, side=None, tokens=128)).texts == NARROW  # rather than cut the texts
     assert choose(make_seen(700, side=64, tokens=20)).texts == NARROW
+
+
+def test_few_pictures_are_read_by_whole_published_weights_at_a_gentle_rate_and_many_by_half_of_them(make_seen: Callable):
+    few, some, many = (make_seen(rows, side=120, tokens=None) for rows in (90, 200, 3_000))
+    assert [choose(seen).pictures for seen in (few, some, many)] == [WHOLE, WHOLE, HALF]
+    assert [student_rate(seen, choose(seen)) for seen in (few, some, many)] == ["1.7e-04", "2.5e-04", "7.0e-04"]  # batches of 8, 16 and 32
 
 
 def test_texts_beside_pictures_are_paired_as_often_as_the_time_suffices_for(make_seen: Callable):
