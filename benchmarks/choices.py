@@ -1,6 +1,6 @@
 """What `init` chooses for small sets beside what it would write without that choice, all else equal: do pairings help, do whole published weights?
 
-    python benchmarks/choices.py pairings --sets FOLDER... --threads 1     each with train.csv and test.csv; goes on where it was
+    python benchmarks/choices.py pairings --sets FOLDER... --threads 1     each with train and test as .csv or .parquet; goes on where it was
     python benchmarks/choices.py --publish                                 puts the tables into their document
 
 Students are scored by torch on the test split, before quantization; both arms hear the same teacher. Results lie in results/choices, one file a
@@ -23,7 +23,7 @@ from compress.errors import CompressError
 
 UNDONE = {  # choice -> what takes it back
     "pairings": ("distill.augment.pairings=0", "distill.compare_alone=false"),  # which the student alone does not see
-    "whole": ("student.encoders.image.options.expand=0.5", "distill.train.learning_rate=7.0e-4"),
+    "whole": ("student.encoders.image.options.expand=0.5", "student.encoders.image.freeze=0", "distill.train.learning_rate=7.0e-4"),
 }
 STUDENTS = ("distilled", "alone")
 LIMIT_S = 1800.0  # of a run
@@ -36,7 +36,8 @@ def measure(choice: str, folder: Path, *, overrides: Sequence[str], runs: Path, 
 
     recipe, right, made, seconds = runs / f"{folder.name}.yaml", {}, {}, {}
     runs.mkdir(parents=True, exist_ok=True)
-    files = {split: path.resolve() for split in ("train", "test", "validation") if (path := folder / f"{split}.csv").is_file()}
+    found = [path.resolve() for split in ("train", "test", "validation") for path in folder.glob(f"{split}.*")]
+    files = {path.stem: path for path in found}
     well(init(recipe, files, limit=LIMIT_S), f"init of {folder}")
     for suffix, words in {"": (), "_without": UNDONE[choice]}.items():
         name = f"{folder.name}-{choice}{suffix}"

@@ -185,7 +185,7 @@ STAGES = {  # in the order they run; the number of a run folder's link is the pl
     "quantize": Stage(
         "compress.stages.quantize:quantize",
         13,
-        ("quantize", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
+        ("quantize", "student.encoders", "distill.losses", "distill.student_taps", "distill.adversarial", "export.targets"),
         TRAINING,
         seeded=True,
     ),

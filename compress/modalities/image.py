@@ -124,6 +124,14 @@ class Image(Modality):
                 "description": "pretrained: from the encoder's published weights, teacher: from the teacher's encoder of the same family; "
                 "what a narrower or shallower student has room for is picked, and fitted on training images.",
             },
+            "freeze": {
+                "type": "int",
+                "default": 0,
+                "ge": 0,
+                "le": 64,
+                "description": "So many of the encoder's first blocks, and the stem before them, keep the weights that they start with: a "
+                "step costs far less, for they read the most pixels, and few rows cannot spoil them. 0: all is trained.",
+            },
         },
     }
     student = "mobilenet_v4"
@@ -217,9 +225,14 @@ class Image(Modality):
     def check_start(
         self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
     ) -> None:
-        """The teacher has an encoder of the student's family, and no smaller one."""
+        """The teacher has an encoder of the student's family, and no smaller one; what is frozen has weights that are worth it."""
         from compress.models.inherit_image import check_inherit
+        from compress.training.frozen import first_parts
 
+        if section.freeze:
+            first_parts(encoder(), section.freeze)
+        if section.freeze and section.initialise == "random":
+            raise RecipeError("student.encoders.image.freeze: random weights would stay random; set it to 0, or initialise to pretrained")
         if section.initialise == "teacher" and (source := teacher()):
             check_inherit(encoder(), source)
 

@@ -21,7 +21,7 @@ BESIDE = 1.2  # times longer takes a training that has one core where another ha
 TEACHER_PICTURE_MS = 7.0  # EfficientNet-Lite2 at 128 pixels
 TEACHER_TOKEN_MS = 0.2  # MiniLM, one token of one text
 FLOAT = 2.2  # times dearer is a teacher in float32, as its file is scored
-STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 with half of the channels inside its blocks, whatever the picture's size
+STUDENT_PICTURE_MS = 0.8  # of a MobileNetV2 whose stem and first FROZEN blocks stay, whatever the picture's size
 STUDENT_PLACE_MS = 0.7  # and for each pixel of its last map, 16 of pictures of 128: 0.56, the rest for a neighbour at the memory
 TEACHER_SECOND_MS = 25.0  # the encoder of Whisper tiny.en, a second of sound
 STUDENT_SECOND_MS = 7.0  # of a DS-CNN of 32 channels, a second of sound, whatever its rate
@@ -29,7 +29,11 @@ HEAD_STEP_MS = 20.0  # of the teacher's head, a step
 FAKE_QUANT = 1.2  # times dearer is a step in fake int8
 FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
 
-PRETRAINED_PASSES = 5  # of a student of pictures at least, or its steps, whichever are more
+PRETRAINED_STEPS, PRETRAINED_PASSES = 280, 5  # of a student that starts from published weights, whichever are more
+FROZEN = (
+    4  # of MobileNetV2's blocks keep their weights: they read the most pixels, so all of it is trained as quickly as half of it would be
+)
+PICTURE_RATE = 3.5e-4  # with batches of 32; whole published weights know more than few rows teach, and a high rate would spoil them
 QUANTIZE_STEPS = 100
 PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 5, 4, 3)  # of the student, the longest that fits
 PAIRINGS = (4, 2, 1)  # other texts beside each picture or sound, the most that fit
@@ -65,20 +69,6 @@ WIDE, MIDDLE, NARROW = (
 
 
 @dataclass(frozen=True)
-class PictureStudent:
-    """A MobileNetV2 with the share `expand` of the channels inside its blocks, which takes `cost` times the milliseconds above; `steps` at least."""
-
-    expand: float
-    cost: float
-    steps: int
-    rate: float  # with batches of 32; with smaller ones it goes down as the root of the batch
-
-
-# Whole weights know more than the rows of a small set teach, and a high rate would spoil them; halved ones have much to learn again.
-WHOLE, HALF = PictureStudent(1.0, 1.7, 200, 3.5e-4), PictureStudent(0.5, 1.0, 280, 7e-4)
-
-
-@dataclass(frozen=True)
 class Choice:
     """What the recipe says where the data decide; `seconds` is an estimate, stage by stage, for two cores."""
 
@@ -89,7 +79,6 @@ class Choice:
     batch: int
     passes: int
     validation_fraction: float
-    pictures: PictureStudent = HALF
     texts: TextStudent = NARROW
     sound_seconds: float | None = None
     sound_rate: int | None = None
@@ -103,18 +92,16 @@ class Choice:
 
 
 def choose(seen: Seen) -> Choice:
-    """The longest texts and largest pictures, then the widest student, the most passes and the most pairings, with which the run is estimated to end
-    within LIMIT_S.
+    """The longest texts and largest pictures, then the most passes, and then the most pairings, with which the run is estimated to end within LIMIT_S.
 
     A set of more than BOUNDED_ROWS rows may take longer, in proportion; where nothing fits, the smallest is taken.
     """
     several = bool(seen.texts and (seen.pictures or seen.sounds))
     tried = [
-        _choice(seen, side, length, passes, pictures, texts, pairings)
+        _choice(seen, side, length, passes, texts, pairings)
         for side, length in _sizes(seen)
-        for pictures in ((WHOLE, HALF) if seen.pictures and not several else (HALF,))  # beside texts, pairings are worth more
         for texts in ((WIDE, MIDDLE, NARROW) if seen.texts and not several else (NARROW,))
-        for passes in _passes(seen, pictures, texts)
+        for passes in _passes(seen, texts)
         for pairings in (PAIRINGS if several and not stated(TASKS[seen.task], "towers") else (0,))
     ]
     limit = LIMIT_S * max(1, seen.rows["train"] / BOUNDED_ROWS)
@@ -158,17 +145,17 @@ def quantize_passes(pictures: bool) -> int:
 
 
 def student_rate(seen: Seen, choice: Choice) -> str:
-    """The student's learning rate as YAML."""
+    """The student's learning rate as YAML; that of pictures goes down as the root of a smaller batch."""
     if choice.image_size is None:
         return choice.texts.rate
     held_out = 0.0 if "validation" in seen.files else choice.validation_fraction
     batch = fit_batch(choice.batch, round((1 - held_out) * seen.inputs))
-    return f"{choice.pictures.rate * min(1.0, (batch / 32) ** 0.5):.1e}"
+    return f"{PICTURE_RATE * min(1.0, (batch / 32) ** 0.5):.1e}"
 
 
 def student_steps(choice: Choice) -> int:
     """Steps of a student at least: fewer where it starts from whole published weights."""
-    return choice.texts.steps if choice.image_size is None else choice.pictures.steps
+    return choice.texts.steps if choice.image_size is None else PRETRAINED_STEPS
 
 
 def keeps_sides(seen: Seen) -> str | None:
@@ -188,10 +175,10 @@ def _sizes(seen: Seen) -> list[tuple[int | None, int | None]]:
     return [(side, length) for length in lengths for side in sides]
 
 
-def _passes(seen: Seen, pictures: PictureStudent, texts: TextStudent) -> list[int]:
+def _passes(seen: Seen, texts: TextStudent) -> list[int]:
     """Passes to try, the most first: those with enough steps for the student, and not many more."""
     steps = max(10, seen.inputs / _batch(seen))  # a pass; smaller sets get smaller batches
-    least = texts.steps if seen.pictures is None else max(pictures.steps, PRETRAINED_PASSES * steps)
+    least = texts.steps if seen.pictures is None else max(PRETRAINED_STEPS, PRETRAINED_PASSES * steps)
     return [passes for passes in PASSES if least <= passes * steps <= max(2.5 * least, 10 * steps)] or [PASSES[0]]
 
 
@@ -199,13 +186,11 @@ def _batch(seen: Seen) -> int:
     return 32 if seen.inputs < 6_000 else 64 if seen.inputs < 30_000 else 128
 
 
-def _choice(
-    seen: Seen, side: int | None, length: int | None, passes: int, pictures: PictureStudent, texts: TextStudent, pairings: int
-) -> Choice:
+def _choice(seen: Seen, side: int | None, length: int | None, passes: int, texts: TextStudent, pairings: int) -> Choice:
     sounds = seen.sounds
     views = 1 if (side is None and sounds is None) or seen.inputs > 2_000 else 4 if seen.inputs <= 1_000 else 2
     fraction = 0.1 if "validation" in seen.files else round(min(0.2, max(0.1, 100 / seen.inputs)), 2)
-    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, pictures, texts, pairings=pairings)
+    choice = Choice(side, length, views, keeps_sides(seen) is None, _batch(seen), passes, fraction, texts, pairings=pairings)
     if sounds is not None:
         choice = replace(choice, sound_seconds=wanted_seconds(seen), sound_rate=8_000 if sounds.rate_hz < TEACHER_RATE else TEACHER_RATE)
     return Choice(**{**vars(choice), "seconds": _seconds(seen, choice)})
@@ -220,7 +205,7 @@ def _seconds(seen: Seen, choice: Choice) -> dict[str, float]:
     teacher_input = teacher_files + TEACHER_TOKEN_MS * length
     student_input = STUDENT_SECOND_MS * sound + choice.texts.token_ms * length * (1 + choice.pairings)
     if side:
-        student_input += choice.pictures.cost * (STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2)
+        student_input += STUDENT_PICTURE_MS + STUDENT_PLACE_MS * (side / stride(side)) ** 2
     steps = max(student_steps(choice), choice.passes * max(10, seen.inputs // choice.batch))
     batch = min(choice.batch, max(8, seen.inputs // 10))
     quantize = max(QUANTIZE_STEPS, quantize_passes(bool(side)) * seen.inputs // choice.batch)

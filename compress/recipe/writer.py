@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from compress.recipe.choices import (
+    FROZEN,
     QUANTIZE_STEPS,
     SMALL,
     TEACHER_RATE,
-    WHOLE,
     Choice,
     keeps_sides,
     quantize_passes,
@@ -69,10 +69,9 @@ def image_student(choice: Choice) -> tuple[str, str]:
     """The student's image encoder as YAML, and why."""
     assert choice.image_size
     step = stride(choice.image_size)
-    half = "MobileNetV2 with half of the channels inside its blocks, picked from its ImageNet weights"
-    why = "MobileNetV2 with its ImageNet weights; expand: 0.5 is half as large" if choice.pictures is WHOLE else half
+    why = f"MobileNetV2 with its ImageNet weights, of which the first {FROZEN} blocks are not trained; expand: 0.5 is half as large"
     why += "" if step == 32 else "; stride 16 for small pictures"
-    return f"{{model: mobilenet_v2, initialise: pretrained, options: {{expand: {choice.pictures.expand}, stride: {step}}}}}", why
+    return f"{{model: mobilenet_v2, initialise: pretrained, freeze: {FROZEN}, options: {{stride: {step}}}}}", why
 
 
 def _head(name: str, file: str, seen: Seen, choice: Choice) -> Iterator[str]:

@@ -30,6 +30,7 @@ from compress.tasks.labels import known
 from compress.training.adversarial import against
 from compress.training.answers import second_teacher
 from compress.training.batches import Batches, Rows, scheduled_batches
+from compress.training.frozen import frozen, parts_that_stay
 from compress.training.imbalance import against_imbalance
 from compress.training.loop import predict, train
 from compress.training.rows import open_rows, training_rows
@@ -72,18 +73,19 @@ def quantize(recipe: Recipe, student: TorchModel, targets: Targets, data: Prepar
     save_quantized(model, ctx.out / "ptq")
     if objective:
         batches, schedule = scheduled_batches(rows, config.train, label="quantize", ctx=ctx)
-        history = train(
-            model,
-            batches,
-            objective=objective,
-            config=schedule,
-            ctx=ctx,
-            validate=lambda m: task.marks(predict(m, check), labels),
-            label="quantize",
-            freeze=(config.freeze_after, freeze_ranges),
-            known=calibrated,
-            perturb=against(recipe.distill.adversarial, pixels_of(student.io_spec.modalities), ctx.seed),
-        )
+        with frozen(parts_that_stay(recipe, model)):
+            history = train(
+                model,
+                batches,
+                objective=objective,
+                config=schedule,
+                ctx=ctx,
+                validate=lambda m: task.marks(predict(m, check), labels),
+                label="quantize",
+                freeze=(config.freeze_after, freeze_ranges),
+                known=calibrated,
+                perturb=against(recipe.distill.adversarial, pixels_of(student.io_spec.modalities), ctx.seed),
+            )
         details |= {"history": history.to_json(), "teacher": teaches}
     model.eval()
     details |= control_accuracy(model, score, config, details["validation"]["fp32"], ctx)

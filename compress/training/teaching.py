@@ -32,6 +32,7 @@ from compress.recipe.sections import Loss
 from compress.store.artifacts import CHECKPOINT
 from compress.tasks.labels import known
 from compress.training.batches import Batch, Batches, Rows, scheduled_batches
+from compress.training.frozen import frozen, parts_that_stay
 from compress.training.live import open_live, student_seconds, teacher_seconds
 from compress.training.loop import train
 from compress.training.pilots import FOLDS, arenas, plan_pilots
@@ -108,7 +109,8 @@ def choose_losses(
             once = {"min_steps": plan.steps, "max_steps": plan.steps, "validate_every": plan.steps / arena.batches.steps}
             short = config.model_copy(update={**once, "patience": None, "trackers": []})
             label = f"pilot {name}".replace("/", "-") + (f", fold {fold}" if plan.folds else "")
-            history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.marks, label=label)
+            with frozen(parts_that_stay(recipe, model)):
+                history = train(model, arena.batches, objective=objective, config=short, ctx=ctx, validate=arena.marks, label=label)
             found.append(history.best)
         scores[name] = sum(found) / len(found)
     best = max(scores, key=lambda name: scores[name])  # the first of equals: the recipe's own

@@ -74,6 +74,11 @@ def test_fitted_teacher_is_known_too(tmp_path: Path) -> None:
     wide = ["student.encoders.text.options.width=512", "student.encoders.image.initialise=random"]
     with pytest.raises(RecipeError, match="width: 512 cannot be picked from the teacher's 384"):
         check_teacher_starts(load_recipe(tmp_path / "a.yaml", wide))
+    still = ["student.encoders.image.freeze=4", "student.encoders.image.initialise=random"]
+    with pytest.raises(RecipeError, match="student.encoders.image.freeze: random weights would stay random"):
+        check_teacher_starts(load_recipe(tmp_path / "a.yaml", still))
+    with pytest.raises(RecipeError, match="freeze: 17 of a MobileNetV2: at most 16 of its blocks can be frozen"):
+        check_teacher_starts(load_recipe(tmp_path / "a.yaml", ["student.encoders.image.freeze=17"]))
     wide = ["student.encoders.image.options.width=1.4"]
     with pytest.raises(RecipeError, match="student.encoders.image.options.width: .* cannot be picked"):
         check_teacher_starts(load_recipe(tmp_path / "a.yaml", wide))

@@ -28,6 +28,7 @@ from compress.tasks.labels import known
 from compress.training.adversarial import against
 from compress.training.batches import Batches, Rows, scheduled_batches
 from compress.training.checkpoint import seed_everything
+from compress.training.frozen import frozen, parts_that_stay
 from compress.training.imbalance import against_imbalance
 from compress.training.loop import History, predict, train
 from compress.training.rows import model_io, open_rows, training_rows
@@ -77,16 +78,17 @@ def run(
 ) -> History:
     """One training of the student; without a teacher, on the labelled rows alone."""
     batches, schedule = scheduled_batches(rows, recipe.distill.train, label=label, ctx=ctx, labelled=not objective.with_teacher)
-    return train(
-        model,
-        batches,
-        objective=objective,
-        config=schedule,
-        ctx=ctx,
-        validate=lambda m: data.task.marks(predict(m, check), check.data.labels),
-        label=label,
-        perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
-    )
+    with frozen(parts_that_stay(recipe, model)):
+        return train(
+            model,
+            batches,
+            objective=objective,
+            config=schedule,
+            ctx=ctx,
+            validate=lambda m: data.task.marks(predict(m, check), check.data.labels),
+            label=label,
+            perturb=against(recipe.distill.adversarial, pixels_of(recipe.modalities), ctx.seed),
+        )
 
 
 def save_student(model: nn.Module, folder: Path, recipe: Recipe, io: IOSpec) -> None:

@@ -1,0 +1,48 @@
+"""Parts of a model that are not trained: their weights stay, and they answer in training as they do in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from compress.errors import RecipeError
+from compress.recipe.recipe import Recipe
+
+
+def first_parts(encoder: Any, blocks: int) -> list[nn.Module]:
+    """An encoder's stem and its first `blocks`. Raises RecipeError where it has no such parts, or no block would be left."""
+    parts = [encoder.stem, *encoder.tunable()] if hasattr(encoder, "stem") and hasattr(encoder, "tunable") else []
+    if blocks > len(parts) - 2:
+        most = f"at most {len(parts) - 2} of its blocks can be frozen" if parts else "it has no blocks that can be frozen; set it to 0"
+        raise RecipeError(f"student.encoders.image.freeze: {blocks} of a {type(encoder).__name__}: {most}")
+    return parts[: blocks + 1]
+
+
+def parts_that_stay(recipe: Recipe, model: nn.Module) -> list[nn.Module]:
+    """The parts of a student's encoders that the recipe freezes."""
+    counts = {m: getattr(recipe.student.encoders.get(m), "freeze", 0) for m in recipe.modalities}
+    encoders = model.get_submodule("encoders")
+    return [part for m, count in counts.items() if count for part in first_parts(encoders.get_submodule(m), count)]
+
+
+@contextmanager
+def frozen(parts: Sequence[nn.Module]) -> Iterator[None]:
+    """Inside, the parts' weights have no gradient, and their norms the statistics that they came with, so that no step goes back through them."""
+    trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+    hooks = [part.register_forward_pre_hook(_as_in_use) for part in parts]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        for hook in hooks:
+            hook.remove()
+
+
+def _as_in_use(part: nn.Module, _: Any) -> None:
+    part.eval()
