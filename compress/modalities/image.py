@@ -226,8 +226,7 @@ class Image(Modality):
         self, section: Any, encoder: Callable[[], Any], teacher: Callable[[], nn.Module | None], folder: Callable[[], Path | None]
     ) -> None:
         """The teacher has an encoder of the student's family, and no smaller one; what is frozen has weights that are worth it."""
-        from compress.models.inherit_image import check_inherit
-        from compress.training.frozen import first_parts
+        from compress.models.inherit_image import check_inherit, first_parts
 
         if section.freeze:
             first_parts(encoder(), section.freeze)

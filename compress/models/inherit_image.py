@@ -43,6 +43,15 @@ def start_image(encoder: Any, how: str, teacher: Path, images: np.ndarray, colou
     return inherit_image(encoder, source, torch.from_numpy(np.array(images)))
 
 
+def first_parts(encoder: Any, blocks: int) -> list[nn.Module]:
+    """An encoder's stem and its first `blocks`. Raises RecipeError where it has no such parts, or no block would be left."""
+    parts = [encoder.stem, *encoder.tunable()] if hasattr(encoder, "stem") and hasattr(encoder, "tunable") else []
+    if blocks > len(parts) - 2:
+        most = f"at most {len(parts) - 2} of its blocks can be frozen" if parts else "it has no blocks that can be frozen; set it to 0"
+        raise RecipeError(f"student.encoders.image.freeze: {blocks} of a {type(encoder).__name__}: {most}")
+    return parts[: blocks + 1]
+
+
 def check_inherit(encoder: Any, teacher: nn.Module) -> InvertedResidualNet:
     """The encoder inside the teacher that `encoder` can be picked from; raises RecipeError where it cannot. Weights are not looked at."""
     source = find_source(teacher)

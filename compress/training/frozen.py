@@ -8,17 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import RecipeError
+from compress.models.inherit_image import first_parts
 from compress.recipe.recipe import Recipe
-
-
-def first_parts(encoder: Any, blocks: int) -> list[nn.Module]:
-    """An encoder's stem and its first `blocks`. Raises RecipeError where it has no such parts, or no block would be left."""
-    parts = [encoder.stem, *encoder.tunable()] if hasattr(encoder, "stem") and hasattr(encoder, "tunable") else []
-    if blocks > len(parts) - 2:
-        most = f"at most {len(parts) - 2} of its blocks can be frozen" if parts else "it has no blocks that can be frozen; set it to 0"
-        raise RecipeError(f"student.encoders.image.freeze: {blocks} of a {type(encoder).__name__}: {most}")
-    return parts[: blocks + 1]
 
 
 def parts_that_stay(recipe: Recipe, model: nn.Module) -> list[nn.Module]:

@@ -7,9 +7,10 @@ import torch
 
 from compress.errors import RecipeError
 from compress.io_spec import Port
+from compress.models.inherit_image import first_parts
 from compress.models.inverted_residual import Group, InvertedResidualNet
 from compress.models.vision import mobilenet_v4
-from compress.training.frozen import first_parts, frozen
+from compress.training.frozen import frozen
 
 
 @pytest.fixture
