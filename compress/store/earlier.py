@@ -13,7 +13,7 @@ from compress.store.artifacts import INGREDIENTS, Artifact, explain_words, find_
 from compress.store.store import RunFolder
 
 SHAPES = ("encoders", "head_width", "fusion", "classifier")  # of a student: what decides which weights it has, and in which shapes
-FIRST_WEIGHTS = ("initialise", "vocab")  # of an encoder: where its weights and tokens came from, which is past
+PAST = ("initialise", "vocab", "freeze")  # of an encoder: where its weights and tokens came from, and which of them were trained
 
 
 @dataclass(frozen=True)
@@ -70,5 +70,5 @@ def open_earlier(run: Path, arm: str, *, place: str) -> Earlier:
 
 def _shapes(words: Any) -> Any:
     if isinstance(words, dict):
-        return {key: _shapes(value) for key, value in words.items() if key not in FIRST_WEIGHTS}
+        return {key: _shapes(value) for key, value in words.items() if key not in PAST}
     return words

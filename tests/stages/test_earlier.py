@@ -16,6 +16,8 @@ from compress.errors import CompressError, DataError, RecipeError, StoreError
 from compress.models.saved import load_model
 from compress.pipeline import RunResult, plan, run
 from compress.recipe.grammar import load_recipe
+from compress.store.artifacts import Artifact
+from compress.store.earlier import Earlier
 from compress.training.rows import sample_feeds
 
 RECIPE = """\
@@ -138,6 +140,15 @@ def test_another_shape_is_refused_before_training_with_the_word_that_differs(fol
     with pytest.raises(RecipeError, match=r"in its own form alone; student.encoders.text.options.width: 16 -> 32"):
         distill(path)
     assert not (folder / "runs" / "wider" / "6-distill").exists()
+
+
+def test_a_student_that_was_trained_whole_may_go_on_with_frozen_blocks() -> None:
+    before = {"encoders": {"image": {"model": "mobilenet_v2", "initialise": "pretrained"}}}
+    now = {"encoders": {"image": {"model": "mobilenet_v2", "initialise": "random", "freeze": 4}}}
+    earlier = Earlier(Path(), Artifact(), Path(), [], {"data": {}, "student": before})
+    assert earlier.first_difference({}, now) is None
+    now["encoders"]["image"]["model"] = "mobilenet_v4"
+    assert earlier.first_difference({}, now) == 'student.encoders.image.model: "mobilenet_v2" -> "mobilenet_v4"'
 
 
 @pytest.mark.parametrize(
