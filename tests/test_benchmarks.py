@@ -232,14 +232,27 @@ def test_fusion_table_pairs_gains_by_seed_and_shows_the_best_first(program: Any)
     ]
 
 
-def test_pairings_table_has_a_line_a_set_by_its_rows(program: Any) -> None:
+@pytest.mark.parametrize(
+    ("choice", "columns"),
+    [("pairings", "| 30.0 | 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 |"), ("whole", "| 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 |")],
+)
+def test_choices_table_has_a_line_a_set_by_its_rows_and_the_student_alone_once_or_twice(program: Any, choice: str, columns: str) -> None:
     paired = {"difference": 7.6, "low": 5.0, "high": 10.2, "p": 0.0001, "samples": 884}
-    test = {model: {"value": value} for model, value in {"teacher": 46.9, "alone": 30.0, "none": 37.6, "pairings": 45.2}.items()}
-    results = [{**student_result(0, 0.0, 0.0), "rows": rows, "test": test, "pairings_against_none": paired} for rows in (1_300, 130)]
-    assert program("pairings").table(results).splitlines()[2:4] == [
-        "| 130 | 46.9 | 30.0 | 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 | 884 |",
-        "| 1,300 | 46.9 | 30.0 | 37.6 | 45.2 | +7.6 (+5.0 to +10.2) | 0.0001 | 884 |",
+    shares = {
+        "teacher": 46.9,
+        "distilled": 45.2,
+        "distilled_without": 37.6,
+        "alone": 30.0,
+        **({"alone_without": 28.0} if choice == "whole" else {}),
+    }
+    test = {model: {"value": value, "samples": 884} for model, value in shares.items()}
+    against = {"distilled": paired, **({"alone": paired} if choice == "whole" else {})}
+    results = [
+        {**student_result(0, 0.0, 0.0), "rows": rows, "change": choice, "test": test, "against_without": against} for rows in (1_300, 130)
     ]
+    alone = " 28.0 | 30.0 | +7.6 (+5.0 to +10.2) | 0.0001 |" if choice == "whole" else ""
+    lines = program("choices").tables(results)[choice].splitlines()[2:4]
+    assert lines == [f"| {rows} | 884 | 46.9 {columns}{alone}" for rows in ("130", "1,300")]
 
 
 def test_fusions_are_measured_on_a_recipe_that_loads(program: Any) -> None:
@@ -267,7 +280,7 @@ def test_tables_are_printed_or_published_only_when_asked_for(program: Any, monke
         "qat",
         "losses",
         "fusion",
-        "pairings",
+        "choices",
         "pruning",
         "edge",
         "backbones",
