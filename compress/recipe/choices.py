@@ -30,9 +30,7 @@ FAKE_QUANT = 1.2  # times dearer is a step in fake int8
 FIXED_S = 60.0  # export, engine files, timing and report, which do not grow with the rows
 
 PRETRAINED_STEPS, PRETRAINED_PASSES = 280, 5  # of a student that starts from published weights, whichever are more
-FROZEN = (
-    4  # of MobileNetV2's blocks keep their weights: they read the most pixels, so all of it is trained as quickly as half of it would be
-)
+FROZEN = 4  # of MobileNetV2's blocks keep their weights; they read the most pixels, so a step takes as long as that of half a network
 PICTURE_RATE = 3.5e-4  # with batches of 32; whole published weights know more than few rows teach, and a high rate would spoil them
 QUANTIZE_STEPS = 100
 PASSES = (60, 40, 30, 20, 15, 10, 8, 6, 5, 4, 3)  # of the student, the longest that fits
