@@ -15,8 +15,7 @@ from compress.recipe.recipe import Recipe
 def parts_that_stay(recipe: Recipe, model: nn.Module) -> list[nn.Module]:
     """The parts of a student's encoders that the recipe freezes."""
     counts = {m: getattr(recipe.student.encoders.get(m), "freeze", 0) for m in recipe.modalities}
-    encoders = model.get_submodule("encoders")
-    return [part for m, count in counts.items() if count for part in first_parts(encoders.get_submodule(m), count)]
+    return [part for m, count in counts.items() if count for part in first_parts(model.get_submodule(f"encoders.{m}"), count)]
 
 
 @contextmanager

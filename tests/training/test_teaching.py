@@ -105,7 +105,7 @@ def choose(
     rows: Rows, out: Path, losses: list[dict], *, objective: str, validation: int, data: Any = DATA, steps: int = 700
 ) -> tuple[list[Loss], dict, list[str]]:
     train = {"epochs": 1, "min_steps": steps, "batch_size": 8, "learning_rate": 0.05, "trackers": []}
-    recipe: Any = SimpleNamespace(distill=distill_section(losses=losses, objective=objective, train=train))
+    recipe: Any = SimpleNamespace(modalities=(), distill=distill_section(losses=losses, objective=objective, train=train))
     said: list[str] = []
     batch, check = Batches(rows, 64).collect(np.arange(64)), check_of(validation)
     found, told = choose_losses(recipe, fresh, rows, check, batch, data=data, ctx=Context(out, say=said.append))
